@@ -1,0 +1,18 @@
+//! The words that `qrm` and `qrmd` share: values that are valid once parsed, and the JSON-RPC that carries them.
+//! It refuses to know how a job is scheduled, stored or run; its only I/O is the client's socket.
+
+pub mod amount;
+pub mod client;
+pub mod error;
+pub mod event;
+pub mod filter;
+pub mod frame;
+pub mod ids;
+pub mod job;
+pub mod method;
+pub mod place;
+pub mod text;
+pub mod time;
+
+/// The version of the protocol; a daemon and a client of different versions refuse each other in the handshake.
+pub const PROTOCOL_VERSION: u32 = 1;

@@ -1,0 +1,391 @@
+//! The calls: one type each, with its name, parameters and reply.
+//! It refuses to know who answers them and how.
+
+use crate::event::EventView;
+use crate::ids::{JobRef, Seq};
+use crate::job::{JobSpec, JobState, JobView};
+use crate::text::OsText;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A call of the protocol.
+pub trait Method {
+    /// As it stands in the frame.
+    const NAME: &'static str;
+    /// What is asked.
+    type Params: Serialize + DeserializeOwned;
+    /// What is answered.
+    type Reply: Serialize + DeserializeOwned;
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $method:ident = $name:literal: $params:ty => $reply:ty;)*) => {
+        $($(#[$doc])* #[derive(Debug, Clone, Copy)] pub enum $method {}
+        impl Method for $method {
+            const NAME: &'static str = $name;
+            type Params = $params;
+            type Reply = $reply;
+        })*
+        /// The names of all calls, for "did you mean".
+        pub const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+methods! {
+    /// The handshake. A connection that does not begin with it speaks the daemon's version.
+    Hello = "hello": HelloParams => HelloReply;
+    /// Queues one job.
+    JobSubmit = "job.submit": SubmitParams => SubmitReply;
+    /// Begins a bulk: jobs that appear all at once or not at all. It belongs to its connection.
+    BulkBegin = "bulk.begin": BulkBeginParams => BulkBeginReply;
+    /// Adds a slice to the connection's bulk.
+    BulkAdd = "bulk.add": BulkAddParams => BulkAddReply;
+    /// Makes the connection's bulk real.
+    BulkCommit = "bulk.commit": Empty => BulkCommitReply;
+    /// Lists jobs, newest first, a page at a time.
+    JobList = "job.list": ListParams => ListReply;
+    /// Everything of one job.
+    JobShow = "job.show": JobParams => JobView;
+    /// Answers when the job has ended, or the time is up.
+    JobWait = "job.wait": WaitParams => WaitReply;
+    /// Ends jobs.
+    JobCancel = "job.cancel": CancelParams => CancelReply;
+    /// Sends a signal to all processes of a running job.
+    JobSignal = "job.signal": SignalParams => Empty;
+    /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
+    EventSubscribe = "event.subscribe": SubscribeParams => SubscribeReply;
+    /// The machine at a glance.
+    Status = "status": Empty => StatusReply;
+    /// The daemon itself.
+    DaemonStatus = "daemon.status": Empty => DaemonStatusReply;
+    /// Ends the daemon; jobs go on.
+    DaemonStop = "daemon.stop": Empty => Empty;
+    /// What this machine can and can not do for jobs.
+    Doctor = "doctor": Empty => DoctorReply;
+}
+
+/// Nothing to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// See [`Hello`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HelloParams {
+    /// [`crate::PROTOCOL_VERSION`] of the client.
+    pub protocol: u32,
+}
+
+/// See [`Hello`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HelloReply {
+    /// [`crate::PROTOCOL_VERSION`] of the daemon.
+    pub protocol: u32,
+    /// The daemon's release.
+    pub version: String,
+}
+
+/// What a job inherits from where it was submitted. Environments are never shown again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// The working directory, absolute.
+    pub cwd: OsText,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// `NAME=value` entries.
+    pub env: Vec<OsText>,
+}
+
+/// See [`JobSubmit`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitParams {
+    /// Where it was submitted.
+    pub context: Context,
+    /// What is asked.
+    pub job: JobSpec,
+}
+
+/// See [`JobSubmit`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SubmitReply {
+    /// The job.
+    pub id: JobRef,
+    /// Its state right after.
+    pub state: JobState,
+    /// Its key was known: nothing new was queued.
+    pub existing: bool,
+    /// Its directory.
+    pub dir: String,
+}
+
+/// See [`BulkBegin`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BulkBeginParams {
+    /// Where all of it was submitted.
+    pub context: Context,
+    /// How many jobs will come.
+    pub count: u64,
+}
+
+/// See [`BulkBegin`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BulkBeginReply {
+    /// The first id that the jobs get; the others follow in order.
+    pub first: JobRef,
+}
+
+/// See [`BulkAdd`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BulkAddParams {
+    /// The next jobs.
+    pub jobs: Vec<JobSpec>,
+}
+
+/// See [`BulkAdd`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BulkAddReply {
+    /// How many are staged by now.
+    pub staged: u64,
+    /// Jobs of this slice whose key was known: their place in the bulk, from 0, and the job that there is.
+    pub existing: Vec<(u64, JobRef)>,
+}
+
+/// See [`BulkCommit`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BulkCommitReply {
+    /// How many jobs were queued.
+    pub count: u64,
+}
+
+/// See [`JobList`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListParams {
+    /// Terms of the filter language; all must hold. With none, jobs and the running tasks of arrays are listed.
+    #[serde(default)]
+    pub filter: Vec<String>,
+    /// At most so many, up to 1,000.
+    pub limit: Option<u32>,
+    /// Only what comes after this one in the list (it is a page's last).
+    pub before: Option<JobRef>,
+}
+
+/// See [`JobList`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListReply {
+    /// Newest first.
+    pub jobs: Vec<JobView>,
+    /// There is a next page.
+    pub more: bool,
+}
+
+/// One job or task.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobParams {
+    /// Which.
+    pub id: JobRef,
+}
+
+/// See [`JobWait`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitParams {
+    /// Which.
+    pub id: JobRef,
+    /// Also answer when it executes.
+    #[serde(default)]
+    pub started: bool,
+    /// Answer after this even if it goes on.
+    pub timeout_ms: Option<u64>,
+}
+
+/// See [`JobWait`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WaitReply {
+    /// The time was up first.
+    pub timed_out: bool,
+    /// The job as it is then.
+    pub job: JobView,
+}
+
+/// See [`JobCancel`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelParams {
+    /// Ids, tasks, ranges `3-9` and filter terms, as in a list: any of the ids, and all of the terms. A single id that
+    /// there is none of refuses all.
+    pub targets: Vec<String>,
+}
+
+/// See [`JobCancel`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CancelReply {
+    /// Waited, and are cancelled now.
+    pub cancelled: u64,
+    /// Ran, and are being ended.
+    pub stopping: u64,
+    /// Had ended before.
+    pub ended: u64,
+    /// What was done to each, up to a thousand of them.
+    pub jobs: Vec<CancelledJob>,
+}
+
+/// What a cancel did to one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelledJob {
+    /// Which.
+    pub id: JobRef,
+    /// What was done.
+    pub did: CancelDid,
+}
+
+/// See [`CancelledJob`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelDid {
+    /// It waited, and is cancelled now.
+    Cancelled,
+    /// It ran, and was told to end.
+    Stopping,
+    /// It had ended before.
+    Ended,
+}
+
+/// See [`JobSignal`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalParams {
+    /// Which.
+    pub id: JobRef,
+    /// The kernel's number.
+    pub signal: i32,
+}
+
+/// See [`EventSubscribe`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeParams {
+    /// Only events after this one; from the oldest that is kept, if it is 0; from now on, if absent.
+    pub after: Option<Seq>,
+    /// Only events of this job (and its tasks).
+    pub job: Option<JobRef>,
+    /// Go on with what happens from now on.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// See [`EventSubscribe`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SubscribeReply {
+    /// The number after which the events come.
+    pub after: Seq,
+    /// The newest event that there is.
+    pub last: Seq,
+    /// Events between the asked number and the oldest that is kept, which can not be given any more.
+    pub lagged: u64,
+}
+
+/// The notification of one event.
+pub const EVENT: &str = "event";
+/// The notification that there are no more.
+pub const EVENT_END: &str = "event.end";
+
+/// The parameters of [`EVENT`].
+pub type EventParams = EventView;
+
+/// What the machine offers to jobs, and what of it is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineView {
+    /// Cpus offered.
+    pub cpus: u32,
+    /// Cpus granted.
+    pub cpus_used: u32,
+    /// Memory offered.
+    pub mem_bytes: u64,
+    /// Memory granted.
+    pub mem_used_bytes: u64,
+}
+
+/// See [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// The machine.
+    pub machine: MachineView,
+    /// Jobs that ever were, by state.
+    pub jobs: BTreeMap<JobState, u64>,
+    /// The first that run.
+    pub running: Vec<JobView>,
+    /// The first that wait, in the order of their turn.
+    pub waiting: Vec<JobView>,
+    /// The last that ended.
+    pub ended: Vec<JobView>,
+    /// The store can not be written, and why; mutations are refused.
+    pub degraded: Option<String>,
+}
+
+/// See [`DaemonStatus`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DaemonStatusReply {
+    /// Its process.
+    pub pid: u32,
+    /// Its release.
+    pub version: String,
+    /// `user` or `system`.
+    pub mode: String,
+    /// How long it has been up.
+    pub uptime_ms: u64,
+    /// Where it listens.
+    pub socket: String,
+    /// Where it keeps everything.
+    pub state_dir: String,
+    /// What the store takes on disk.
+    pub store_bytes: u64,
+    /// The number of the newest event.
+    pub last_seq: Seq,
+    /// `full` or `relaxed`.
+    pub durability: String,
+    /// Jobs that ever were, by state.
+    pub jobs: BTreeMap<JobState, u64>,
+    /// The store can not be written, and why; mutations are refused.
+    pub degraded: Option<String>,
+}
+
+/// How well something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// As it should be.
+    Ok,
+    /// Works, with less than one might expect.
+    Limited,
+    /// Does not work.
+    Broken,
+}
+
+/// One thing that `qrm doctor` looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at, a word or two.
+    pub topic: String,
+    /// How it is.
+    pub health: Health,
+    /// What was found.
+    pub found: String,
+    /// What that means for jobs.
+    pub means: String,
+    /// What would mend it.
+    pub mend: Option<String>,
+}
+
+/// See [`Doctor`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DoctorReply {
+    /// What the daemon found.
+    pub findings: Vec<Finding>,
+}
