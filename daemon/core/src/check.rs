@@ -1,0 +1,50 @@
+//! What must hold after every step; run by tests, and by nothing else.
+//! It refuses to repair.
+
+use crate::event::Stage;
+use crate::job::Phase;
+use crate::placement;
+use crate::state::Core;
+
+impl Core {
+    /// Says what does not hold.
+    ///
+    /// # Errors
+    /// The first thing that does not hold, for a person who has to find out why.
+    pub fn check(&self) -> Result<(), String> {
+        let fresh = self.rebuilt();
+        if fresh != *self {
+            return Err(format!("the indices are not what follows from the jobs:\n{self:#?}\nbut\n{fresh:#?}"));
+        }
+        let claim = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
+        claim(self.used.cpus <= u64::from(self.machine.cpus), format!("{:?} of {:?}", self.used, self.machine))?;
+        claim(self.used.mem_bytes <= self.machine.mem_bytes, format!("{:?} of {:?}", self.used, self.machine))?;
+        for (id, run) in &self.runs {
+            let job = self.jobs.get(&id.job).ok_or(format!("run {id} has no job"))?;
+            let phase = match run.stage {
+                Stage::Execute if id.task.is_some() => Phase::Queued,
+                Stage::Execute => Phase::Running,
+                stage => Phase::Staging(stage),
+            };
+            claim(job.phase == phase, format!("run {id} of stage {:?} in phase {:?}", run.stage, job.phase))?;
+        }
+        for (id, job) in &self.jobs {
+            let has_run = self.runs.contains_key(&(*id).into());
+            claim(
+                has_run == matches!(job.phase, Phase::Running | Phase::Staging(_)),
+                format!("job {id}: {:?}", job.phase),
+            )?;
+            claim(!self.doomed.contains_key(id), format!("job {id} can never run, and lives"))?;
+            let Some(tasks) = &job.tasks else { continue };
+            let running = u32::try_from(self.running_tasks(*id).len()).unwrap_or(u32::MAX);
+            claim(tasks.running == running, format!("array {id} counts {} running of {running}", tasks.running))?;
+            claim(tasks.spec.width.is_none_or(|w| running <= w), format!("array {id} is wider than {:?}", tasks.spec))?;
+            let between = tasks.again.values().filter(|(_, due)| due.is_some()).count();
+            let all = tasks.waiting.len() + running + tasks.ok.len() + tasks.bad.len();
+            claim(all as usize + between == tasks.spec.count() as usize, format!("array {id} lost a task: {tasks:?}"))?;
+            claim(!tasks.all_ended(), format!("array {id} is over, and lives"))?;
+        }
+        claim(placement::next(self).is_none(), "something could start, and does not".to_owned())?;
+        claim(self.ready.iter().all(|(_, id)| self.jobs.contains_key(id)), "a ready job is not alive".to_owned())
+    }
+}

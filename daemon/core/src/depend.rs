@@ -1,0 +1,143 @@
+//! Dependencies: what becomes of the jobs that wait for another one when something happens to that one.
+//! It refuses to recurse: a job that can never run is only marked, and its own end is a fact of its own.
+
+use crate::job::{Demand, Need, When};
+use crate::state::Core;
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::JobState;
+
+/// What happened to a job or task that others may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    Started,
+    Ended(JobState),
+}
+
+/// What that means for a need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    Never,
+    Open,
+}
+
+/// What a happening means for a need that was open before it.
+pub(crate) fn verdict(when: When, happened: Happened) -> Verdict {
+    match (when, happened) {
+        (When::Start, Happened::Started) | (When::Ended, Happened::Ended(_)) => Verdict::Met,
+        (When::Ok, Happened::Ended(JobState::Completed)) => Verdict::Met,
+        (When::Fail, Happened::Ended(state)) if state != JobState::Completed => Verdict::Met,
+        (_, Happened::Started) => Verdict::Open,
+        // Had it started, the need would have been met then.
+        (_, Happened::Ended(_)) => Verdict::Never,
+    }
+}
+
+/// Strikes what is decided from a demand's needs; true if they can never be met any more.
+pub(crate) fn strike(demand: &mut Demand, verdict: impl Fn(&Need) -> Verdict) -> bool {
+    let Some(rare) = &mut demand.rare else { return false };
+    let before = rare.needs.len();
+    let mut met = 0;
+    let mut never = 0;
+    rare.needs.retain(|need| match verdict(need) {
+        Verdict::Met => {
+            met += 1;
+            false
+        }
+        Verdict::Never => {
+            never += 1;
+            false
+        }
+        Verdict::Open => true,
+    });
+    if rare.any {
+        if met > 0 {
+            rare.needs.clear();
+        }
+        return before > 0 && met == 0 && rare.needs.is_empty();
+    }
+    never > 0
+}
+
+impl Core {
+    /// Remembers who waits for whom.
+    pub(crate) fn watch_needs(&mut self, id: JobId, demand: &Demand) {
+        for need in demand.needs() {
+            self.dependants.entry(need.on.job).or_default().insert(id);
+        }
+    }
+
+    /// Forgets it.
+    pub(crate) fn unwatch_needs(&mut self, id: JobId, demand: &Demand) {
+        for need in demand.needs() {
+            self.unwatch(id, need.on.job);
+        }
+    }
+
+    fn unwatch(&mut self, id: JobId, on: JobId) {
+        if let Some(ids) = self.dependants.get_mut(&on) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.dependants.remove(&on);
+            }
+        }
+    }
+
+    /// Tells those who wait for `on` what happened to it.
+    pub(crate) fn resolve(&mut self, on: JobRef, happened: Happened) {
+        let Some(ids) = self.dependants.get(&on.job) else { return };
+        let ids: Vec<JobId> = ids.iter().copied().collect();
+        for id in ids {
+            let waits = self.demand(id).is_some_and(|d| d.needs().iter().any(|n| n.on == on));
+            if waits {
+                self.tell(id, on, happened);
+            }
+        }
+    }
+
+    /// Tells those who still wait for tasks of an array that is over: those tasks never ran.
+    pub(crate) fn resolve_tasks(&mut self, array: JobId) {
+        let Some(ids) = self.dependants.get(&array) else { return };
+        let ids: Vec<JobId> = ids.iter().copied().collect();
+        for id in ids {
+            let needs = self.demand(id).map_or(&[][..], Demand::needs);
+            let tasks: Vec<JobRef> =
+                needs.iter().map(|need| need.on).filter(|on| on.job == array && on.task.is_some()).collect();
+            for on in tasks {
+                self.tell(id, on, Happened::Ended(JobState::Cancelled));
+            }
+        }
+    }
+
+    fn tell(&mut self, id: JobId, on: JobRef, happened: Happened) {
+        let judge = |need: &Need| if need.on == on { verdict(need.when, happened) } else { Verdict::Open };
+        let before: Vec<JobId> = self.demand(id).map_or(Vec::new(), |d| d.needs().iter().map(|n| n.on.job).collect());
+        let doomed = match self.change(id, |job| strike(&mut job.demand, judge)) {
+            Some(doomed) => doomed,
+            None => self.staged_mut(id).is_some_and(|demand| strike(demand, judge)),
+        };
+        let after: Vec<JobId> = self.demand(id).map_or(Vec::new(), |d| d.needs().iter().map(|n| n.on.job).collect());
+        for gone in before.into_iter().filter(|job| !after.contains(job)) {
+            self.unwatch(id, gone);
+        }
+        if doomed {
+            self.doomed.insert(id, on);
+        }
+    }
+
+    /// What a job asks for, be it visible or still in a bulk.
+    fn demand(&self, id: JobId) -> Option<&Demand> {
+        if let Some(job) = self.jobs.get(&id) {
+            return Some(&job.demand);
+        }
+        let bulk = self.bulks.range(..=id).next_back()?.1;
+        let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&bulk.jobs[place].1)
+    }
+
+    fn staged_mut(&mut self, id: JobId) -> Option<&mut Demand> {
+        let bulk = self.bulks.range_mut(..=id).next_back()?.1;
+        let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&mut bulk.jobs[place].1)
+    }
+}

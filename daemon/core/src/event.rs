@@ -1,0 +1,282 @@
+//! The facts. Each is stored as JSON for ever, so fields are only ever added, with a default.
+//! What follows from a fact is not known here, see [`crate::Core::apply`].
+
+use crate::job::Demand;
+use qrm_protocol::ids::{JobId, JobRef, Uid};
+use qrm_protocol::job::{Failure, JobState};
+use qrm_protocol::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Which command of a job a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The validate command.
+    Validate,
+    /// The compile command.
+    Compile,
+    /// The job's own command.
+    Execute,
+}
+
+/// One process tree that qrm makes: a stage of an attempt of a job or task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Run {
+    /// Whose.
+    pub job: JobRef,
+    /// Which command.
+    pub stage: Stage,
+    /// From 1; validate and compile have one attempt.
+    pub attempt: u32,
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Validate => "validate",
+            Stage::Compile => "compile",
+            Stage::Execute => "execute",
+        };
+        write!(f, "{stage}-{}", self.attempt)
+    }
+}
+
+/// Why a running job is being ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopWhy {
+    /// Someone wanted that.
+    Cancelled,
+    /// Its time limit.
+    Timeout,
+}
+
+/// What a run used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunUsage {
+    /// User and system time of all its processes.
+    #[serde(default)]
+    pub cpu_ms: u64,
+    /// The most memory at once.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
+}
+
+fn none<T>(value: &Option<T>) -> bool {
+    value.is_none()
+}
+
+/// A fact. The numbers of bulks are the ids of their first jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Event {
+    /// What there is to share, and since which boot.
+    #[serde(rename = "machine.found")]
+    MachineFound {
+        /// Tells boots apart.
+        boot_id: String,
+        /// Cpus offered to jobs.
+        cpus: u32,
+        /// Memory offered to jobs.
+        mem_bytes: u64,
+    },
+    /// A job was accepted.
+    #[serde(rename = "job.submitted")]
+    Submitted {
+        /// Its id.
+        job: JobRef,
+        /// Whose.
+        user: Uid,
+        /// For people; the core forgets it.
+        name: String,
+        /// What it asks for.
+        #[serde(flatten)]
+        demand: Demand,
+    },
+    /// Ids were set aside for a bulk.
+    #[serde(rename = "bulk.begun")]
+    BulkBegun {
+        /// The first of its ids.
+        bulk: JobId,
+        /// Whose.
+        user: Uid,
+        /// How many ids.
+        count: u64,
+    },
+    /// The next jobs of a bulk; nobody sees them yet.
+    #[serde(rename = "bulk.staged")]
+    BulkStaged {
+        /// Which.
+        bulk: JobId,
+        /// In the order of their ids; `None` leaves its id unused.
+        jobs: Vec<Option<Demand>>,
+        /// Those that can never run, and by whose end; they end when the bulk becomes visible.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        doomed: Vec<(JobId, JobRef)>,
+    },
+    /// A bulk's jobs were accepted.
+    #[serde(rename = "bulk.submitted")]
+    BulkSubmitted {
+        /// Which.
+        bulk: JobId,
+    },
+    /// A bulk will never be.
+    #[serde(rename = "bulk.discarded")]
+    BulkDiscarded {
+        /// Which.
+        bulk: JobId,
+    },
+    /// A validate or compile command got its turn.
+    #[serde(rename = "stage.started")]
+    StageStarted {
+        /// Whose.
+        job: JobRef,
+        /// Which.
+        stage: Stage,
+    },
+    /// A validate or compile command succeeded.
+    #[serde(rename = "stage.passed")]
+    StagePassed {
+        /// Whose.
+        job: JobRef,
+        /// Which.
+        stage: Stage,
+    },
+    /// The time came that a job waited for: its begin, or the end of its backoff.
+    #[serde(rename = "job.due")]
+    Due {
+        /// Which.
+        job: JobRef,
+    },
+    /// A job got its grant; its process is being made.
+    #[serde(rename = "job.started")]
+    Started {
+        /// Which.
+        job: JobRef,
+        /// From 1.
+        attempt: u32,
+    },
+    /// Its command runs.
+    #[serde(rename = "job.executing")]
+    Executing {
+        /// Which.
+        job: JobRef,
+        /// Which attempt.
+        attempt: u32,
+        /// Its main process.
+        pid: u32,
+        /// When the command was released.
+        started_at: Timestamp,
+        /// The same on the clock that never jumps.
+        boot_ms: u64,
+    },
+    /// Someone sent a signal to a job.
+    #[serde(rename = "job.signalled")]
+    Signalled {
+        /// Which.
+        job: JobRef,
+        /// The kernel's number.
+        signal: i32,
+        /// Who.
+        by: Uid,
+    },
+    /// A running job, or a stage of it, is being ended.
+    #[serde(rename = "job.stopping")]
+    Stopping {
+        /// Which.
+        job: JobRef,
+        /// Why.
+        why: StopWhy,
+        /// Who wanted that, if someone did.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
+        /// When patience ends, on the clock that never jumps.
+        kill_at_boot_ms: u64,
+    },
+    /// Patience has ended.
+    #[serde(rename = "job.killing")]
+    Killing {
+        /// Which.
+        job: JobRef,
+    },
+    /// The tasks of an array that had not started never will.
+    #[serde(rename = "array.stopping")]
+    ArrayStopping {
+        /// Which.
+        job: JobRef,
+        /// Who wanted that.
+        by: Uid,
+    },
+    /// An attempt ended badly, and there is a next one.
+    #[serde(rename = "job.requeued")]
+    Requeued {
+        /// Which.
+        job: JobRef,
+        /// The attempt that ended.
+        attempt: u32,
+        /// How.
+        failure: Failure,
+        /// Not before this, on the clock that never jumps.
+        due_boot_ms: u64,
+        /// What the attempt used.
+        usage: RunUsage,
+    },
+    /// The end. There is exactly one for a job, and one for each task.
+    #[serde(rename = "job.ended")]
+    Ended {
+        /// Which.
+        job: JobRef,
+        /// How; a terminal state.
+        state: JobState,
+        /// When the last attempt's command began, if it did.
+        #[serde(default, skip_serializing_if = "none")]
+        started_at: Option<Timestamp>,
+        /// When it was over.
+        ended_at: Timestamp,
+        /// What the main process exited with.
+        #[serde(default, skip_serializing_if = "none")]
+        exit_code: Option<i32>,
+        /// What signal ended it.
+        #[serde(default, skip_serializing_if = "none")]
+        signal: Option<i32>,
+        /// Why it did not complete.
+        #[serde(default, skip_serializing_if = "none")]
+        failure: Option<Failure>,
+        /// Who wanted that, if someone did.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
+        /// What the last attempt used.
+        #[serde(default)]
+        usage: RunUsage,
+    },
+}
+
+impl Event {
+    /// Whose event it is, for `--job`.
+    #[must_use]
+    pub fn job(&self) -> Option<JobRef> {
+        match self {
+            Self::MachineFound { .. } | Self::BulkBegun { .. } | Self::BulkStaged { .. } => None,
+            Self::BulkSubmitted { .. } | Self::BulkDiscarded { .. } => None,
+            Self::Submitted { job, .. }
+            | Self::StageStarted { job, .. }
+            | Self::StagePassed { job, .. }
+            | Self::Due { job }
+            | Self::Started { job, .. }
+            | Self::Executing { job, .. }
+            | Self::Signalled { job, .. }
+            | Self::Stopping { job, .. }
+            | Self::Killing { job }
+            | Self::ArrayStopping { job, .. }
+            | Self::Requeued { job, .. }
+            | Self::Ended { job, .. } => Some(*job),
+        }
+    }
+}
+
+/// The clock that never jumps, in milliseconds since boot, as [`Millis`] for people.
+#[must_use]
+pub(crate) fn until(at_boot_ms: u64, now_boot_ms: u64) -> Millis {
+    Millis(at_boot_ms.saturating_sub(now_boot_ms))
+}

@@ -1,0 +1,290 @@
+//! A job as the core keeps it: what decides, and nothing that only people or processes need.
+//! It refuses to know its own neighbours.
+
+use crate::event::Stage;
+use crate::ranges::Ranges;
+use qrm_protocol::amount::Priority;
+use qrm_protocol::ids::{JobRef, TaskIndex, Uid};
+use qrm_protocol::job::{ArraySpec, Backoff, JobSpec, JobState, RetryOn};
+use qrm_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What must have happened to another job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// It ended, however.
+    Ended,
+    /// It completed.
+    Ok,
+    /// It ended in any other way.
+    Fail,
+    /// It started.
+    Start,
+}
+
+/// A dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// On which job or task.
+    pub on: JobRef,
+    /// What must have happened to it.
+    pub when: When,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What of a [`JobSpec`] decides when and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Demand {
+    /// 0 to 100.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: Priority,
+    /// Cpus to count; `None` is one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cpus: Option<u32>,
+    /// Memory to count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mem_bytes: u64,
+    /// How long its command may run; 0 is for ever.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub time_ms: u64,
+    /// Wait until released.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hold: bool,
+    /// It has a validate command.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub validate: bool,
+    /// It has a compile command.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compile: bool,
+    /// What few jobs have.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none", deserialize_with = "rare")]
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few jobs have; kept apart so that a plain job stays small.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Rare {
+    /// Not before this.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub begin: Option<Timestamp>,
+    /// Many tasks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub array: Option<ArraySpec>,
+    /// What must have happened to others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub needs: Vec<Need>,
+    /// One of them is enough.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub any: bool,
+    /// How many further attempts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// After what; empty is any bad end of the command itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry_on: Vec<RetryOn>,
+    /// The wait between attempts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub backoff: Backoff,
+}
+
+/// A flattened part is always there to serde; one that says nothing is none.
+fn rare<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<Rare>>, D::Error> {
+    let rare = Rare::deserialize(from)?;
+    Ok(if is_default(&rare) { None } else { Some(Box::new(rare)) })
+}
+
+impl From<&JobSpec> for Demand {
+    fn from(spec: &JobSpec) -> Self {
+        let need = |when: When| move |on: &JobRef| Need { on: *on, when };
+        let needs = spec.after.iter().map(need(When::Ended));
+        let needs = needs.chain(spec.after_ok.iter().map(need(When::Ok)));
+        let needs = needs.chain(spec.after_fail.iter().map(need(When::Fail)));
+        let needs = needs.chain(spec.after_start.iter().map(need(When::Start))).collect();
+        let rare = Rare {
+            begin: spec.begin,
+            array: spec.array,
+            needs,
+            any: spec.any,
+            retries: spec.retries,
+            retry_on: spec.retry_on.clone(),
+            backoff: spec.backoff,
+        };
+        Self {
+            priority: spec.priority,
+            cpus: spec.cpus,
+            mem_bytes: spec.mem_bytes.map_or(0, |m| m.0),
+            time_ms: spec.time_limit_ms.map_or(0, |t| t.0),
+            hold: spec.hold,
+            validate: spec.validate.is_some(),
+            compile: spec.compile.is_some(),
+            rare: (!is_default(&rare)).then(|| Box::new(rare)),
+        }
+    }
+}
+
+impl Demand {
+    /// Cpus to count.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.cpus.unwrap_or(1)
+    }
+
+    /// What must have happened to others.
+    #[must_use]
+    pub fn needs(&self) -> &[Need] {
+        self.rare.as_ref().map_or(&[], |r| &r.needs)
+    }
+
+    pub(crate) fn first_stage(&self) -> Stage {
+        if self.validate {
+            Stage::Validate
+        } else if self.compile {
+            Stage::Compile
+        } else {
+            Stage::Execute
+        }
+    }
+}
+
+/// Where a live job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Phase {
+    /// Its next stage command waits for a place.
+    Pending(Stage),
+    /// A stage command runs.
+    Staging(Stage),
+    /// It waits, or some of its tasks do.
+    Queued,
+    /// It has a run.
+    Running,
+}
+
+/// The tasks of an array, by ordinal: the place in the array from 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tasks {
+    pub spec: ArraySpec,
+    /// May start when there is room.
+    pub waiting: Ranges,
+    /// Have a run.
+    pub running: u32,
+    pub ok: Ranges,
+    pub bad: Ranges,
+    /// Tasks between attempts: the last attempt, and when the next is due if that is still to come.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub again: BTreeMap<u32, (u32, Option<u64>)>,
+    /// Whether any task ever started.
+    pub started: bool,
+    /// Who ended the rest of it.
+    pub stopped: Option<Uid>,
+}
+
+impl Tasks {
+    pub fn new(spec: ArraySpec) -> Self {
+        Self {
+            spec,
+            waiting: Ranges::full(spec.count()),
+            running: 0,
+            ok: Ranges::default(),
+            bad: Ranges::default(),
+            again: BTreeMap::new(),
+            started: false,
+            stopped: None,
+        }
+    }
+
+    pub fn index(&self, ordinal: u32) -> TaskIndex {
+        self.spec.first + ordinal * self.spec.step
+    }
+
+    pub fn ordinal(&self, task: TaskIndex) -> Option<u32> {
+        self.spec.contains(task).then(|| (task - self.spec.first) / self.spec.step)
+    }
+
+    /// Whether all that it tells of is in the array, so that the rest may count on it.
+    pub fn are_in_range(&self) -> bool {
+        let ends = [&self.waiting, &self.ok, &self.bad].map(Ranges::last).into_iter().flatten();
+        ends.chain(self.again.keys().copied()).chain(self.running.checked_sub(1)).all(|n| n < self.spec.count())
+    }
+
+    pub fn all_ended(&self) -> bool {
+        self.ok.len() + self.bad.len() == self.spec.count()
+    }
+
+    pub fn at_width(&self) -> bool {
+        self.spec.width.is_some_and(|width| self.running >= width)
+    }
+}
+
+/// A live job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub user: Uid,
+    pub submitted: Timestamp,
+    pub phase: Phase,
+    /// The last attempt that started.
+    pub attempt: u32,
+    /// When the next attempt is due, if that is still to come.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub due_boot_ms: Option<u64>,
+    /// Its begin has come.
+    pub begun: bool,
+    /// What it asks for; `needs` are those that are not met.
+    pub demand: Demand,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tasks: Option<Box<Tasks>>,
+}
+
+impl Job {
+    pub fn new(user: Uid, submitted: Timestamp, demand: Demand) -> Self {
+        let phase = match demand.first_stage() {
+            Stage::Execute => Phase::Queued,
+            stage => Phase::Pending(stage),
+        };
+        let rare = demand.rare.as_ref();
+        Self {
+            user,
+            submitted,
+            phase,
+            attempt: 0,
+            due_boot_ms: None,
+            begun: rare.is_none_or(|r| r.begin.is_none()),
+            tasks: rare.and_then(|r| r.array).map(|spec| Box::new(Tasks::new(spec))),
+            demand,
+        }
+    }
+
+    /// The state of the job as a whole, but for what only its run knows.
+    pub fn state(&self) -> JobState {
+        match self.phase {
+            Phase::Pending(_) => JobState::Pending,
+            Phase::Staging(Stage::Validate) => JobState::Validating,
+            Phase::Staging(_) => JobState::Compiling,
+            Phase::Queued if self.tasks.as_ref().is_some_and(|t| t.running > 0) => JobState::Executing,
+            Phase::Queued => JobState::Queued,
+            Phase::Running => JobState::Executing,
+        }
+    }
+
+    pub fn rare(&self) -> Option<&Rare> {
+        self.demand.rare.as_deref()
+    }
+
+    pub fn needs(&self) -> &[Need] {
+        self.demand.needs()
+    }
+
+    /// Whether it, or one of its tasks, may start when there is room for it.
+    pub fn eligible(&self) -> bool {
+        self.phase == Phase::Queued
+            && !self.demand.hold
+            && self.begun
+            && self.due_boot_ms.is_none()
+            && self.needs().is_empty()
+            && self.tasks.as_ref().is_none_or(|t| !t.waiting.is_empty() && !t.at_width())
+    }
+}

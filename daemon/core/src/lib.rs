@@ -1,0 +1,34 @@
+//! The pure core of `qrmd`: it takes intents, observations and the time, and returns facts and wishes.
+//! It refuses to know clocks, files, sockets, threads, randomness and anything whose order is not its own.
+//!
+//! [`Core::step`] decides; [`Core::apply`] is the only function that changes state, live and in replay alike.
+
+mod apply;
+mod cancel;
+mod check;
+mod depend;
+mod event;
+mod job;
+mod look;
+mod placement;
+mod ranges;
+mod refusal;
+mod snapshot;
+mod state;
+mod step;
+mod submit;
+
+pub use event::{Event, Run, RunUsage, Stage, StopWhy};
+pub use job::{Demand, Need, When};
+pub use look::{Counts, Live, Waiting};
+pub use refusal::Refusal;
+pub use snapshot::{SNAPSHOT_FORMAT, SnapshotError};
+pub use state::{Core, Machine};
+pub use step::{
+    Action, Answer, Caller, CancelledAs, Effect, Input, Now, Observed, RunOutcome, StagedJob, Step, StopSignal,
+};
+
+/// How long a job has between the signal that asks it to end and the one that ends it.
+pub const GRACE_MS: u64 = 10_000;
+/// The most jobs that may live at once; an array counts as one.
+pub const MAX_LIVE_JOBS: usize = 10_000_000;

@@ -1,0 +1,91 @@
+//! Why the core says no, and what would work. A refusal changes nothing.
+//! It refuses to know about sockets and exit codes; those follow from the protocol's code.
+
+use qrm_protocol::amount::Bytes;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::ids::{JobId, JobRef};
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such job, or it is over and forgotten.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobRef),
+    /// It belongs to someone else.
+    #[error("job {0} belongs to another user")]
+    NotYours(JobRef),
+    /// It has no process now.
+    #[error("job {0} is not executing")]
+    NotExecuting(JobRef),
+    /// More cpus than there will ever be.
+    #[error("{asked} cpus are asked for, and this machine offers {most}")]
+    TooManyCpus {
+        /// Asked for.
+        asked: u32,
+        /// Offered.
+        most: u32,
+    },
+    /// More memory than there will ever be.
+    #[error("{asked} of memory are asked for, and this machine offers {most}")]
+    TooMuchMemory {
+        /// Asked for.
+        asked: Bytes,
+        /// Offered.
+        most: Bytes,
+    },
+    /// The bound of live jobs.
+    #[error("the queue is full: at most {0} jobs may be alive at once")]
+    QueueFull(usize),
+    /// No bulk by that number, of that caller.
+    #[error("there is no open bulk {0}")]
+    NoSuchBulk(JobId),
+    /// More or fewer jobs than announced.
+    #[error("the bulk has {got} jobs, and {announced} were announced")]
+    BulkCount {
+        /// Staged.
+        got: u64,
+        /// Announced.
+        announced: u64,
+    },
+    /// In a slice of a bulk.
+    #[error("job {place} of the bulk: {refusal}")]
+    InBulk {
+        /// From 1, over the whole bulk.
+        place: u64,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+}
+
+impl Refusal {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
+            Self::NotYours(_) => Code::PermissionDenied,
+            Self::NotExecuting(_) => Code::FailedPrecondition,
+            Self::TooManyCpus { .. } | Self::TooMuchMemory { .. } | Self::BulkCount { .. } => Code::InvalidArgument,
+            Self::QueueFull(_) => Code::ResourceExhausted,
+            Self::InBulk { refusal, .. } => refusal.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchJob(_) => Some("qrm jobs lists them".into()),
+            Self::NotYours(_) => Some("its owner or an administrator can do that".into()),
+            Self::NotExecuting(job) => Some(format!("qrm show {job} says where it is")),
+            Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
+            Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
+            Self::QueueFull(_) => Some("wait until some have ended, or use an array: it counts as one".into()),
+            Self::NoSuchBulk(_) => Some("bulk.begin opens one; it ends with its connection".into()),
+            Self::BulkCount { .. } => None,
+            Self::InBulk { refusal, .. } => refusal.hint(),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self { code: refusal.code(), message: refusal.to_string(), hint: refusal.hint() }
+    }
+}

@@ -1,0 +1,547 @@
+//! What comes in and what goes out of the core, and the frame of every decision.
+//! It refuses to change state itself: each decision is an event, made true by [`Core::apply`] at once.
+
+use crate::GRACE_MS;
+use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
+use crate::job::{Demand, Phase};
+use crate::placement;
+use crate::refusal::Refusal;
+use crate::state::{Alarm, Core, RunState};
+use crate::submit::PastEnd;
+use qrm_protocol::ids::{JobId, JobRef, Uid};
+use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, RetryOn};
+use qrm_protocol::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// The present by both clocks: running limits use the one that never jumps, calendars the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// Milliseconds since boot, also those that the machine slept.
+    pub boot_ms: u64,
+}
+
+/// Who wants something, as the socket says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub uid: Uid,
+    /// May control what belongs to others.
+    pub admin: bool,
+}
+
+/// What comes in.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Someone's intent.
+    Command(Caller, Action),
+    /// The world.
+    Observed(Observed),
+    /// Time passed.
+    Tick,
+}
+
+/// One place of a bulk: the demand, or nothing if its key was known.
+pub type StagedJob = Option<Demand>;
+
+/// What someone wants.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Queue a job. `ended` tells of the jobs it names that are over.
+    Submit {
+        /// For people.
+        name: String,
+        /// What it asks for.
+        demand: Demand,
+        /// Jobs and tasks that it names and that are over: how they ended, and whether they ever started.
+        ended: BTreeMap<JobRef, (JobState, bool)>,
+    },
+    /// Set ids aside.
+    BulkBegin {
+        /// How many.
+        count: u64,
+    },
+    /// The next slice.
+    BulkAdd {
+        /// Which bulk.
+        bulk: JobId,
+        /// In order.
+        jobs: Vec<StagedJob>,
+        /// As for a submit.
+        ended: BTreeMap<JobRef, (JobState, bool)>,
+    },
+    /// Make a bulk real.
+    BulkCommit {
+        /// Which.
+        bulk: JobId,
+    },
+    /// Forget a bulk.
+    BulkDiscard {
+        /// Which.
+        bulk: JobId,
+    },
+    /// End jobs; all of them are alive, or nothing is done.
+    Cancel {
+        /// Which.
+        targets: Vec<JobRef>,
+    },
+    /// Send a signal to all processes of a running job, or of an array's running tasks.
+    Signal {
+        /// Which.
+        job: JobRef,
+        /// The kernel's number.
+        signal: i32,
+    },
+}
+
+/// What the world did.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// What there is to share.
+    Machine {
+        /// Tells boots apart.
+        boot_id: String,
+        /// Cpus offered.
+        cpus: u32,
+        /// Memory offered.
+        mem_bytes: u64,
+    },
+    /// A run's command was released.
+    Executing {
+        /// Which.
+        run: Run,
+        /// Its main process.
+        pid: u32,
+        /// When, by the wall clock.
+        at: Timestamp,
+        /// When, by the other.
+        boot_ms: u64,
+    },
+    /// A run is over, and all its processes are gone.
+    Ended(Run, RunOutcome),
+    /// A run is over, and nobody knows how.
+    Lost(Run),
+    /// The system failed to make the process, after trying again.
+    LaunchFailed(Run, String),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// What the main process exited with.
+    pub exit_code: Option<i32>,
+    /// What signal ended it.
+    pub signal: Option<i32>,
+    /// Why the command could not even be executed.
+    pub not_run: Option<String>,
+    /// The kernel ended it for want of memory.
+    pub oom: bool,
+    /// When the command was released.
+    pub started_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Timestamp,
+    /// What it used.
+    pub usage: RunUsage,
+}
+
+/// A signal to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSignal {
+    /// This one, to every process.
+    Number(i32),
+    /// The end of every process, now.
+    Kill,
+}
+
+/// What the world should do once the events are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make the process; after a restart, find out first what became of it.
+    Launch(Run),
+    /// Signal it.
+    Signal(Run, StopSignal),
+}
+
+/// What a cancel did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelledAs {
+    /// It waited.
+    Waiting,
+    /// It ran.
+    Running,
+}
+
+/// What to tell the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// The job, and its state now.
+    Submitted(JobId, JobState),
+    /// The first id.
+    BulkBegun(JobId),
+    /// How many are staged.
+    Staged(u64),
+    /// How many were queued.
+    BulkSubmitted(u64),
+    /// What was done to each.
+    Cancelled(Vec<(JobRef, CancelledAs)>),
+}
+
+/// What a step decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Already applied; to be stored in this order.
+    pub events: Vec<Event>,
+    /// To be done once the events are durable, in this order.
+    pub effects: Vec<Effect>,
+    /// To be told then.
+    pub answer: Answer,
+}
+
+/// A step in the making: applies each event as it is decided.
+pub(crate) struct Deciding<'a> {
+    pub core: &'a mut Core,
+    pub now: Now,
+    pub events: Vec<Event>,
+    pub effects: Vec<Effect>,
+}
+
+impl Core {
+    /// Decides. A refusal has changed nothing.
+    ///
+    /// # Errors
+    /// What was wanted can not be done; says why and what would work.
+    pub fn step(&mut self, now: Now, input: Input) -> Result<Step, Refusal> {
+        let mut deciding = Deciding { core: self, now, events: Vec::new(), effects: Vec::new() };
+        let answer = match input {
+            Input::Command(caller, action) => deciding.command(caller, action)?,
+            Input::Observed(observed) => {
+                deciding.observed(observed);
+                Answer::Done
+            }
+            Input::Tick => Answer::Done,
+        };
+        deciding.settle();
+        // A job may have started in the same step that accepted it.
+        let answer = match answer {
+            Answer::Submitted(id, _) => {
+                let ended = deciding.events.iter().rev().find_map(|event| match event {
+                    Event::Ended { job, state, .. } if *job == id.into() => Some(*state),
+                    _ => None,
+                });
+                Answer::Submitted(id, ended.or_else(|| deciding.core.state(id.into())).unwrap_or(JobState::Queued))
+            }
+            other => other,
+        };
+        Ok(Step { events: deciding.events, effects: deciding.effects, answer })
+    }
+
+    /// What the world still owes after a restart: every run is to be found or launched, and told to stop if it was.
+    #[must_use]
+    pub fn owed(&self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (job, run) in &self.runs {
+            effects.push(Effect::Launch(run.of(*job)));
+            if let Some(stop) = run.stop {
+                effects.push(Effect::Signal(run.of(*job), stop_signal(stop.killed)));
+            }
+        }
+        effects
+    }
+
+    /// Bulks whose client is gone, after a restart.
+    #[must_use]
+    pub fn open_bulks(&self) -> Vec<(JobId, Uid)> {
+        self.bulks.iter().map(|(id, bulk)| (*id, bulk.user)).collect()
+    }
+
+    /// When time alone changes something next: by the wall clock, and by the clock that never jumps.
+    #[must_use]
+    pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
+        (self.begins.first().map(|(at, _)| *at), self.alarms.first().map(|(at, _)| *at))
+    }
+}
+
+pub(crate) fn stop_signal(kill: bool) -> StopSignal {
+    // SIGTERM is 15 on every architecture.
+    if kill { StopSignal::Kill } else { StopSignal::Number(15) }
+}
+
+impl Deciding<'_> {
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.core.apply(self.now.wall, &event);
+        self.events.push(event);
+    }
+
+    fn command(&mut self, caller: Caller, action: Action) -> Result<Answer, Refusal> {
+        let past = |ended: BTreeMap<JobRef, (JobState, bool)>| -> PastEnd { ended };
+        match action {
+            Action::Submit { name, demand, ended } => self.submit(caller, name, demand, &past(ended)),
+            Action::BulkBegin { count } => self.bulk_begin(caller, count),
+            Action::BulkAdd { bulk, jobs, ended } => self.bulk_add(caller, bulk, jobs, &past(ended)),
+            Action::BulkCommit { bulk } => self.bulk_commit(caller, bulk),
+            Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
+            Action::Cancel { targets } => self.cancel(caller, targets),
+            Action::Signal { job, signal } => self.signal(caller, job, signal),
+        }
+    }
+
+    /// Lets everything happen that can: ends that follow from ends, and starts for which there is room.
+    fn settle(&mut self) {
+        loop {
+            let before = self.events.len();
+            self.pass_time();
+            self.end_doomed();
+            self.start_stages();
+            while let Some((job, attempt)) = placement::next(self.core) {
+                self.emit(Event::Started { job, attempt });
+                self.effects.push(Effect::Launch(Run { job, stage: Stage::Execute, attempt }));
+            }
+            if self.events.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        while let Some((_, id)) = self.core.begins.first().copied().filter(|(at, _)| *at <= self.now.wall) {
+            self.emit(Event::Due { job: id.into() });
+        }
+        while let Some((_, alarm)) = self.core.alarms.first().copied().filter(|(at, _)| *at <= self.now.boot_ms) {
+            match alarm {
+                Alarm::Due(job) => self.emit(Event::Due { job }),
+                Alarm::Limit(job) => self.stop(job, StopWhy::Timeout, None),
+                Alarm::Kill(job) => {
+                    self.emit(Event::Killing { job });
+                    if let Some(run) = self.core.runs.get(&job) {
+                        self.effects.push(Effect::Signal(run.of(job), StopSignal::Kill));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_doomed(&mut self) {
+        let next =
+            |core: &Core| core.doomed.iter().find(|(id, _)| core.jobs.contains_key(id)).map(|(id, on)| (*id, *on));
+        while let Some((id, on)) = next(self.core) {
+            self.end_dependent(id, on);
+        }
+    }
+
+    pub(crate) fn end_dependent(&mut self, id: JobId, on: JobRef) {
+        let failure = Failure {
+            kind: FailureKind::DependencyFailed,
+            cause: FailureCause::Dependency,
+            message: format!("it waited for job {on}, which ended in a way that it can not follow"),
+        };
+        // A validate command may be running; what it would say does not matter any more.
+        if let Some(run) = self.core.runs.get(&id.into()) {
+            self.effects.push(Effect::Signal(run.of(id.into()), StopSignal::Kill));
+        }
+        self.end_waiting(id.into(), JobState::Cancelled, Some(failure), None);
+    }
+
+    /// The end of a job or task without a run.
+    pub(crate) fn end_waiting(&mut self, job: JobRef, state: JobState, failure: Option<Failure>, by: Option<Uid>) {
+        let ended_at = self.now.wall;
+        let usage = RunUsage::default();
+        self.emit(Event::Ended {
+            job,
+            state,
+            started_at: None,
+            ended_at,
+            exit_code: None,
+            signal: None,
+            failure,
+            by,
+            usage,
+        });
+        self.end_array(job);
+    }
+
+    fn start_stages(&mut self) {
+        let room = self.core.machine.cpus.max(1);
+        while self.core.stages_running < room {
+            let Some(id) = self.core.stage_line.first().copied() else { return };
+            let Some(Phase::Pending(stage)) = self.core.jobs.get(&id).map(|j| j.phase) else { return };
+            let job = JobRef::whole(id);
+            self.emit(Event::StageStarted { job, stage });
+            self.effects.push(Effect::Launch(Run { job, stage, attempt: 1 }));
+        }
+    }
+
+    /// Tells a run to end, now gently.
+    pub(crate) fn stop(&mut self, job: JobRef, why: StopWhy, by: Option<Uid>) {
+        let Some(run) = self.core.runs.get(&job).copied() else { return };
+        let kill_at_boot_ms = self.now.boot_ms.saturating_add(GRACE_MS);
+        self.emit(Event::Stopping { job, why, by, kill_at_boot_ms });
+        self.effects.push(Effect::Signal(run.of(job), stop_signal(false)));
+    }
+
+    fn observed(&mut self, observed: Observed) {
+        match observed {
+            Observed::Machine { boot_id, cpus, mem_bytes } => {
+                let machine = crate::Machine { boot_id: boot_id.clone(), cpus, mem_bytes };
+                if machine != self.core.machine {
+                    self.emit(Event::MachineFound { boot_id, cpus, mem_bytes });
+                }
+            }
+            Observed::Executing { run, pid, at, boot_ms } => {
+                let known = self.current(run).filter(|state| state.released.is_none());
+                if known.is_some() && run.stage == Stage::Execute {
+                    let (job, attempt) = (run.job, run.attempt);
+                    self.emit(Event::Executing { job, attempt, pid, started_at: at, boot_ms });
+                }
+            }
+            Observed::Ended(run, outcome) => self.run_ended(run, outcome),
+            Observed::Lost(run) => {
+                let message = "its supervisor died without a record, and nobody knows how it ended".to_owned();
+                self.broken(run, FailureKind::Lost, FailureCause::Lost, message);
+            }
+            Observed::LaunchFailed(run, why) => {
+                self.broken(
+                    run,
+                    FailureKind::PersistError,
+                    FailureCause::Store,
+                    format!("its process could not be made: {why}"),
+                );
+            }
+        }
+    }
+
+    /// The run, if it is still the one that the core knows.
+    fn current(&self, run: Run) -> Option<RunState> {
+        self.core.runs.get(&run.job).copied().filter(|state| state.of(run.job) == run)
+    }
+
+    fn broken(&mut self, run: Run, kind: FailureKind, cause: FailureCause, message: String) {
+        let started_at = self.current(run).and_then(|state| state.released).map(|(at, _)| at);
+        let outcome = RunOutcome { started_at, ended_at: self.now.wall, ..RunOutcome::default() };
+        self.finish(run, &outcome, Some(Failure { kind, cause, message }));
+    }
+
+    fn run_ended(&mut self, run: Run, outcome: RunOutcome) {
+        let failure = failure_of(run.stage, &outcome);
+        if failure.is_none()
+            && run.stage != Stage::Execute
+            && self.current(run).is_some_and(|state| state.stop.is_none())
+        {
+            self.emit(Event::StagePassed { job: run.job, stage: run.stage });
+            return;
+        }
+        self.finish(run, &outcome, failure);
+    }
+
+    /// The end of a run that is not the end of a stage that passed: a retry or the end of its job.
+    fn finish(&mut self, run: Run, outcome: &RunOutcome, failure: Option<Failure>) {
+        // A report about a run that is over, or of an attempt before, is harmless.
+        let Some(state) = self.current(run) else { return };
+        let started_at = outcome.started_at.or(state.released.map(|(at, _)| at));
+        if let (None, Some(failure)) = (state.stop, &failure)
+            && self.retries(run, outcome, failure)
+        {
+            let wait =
+                self.core.jobs.get(&run.job.job).and_then(|j| j.rare()).map_or(0, |r| r.backoff.after(run.attempt).0);
+            let due_boot_ms = self.now.boot_ms.saturating_add(wait);
+            let (failure, usage) = (failure.clone(), outcome.usage);
+            self.emit(Event::Requeued { job: run.job, attempt: run.attempt, failure, due_boot_ms, usage });
+            return;
+        }
+        let limit = self.core.jobs.get(&run.job.job).map_or(0, |j| j.demand.time_ms);
+        let (end, failure, by) = match (state.stop, failure) {
+            (Some(stop), _) if stop.why == StopWhy::Timeout => {
+                let message = format!("it ran for longer than its limit of {}", qrm_protocol::time::Millis(limit));
+                (
+                    JobState::Timeout,
+                    Some(Failure { kind: FailureKind::Timeout, cause: FailureCause::Timeout, message }),
+                    None,
+                )
+            }
+            (Some(stop), _) => (JobState::Cancelled, None, stop.by),
+            (None, None) => (JobState::Completed, None, None),
+            (None, failure) => (JobState::Failed, failure, None),
+        };
+        self.emit(Event::Ended {
+            job: run.job,
+            state: end,
+            started_at,
+            ended_at: outcome.ended_at,
+            exit_code: outcome.exit_code,
+            signal: outcome.signal,
+            failure,
+            by,
+            usage: outcome.usage,
+        });
+        self.end_array(run.job);
+    }
+
+    fn retries(&self, run: Run, outcome: &RunOutcome, failure: &Failure) -> bool {
+        let Some(job) = self.core.jobs.get(&run.job.job) else { return false };
+        let Some(rare) = job.rare().filter(|r| run.stage == Stage::Execute && run.attempt <= r.retries) else {
+            return false;
+        };
+        if job.tasks.as_ref().is_some_and(|t| t.stopped.is_some()) {
+            return false;
+        }
+        let lost = failure.cause == FailureCause::Lost;
+        if rare.retry_on.is_empty() {
+            return failure.kind == FailureKind::ExecuteError;
+        }
+        rare.retry_on.iter().any(|on| match on {
+            RetryOn::Code(code) => outcome.exit_code == Some(*code),
+            RetryOn::Oom => outcome.oom,
+            RetryOn::Lost => lost,
+            RetryOn::Preempted => false,
+        })
+    }
+
+    /// The end of an array, if this was its last task.
+    fn end_array(&mut self, job: JobRef) {
+        if job.task.is_none() {
+            return;
+        }
+        let Some(tasks) = self.core.jobs.get(&job.job).and_then(|j| j.tasks.as_ref()) else { return };
+        if !tasks.all_ended() {
+            return;
+        }
+        let (bad, total, stopped) = (tasks.bad.len(), tasks.spec.count(), tasks.stopped);
+        let (state, failure) = match (stopped, bad) {
+            (Some(_), _) => (JobState::Cancelled, None),
+            (None, 0) => (JobState::Completed, None),
+            (None, _) => {
+                let message = format!("{bad} of its {total} tasks did not complete");
+                let failure = Failure { kind: FailureKind::ExecuteError, cause: FailureCause::Exit, message };
+                (JobState::Failed, Some(failure))
+            }
+        };
+        self.end_waiting(job.job.into(), state, failure, stopped);
+    }
+}
+
+/// What an outcome means, but for why it came about.
+fn failure_of(stage: Stage, outcome: &RunOutcome) -> Option<Failure> {
+    let (cause, message) = match (outcome.exit_code, outcome.signal, &outcome.not_run) {
+        (_, _, Some(why)) => (FailureCause::Stage, why.clone()),
+        _ if outcome.oom => (FailureCause::Oom, "it ran out of memory".to_owned()),
+        (Some(0), None, None) => return None,
+        (Some(code), None, None) => (FailureCause::Exit, format!("it exited with code {code}")),
+        (_, Some(signal), None) => (FailureCause::Signal, format!("it was ended by signal {signal}")),
+        (None, None, None) => (FailureCause::Lost, "nobody knows how it ended".to_owned()),
+    };
+    Some(match stage {
+        Stage::Validate => Failure {
+            kind: FailureKind::ValidationError,
+            cause: FailureCause::Stage,
+            message: format!("the validate command: {message}"),
+        },
+        Stage::Compile => Failure {
+            kind: FailureKind::CompileError,
+            cause: FailureCause::Stage,
+            message: format!("the compile command: {message}"),
+        },
+        Stage::Execute => Failure { kind: FailureKind::ExecuteError, cause, message },
+    })
+}

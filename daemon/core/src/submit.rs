@@ -1,0 +1,148 @@
+//! Accepting jobs, one by one and in bulks.
+//! It refuses to know what they run: only what they ask for is looked at here.
+
+use crate::MAX_LIVE_JOBS;
+use crate::depend::{Happened, Verdict, strike, verdict};
+use crate::event::Event;
+use crate::job::{Demand, Need, Phase};
+use crate::refusal::Refusal;
+use crate::state::{Bulk, Core};
+use crate::step::{Answer, Caller, Deciding, StagedJob};
+use qrm_protocol::amount::Bytes;
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::JobState;
+use std::collections::BTreeMap;
+
+/// Jobs that are over: how they ended, and whether they ever started.
+pub(crate) type PastEnd = BTreeMap<JobRef, (JobState, bool)>;
+
+/// The most jobs of one bulk.
+const MAX_BULK: u64 = MAX_LIVE_JOBS as u64;
+
+impl Deciding<'_> {
+    pub(crate) fn submit(
+        &mut self,
+        caller: Caller,
+        name: String,
+        mut demand: Demand,
+        ended: &PastEnd,
+    ) -> Result<Answer, Refusal> {
+        self.room_for(1)?;
+        let doomed = self.core.accept(&mut demand, ended)?;
+        let id = JobId(self.core.next_job);
+        self.emit(Event::Submitted { job: id.into(), user: caller.uid, name, demand });
+        if let Some(on) = doomed {
+            self.end_dependent(id, on);
+        }
+        Ok(Answer::Submitted(id, JobState::Queued))
+    }
+
+    fn room_for(&self, more: u64) -> Result<(), Refusal> {
+        let staged: u64 = self.core.bulks.values().map(|b| b.count).sum();
+        let full = self.core.jobs.len() as u64 + staged + more > MAX_LIVE_JOBS as u64;
+        if full { Err(Refusal::QueueFull(MAX_LIVE_JOBS)) } else { Ok(()) }
+    }
+
+    pub(crate) fn bulk_begin(&mut self, caller: Caller, count: u64) -> Result<Answer, Refusal> {
+        if count > MAX_BULK {
+            return Err(Refusal::QueueFull(MAX_LIVE_JOBS));
+        }
+        self.room_for(count)?;
+        let bulk = JobId(self.core.next_job);
+        self.emit(Event::BulkBegun { bulk, user: caller.uid, count });
+        Ok(Answer::BulkBegun(bulk))
+    }
+
+    fn bulk(&self, caller: Caller, id: JobId) -> Result<&Bulk, Refusal> {
+        self.core.bulks.get(&id).filter(|b| b.user == caller.uid).ok_or(Refusal::NoSuchBulk(id))
+    }
+
+    pub(crate) fn bulk_add(
+        &mut self,
+        caller: Caller,
+        id: JobId,
+        mut jobs: Vec<StagedJob>,
+        ended: &PastEnd,
+    ) -> Result<Answer, Refusal> {
+        let bulk = self.bulk(caller, id)?;
+        let (staged, announced) = (bulk.staged, bulk.count);
+        let got = staged + jobs.len() as u64;
+        if got > announced {
+            return Err(Refusal::BulkCount { got, announced });
+        }
+        let mut doomed = Vec::new();
+        for (place, demand) in (staged..).zip(jobs.iter_mut()) {
+            let Some(demand) = demand else { continue };
+            let in_bulk = |refusal| Refusal::InBulk { place: place + 1, refusal: Box::new(refusal) };
+            if let Some(on) = self.core.accept(demand, ended).map_err(in_bulk)? {
+                doomed.push((JobId(id.0 + place), on));
+            }
+        }
+        self.emit(Event::BulkStaged { bulk: id, jobs, doomed });
+        Ok(Answer::Staged(got))
+    }
+
+    pub(crate) fn bulk_commit(&mut self, caller: Caller, id: JobId) -> Result<Answer, Refusal> {
+        let bulk = self.bulk(caller, id)?;
+        let count = bulk.jobs.len() as u64;
+        if bulk.staged != bulk.count {
+            return Err(Refusal::BulkCount { got: bulk.staged, announced: bulk.count });
+        }
+        self.emit(Event::BulkSubmitted { bulk: id });
+        Ok(Answer::BulkSubmitted(count))
+    }
+
+    pub(crate) fn bulk_discard(&mut self, caller: Caller, id: JobId) -> Result<Answer, Refusal> {
+        self.bulk(caller, id)?;
+        self.emit(Event::BulkDiscarded { bulk: id });
+        Ok(Answer::Done)
+    }
+}
+
+impl Core {
+    /// Checks a demand and strikes the needs that are met already; a job by whose end it can never run, if there is one.
+    pub(crate) fn accept(&self, demand: &mut Demand, ended: &PastEnd) -> Result<Option<JobRef>, Refusal> {
+        let (cpus, mem) = (demand.cpus(), demand.mem_bytes);
+        if cpus > self.machine.cpus {
+            return Err(Refusal::TooManyCpus { asked: cpus, most: self.machine.cpus });
+        }
+        if mem > self.machine.mem_bytes {
+            return Err(Refusal::TooMuchMemory { asked: Bytes(mem), most: Bytes(self.machine.mem_bytes) });
+        }
+        let mut verdicts = Vec::new();
+        for need in demand.needs() {
+            verdicts.push((*need, self.judge(need, ended)?));
+        }
+        let never = verdicts.iter().find(|(_, v)| *v == Verdict::Never).map(|(n, _)| n.on);
+        let judged = |need: &Need| verdicts.iter().find(|(n, _)| n == need).map_or(Verdict::Open, |(_, v)| *v);
+        Ok(if strike(demand, judged) { never } else { None })
+    }
+
+    fn judge(&self, need: &Need, ended: &PastEnd) -> Result<Verdict, Refusal> {
+        let on = need.on;
+        let after = |state: JobState, started: bool| match (verdict(need.when, Happened::Started), started) {
+            (Verdict::Met, true) => Verdict::Met,
+            _ => verdict(need.when, Happened::Ended(state)),
+        };
+        if let Some((state, started)) = ended.get(&on) {
+            return Ok(after(*state, *started));
+        }
+        let job = self.jobs.get(&on.job).ok_or(Refusal::NoSuchJob(on))?;
+        let started = match (on.task, &job.tasks) {
+            (None, None) => job.attempt > 0 || job.phase == Phase::Running,
+            (None, Some(tasks)) => tasks.started,
+            (Some(_), None) => return Err(Refusal::NoSuchJob(on)),
+            (Some(task), Some(tasks)) => {
+                let ordinal = tasks.ordinal(task).ok_or(Refusal::NoSuchJob(on))?;
+                if tasks.ok.contains(ordinal) {
+                    return Ok(after(JobState::Completed, true));
+                }
+                if tasks.bad.contains(ordinal) {
+                    return Ok(after(JobState::Failed, true));
+                }
+                self.runs.contains_key(&on) || tasks.again.contains_key(&ordinal)
+            }
+        };
+        Ok(if started { verdict(need.when, Happened::Started) } else { Verdict::Open })
+    }
+}

@@ -1,0 +1,382 @@
+//! The events and snapshots of every released version, kept in `tests/golden`: this release still reads all of them.
+//! It refuses to change a file of an earlier version; `QRM_BLESS=1` writes those of this one anew.
+
+// A test's failure is its report; and the core touches no files, but its golden ones are files.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use qrm_core::{Action, Caller, Core, Demand, Event, Input, Now, Observed, Run, RunOutcome, RunUsage, Stage};
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::{JobSpec, JobState};
+use qrm_protocol::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// When all golden events were decided, 2026-01-01 by the wall clock; the other clock goes on.
+const AT: Timestamp = Timestamp(1_767_225_600_000);
+const ME: Caller = Caller { uid: 1000, admin: false };
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+/// The released versions, oldest first, by the files with this prefix.
+fn versions(prefix: &str, suffix: &str) -> Vec<(Vec<u64>, PathBuf)> {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = entries
+        .filter_map(|path| {
+            let version = path.file_name()?.to_str()?.strip_prefix(prefix)?.strip_suffix(suffix)?.to_owned();
+            let numbers = version.split('.').map(|n| n.parse().expect("a golden file is named after a version"));
+            Some((numbers.collect(), path))
+        })
+        .collect();
+    all.sort();
+    assert!(!all.is_empty(), "there is no {prefix}*{suffix} in {}", folder().display());
+    all
+}
+
+fn events(path: &Path) -> Vec<(String, Event)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let read = |line: &str| {
+        let event = serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", path.display()));
+        (line.to_owned(), event)
+    };
+    text.lines().map(read).collect()
+}
+
+fn saved(core: &Core) -> String {
+    let mut bytes = Vec::new();
+    core.save(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn replayed<'a>(events: impl IntoIterator<Item = &'a Event>) -> Core {
+    let mut core = Core::default();
+    for event in events {
+        core.apply(AT, event);
+    }
+    core
+}
+
+/// A number for each kind; a new variant does not compile here until it has one, and then needs a golden line.
+fn kind(event: &Event) -> usize {
+    match event {
+        Event::MachineFound { .. } => 0,
+        Event::Submitted { .. } => 1,
+        Event::BulkBegun { .. } => 2,
+        Event::BulkStaged { .. } => 3,
+        Event::BulkSubmitted { .. } => 4,
+        Event::BulkDiscarded { .. } => 5,
+        Event::StageStarted { .. } => 6,
+        Event::StagePassed { .. } => 7,
+        Event::Due { .. } => 8,
+        Event::Started { .. } => 9,
+        Event::Executing { .. } => 10,
+        Event::Signalled { .. } => 11,
+        Event::Stopping { .. } => 12,
+        Event::Killing { .. } => 13,
+        Event::ArrayStopping { .. } => 14,
+        Event::Requeued { .. } => 15,
+        Event::Ended { .. } => 16,
+    }
+}
+const KINDS: usize = 17;
+
+/// Keys that an event may lack.
+const OPTIONAL: &[&str] = &[
+    "any",
+    "array",
+    "backoff",
+    "begin",
+    "by",
+    "compile",
+    "cpus",
+    "doomed",
+    "exit_code",
+    "failure",
+    "hold",
+    "mem_bytes",
+    "needs",
+    "priority",
+    "retries",
+    "retry_on",
+    "signal",
+    "started_at",
+    "time_ms",
+    "usage",
+    "validate",
+];
+
+#[test]
+fn the_events_of_every_release_read_and_write_as_they_were_stored() {
+    bless();
+    for (_, path) in versions("events-", ".jsonl") {
+        for (line, event) in events(&path) {
+            assert_eq!(serde_json::to_string(&event).unwrap(), line, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_snapshot_of_every_release_loads_and_saves_to_the_same_bytes() {
+    bless();
+    for (_, path) in versions("snapshot-", "") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let core = Core::load(text.as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(saved(&core), text, "{}", path.display());
+        core.check().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+}
+
+/// A release is started on a store that an earlier one wrote, and replays what that one decided.
+#[test]
+fn the_events_of_every_release_lead_to_its_snapshot() {
+    bless();
+    for (version, path) in versions("events-", ".jsonl") {
+        let events = events(&path);
+        let core = replayed(events.iter().map(|(_, event)| event));
+        core.check().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let (_, snapshot) = versions("snapshot-", "").into_iter().find(|(v, _)| *v == version).unwrap();
+        assert_eq!(saved(&core), std::fs::read_to_string(snapshot).unwrap(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_newest_golden_events_have_every_kind_and_every_optional_part() {
+    fn keys(value: &serde_json::Value, into: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| {
+                into.insert(key.clone());
+                keys(value, into);
+            }),
+            serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, into)),
+            _ => {}
+        }
+    }
+    bless();
+    let (_, newest) = versions("events-", ".jsonl").pop().unwrap();
+    let (mut kinds, mut parts) = (BTreeSet::new(), BTreeSet::new());
+    for (line, event) in events(&newest) {
+        kinds.insert(kind(&event));
+        keys(&serde_json::from_str(&line).unwrap(), &mut parts);
+    }
+    let missing: Vec<usize> = (0..KINDS).filter(|kind| !kinds.contains(kind)).collect();
+    assert!(missing.is_empty(), "no golden event has these kinds: {missing:?}; QRM_BLESS=1 writes them");
+    let missing: Vec<&&str> = OPTIONAL.iter().filter(|key| !parts.contains(**key)).collect();
+    assert!(missing.is_empty(), "no golden event has {missing:?}");
+}
+
+#[test]
+fn the_golden_files_of_this_version_are_what_it_writes() {
+    bless();
+    let (events, core) = story();
+    let lines: String = events.iter().map(|e| serde_json::to_string(e).unwrap() + "\n").collect();
+    for (name, now) in [(own("events-", ".jsonl"), lines), (own("snapshot-", ""), saved(&core))] {
+        let text = std::fs::read_to_string(&name).unwrap_or_else(|e| panic!("{}: {e}", name.display()));
+        assert_eq!(text, now, "{} is of this version and differs; QRM_BLESS=1 writes it anew", name.display());
+    }
+}
+
+fn own(prefix: &str, suffix: &str) -> PathBuf {
+    folder().join(format!("{prefix}{}{suffix}", env!("CARGO_PKG_VERSION")))
+}
+
+/// Writes the files of this version, once in a process, if that is wanted; never those of another one.
+fn bless() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os("QRM_BLESS").is_none_or(|on| on != "1") {
+            return;
+        }
+        let (events, core) = story();
+        let lines: String = events.iter().map(|e| serde_json::to_string(e).unwrap() + "\n").collect();
+        std::fs::write(own("events-", ".jsonl"), lines).unwrap();
+        std::fs::write(own("snapshot-", ""), saved(&core)).unwrap();
+    });
+}
+
+/// Steps a core and keeps what it decided.
+struct Teller {
+    core: Core,
+    boot_ms: u64,
+    events: Vec<Event>,
+    past: BTreeMap<JobRef, (JobState, bool)>,
+}
+
+impl Teller {
+    fn step(&mut self, input: Input) {
+        let now = Now { wall: AT, boot_ms: self.boot_ms };
+        let step = self.core.step(now, input).unwrap();
+        self.core.check().unwrap();
+        for event in &step.events {
+            if let Event::Ended { job, state, started_at, .. } = event {
+                self.past.insert(*job, (*state, started_at.is_some()));
+            }
+        }
+        self.events.extend(step.events);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.boot_ms += ms;
+        self.step(Input::Tick);
+    }
+
+    fn command(&mut self, action: Action) {
+        self.step(Input::Command(ME, action));
+    }
+
+    fn submit(&mut self, json: &str) -> JobRef {
+        let id = self.next();
+        let (spec, demand) = demand(json);
+        self.command(Action::Submit { name: spec.display_name(), demand, ended: self.past.clone() });
+        id.into()
+    }
+
+    /// The id that comes next, as the events so far say.
+    fn next(&self) -> JobId {
+        let after = self.events.iter().map(|event| match event {
+            Event::Submitted { job, .. } => job.job.0 + 1,
+            Event::BulkBegun { bulk, count, .. } => bulk.0 + count,
+            _ => 1,
+        });
+        JobId(after.max().unwrap_or(1))
+    }
+
+    fn bulk(&mut self, count: u64, jobs: &[Option<&str>]) -> JobId {
+        let bulk = self.next();
+        self.command(Action::BulkBegin { count });
+        let jobs = jobs.iter().map(|json| json.map(|json| demand(json).1)).collect();
+        self.command(Action::BulkAdd { bulk, jobs, ended: self.past.clone() });
+        bulk
+    }
+
+    fn execute(&mut self, job: JobRef, attempt: u32, pid: u32) {
+        let run = Run { job, stage: Stage::Execute, attempt };
+        self.step(Input::Observed(Observed::Executing { run, pid, at: AT, boot_ms: self.boot_ms }));
+    }
+
+    fn end(&mut self, job: JobRef, stage: Stage, attempt: u32, exit_code: Option<i32>, signal: Option<i32>) {
+        let usage = RunUsage { cpu_ms: 1_500, peak_memory_bytes: 3 << 20 };
+        let outcome = RunOutcome { exit_code, signal, ended_at: AT, usage, ..RunOutcome::default() };
+        self.step(Input::Observed(Observed::Ended(Run { job, stage, attempt }, outcome)));
+    }
+}
+
+fn demand(json: &str) -> (JobSpec, Demand) {
+    let spec: JobSpec = serde_json::from_str(json).unwrap();
+    let demand = Demand::from(&spec);
+    (spec, demand)
+}
+
+/// A life in which everything happens once, and which stops in the middle.
+fn story() -> (Vec<Event>, Core) {
+    let mut t = Teller { core: Core::default(), boot_ms: 60_000, events: Vec::new(), past: BTreeMap::new() };
+    let boot_id = "5f3a1c9e-0000-4000-8000-000000000001".to_owned();
+    t.step(Input::Observed(Observed::Machine { boot_id, cpus: 2, mem_bytes: 64 << 30 }));
+    plain_lives(&mut t);
+    arrays(&mut t);
+    bulks(&mut t);
+    what_is_left(&mut t);
+    (t.events, t.core)
+}
+
+/// Jobs that run, are retried, time out, are cancelled, lost, refused by a stage, or can never run.
+fn plain_lives(t: &mut Teller) {
+    let plain = t.submit(r#"{"command":["true"],"name":"žluť \"quoted\""}"#);
+    t.execute(plain, 1, 4_711);
+    t.command(Action::Signal { job: plain, signal: 10 });
+    t.end(plain, Stage::Execute, 1, Some(0), None);
+    let whole = t.submit(
+        r#"{"command":["/usr/bin/train","--lr","0.1"],"priority":"high","cpus":2,"mem":"8G","time":"1h",
+            "begin":"2025-12-31T23:59:59Z","validate":"test -r data","compile":"make","retries":2,
+            "retry_on":["3","oom","lost","preempted"],"backoff":"2s..8s","after":["1"]}"#,
+    );
+    t.end(whole, Stage::Validate, 1, Some(0), None);
+    t.end(whole, Stage::Compile, 1, Some(0), None);
+    t.execute(whole, 1, 4_712);
+    t.end(whole, Stage::Execute, 1, Some(3), None);
+    t.pass(2_000);
+    t.execute(whole, 2, 4_713);
+    t.pass(3_600_000);
+    t.pass(qrm_core::GRACE_MS);
+    t.end(whole, Stage::Execute, 2, None, Some(9));
+    let cancelled = t.submit(r#"{"command":["sleep","9"]}"#);
+    t.command(Action::Cancel { targets: vec![cancelled] });
+    t.end(cancelled, Stage::Execute, 1, None, Some(15));
+    let held = t.submit(r#"{"command":["sleep"],"hold":true}"#);
+    t.command(Action::Cancel { targets: vec![held] });
+    let refused = t.submit(r#"{"command":["true"],"compile":"false"}"#);
+    t.submit(&format!(r#"{{"command":["collect"],"after_ok":["{refused}"]}}"#));
+    t.end(refused, Stage::Compile, 1, Some(1), None);
+    let lost = t.submit(r#"{"command":["sleep","1"]}"#);
+    t.step(Input::Observed(Observed::Lost(Run { job: lost, stage: Stage::Execute, attempt: 1 })));
+    let unmade = t.submit(r#"{"command":["sleep","2"]}"#);
+    let run = Run { job: unmade, stage: Stage::Execute, attempt: 1 };
+    t.step(Input::Observed(Observed::LaunchFailed(run, "no space left on device".to_owned())));
+}
+
+/// An array that ends, and one that is cancelled while it runs.
+fn arrays(t: &mut Teller) {
+    let task = |array: JobRef, index: u32| JobRef::task(array.job, index);
+    let ending = t.submit(r#"{"command":["step"],"array":"5-8:3"}"#);
+    t.execute(task(ending, 5), 1, 5_000);
+    t.end(task(ending, 5), Stage::Execute, 1, Some(0), None);
+    t.end(task(ending, 8), Stage::Execute, 1, Some(7), None);
+    let stopped = t.submit(r#"{"command":["step"],"array":"0-9%1"}"#);
+    t.command(Action::Cancel { targets: vec![stopped] });
+    t.end(task(stopped, 0), Stage::Execute, 1, None, Some(15));
+}
+
+/// A bulk with an id that stays unused and a job that can never run, and one that is taken back.
+fn bulks(t: &mut Teller) {
+    let plain = r#"{"command":["true"],"cpus":0}"#;
+    let bulk = t.bulk(3, &[Some(plain), None, Some(r#"{"command":["x"],"after_ok":["2"]}"#)]);
+    t.command(Action::BulkCommit { bulk });
+    t.end(bulk.into(), Stage::Execute, 1, Some(0), None);
+    let bulk = t.bulk(2, &[Some(plain)]);
+    t.command(Action::BulkDiscard { bulk });
+}
+
+/// What a snapshot can hold: runs in every phase, a frayed array, needs, holds, begins, and an open bulk.
+fn what_is_left(t: &mut Teller) {
+    let executing = t.submit(r#"{"command":["serve"],"cpus":2,"mem":"4G","time":"2d"}"#);
+    t.execute(executing, 1, 6_000);
+    t.submit(r#"{"command":["allocating"],"cpus":0}"#);
+    let killing = t.submit(r#"{"command":["killing"],"cpus":0,"time":"1s"}"#);
+    t.execute(killing, 1, 6_001);
+    t.pass(1_000);
+    t.pass(qrm_core::GRACE_MS);
+    let stopping = t.submit(r#"{"command":["stopping"],"cpus":0}"#);
+    t.execute(stopping, 1, 6_002);
+    t.command(Action::Cancel { targets: vec![stopping] });
+    t.submit(r#"{"command":["x"],"validate":"validating"}"#);
+    let compiling = t.submit(r#"{"command":["x"],"validate":"true","compile":"compiling"}"#);
+    t.submit(r#"{"command":["x"],"compile":"pending"}"#);
+    t.end(compiling, Stage::Validate, 1, Some(0), None);
+    let stopped = t.submit(r#"{"command":["step"],"cpus":0,"array":"0-2%1"}"#);
+    t.command(Action::Cancel { targets: vec![stopped] });
+    let array = t
+        .submit(r#"{"command":["sweep"],"cpus":0,"array":"0-99:3%4","retries":1,"backoff":"2s..2s","retry_on":["1"]}"#);
+    let task = |index: u32| JobRef::task(array.job, index);
+    for (index, code) in [(3, 0), (9, 0), (6, 9), (15, 0)] {
+        t.execute(task(index), 1, 7_000 + index);
+        t.end(task(index), Stage::Execute, 1, Some(code), None);
+    }
+    t.end(task(12), Stage::Execute, 1, Some(1), None);
+    t.pass(1_500);
+    t.end(task(18), Stage::Execute, 1, Some(1), None);
+    t.pass(600);
+    let again = t.submit(r#"{"command":["flaky"],"cpus":0,"retries":5,"backoff":"1m..1h","retry_on":[]}"#);
+    t.end(again, Stage::Execute, 1, Some(1), None);
+    t.submit(r#"{"command":["held"],"hold":true,"priority":"low"}"#);
+    t.submit(r#"{"command":["later"],"begin":"2027-01-01T00:00:00Z"}"#);
+    t.submit(&format!(
+        r#"{{"command":["all"],"after":["{executing}"],"after_ok":["{array}"],"after_fail":["{array}.0"]}}"#
+    ));
+    t.submit(&format!(r#"{{"command":["any"],"any":true,"after_start":["{array}.99"],"after":["{again}"]}}"#));
+    t.submit(r#"{"command":["head"],"cpus":2,"mem":"60G","priority":"critical"}"#);
+    t.submit(r#"{"command":["behind"]}"#);
+    let needs = format!(r#"{{"command":["x"],"after_ok":["{executing}"]}}"#);
+    let bulk =
+        t.bulk(5, &[Some(r#"{"command":["x"],"mem_bytes":1}"#), None, Some(r#"{"command":["x"],"after_ok":["2"]}"#)]);
+    t.command(Action::BulkAdd { bulk, jobs: vec![Some(demand(&needs).1)], ended: BTreeMap::new() });
+}
