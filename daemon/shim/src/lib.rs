@@ -1,0 +1,60 @@
+//! What `qrm-shim` does, and the few formats that it shares with `qrmd`: the plan, the records, the job's group.
+//! Nothing here knows of queues, users, sockets or the store.
+
+pub mod cgroup;
+mod child;
+mod clock;
+mod end;
+mod fault;
+mod files;
+pub mod handshake;
+pub mod launch;
+pub mod lock;
+mod map;
+pub mod plan;
+pub mod proc;
+pub mod record;
+mod restart;
+mod run;
+mod serve;
+pub mod tree;
+mod vfork;
+mod wire;
+
+/// Runs the shim, as [`fd`] says, and returns its exit status, one of [`status`]; or, with the argument
+/// [`launch::SERVE`], the fork server (see [`launch`]).
+#[must_use]
+pub fn main(argument: Option<&std::ffi::CStr>) -> i32 {
+    match argument {
+        Some(word) if word == launch::SERVE => serve::serve(),
+        _ => run::run(run::Origin::Executed),
+    }
+}
+
+/// The descriptors that `qrmd` starts the shim with; 0, 1 and 2 are `/dev/null`, and all others are closed.
+pub mod fd {
+    use std::os::fd::RawFd;
+
+    /// A memfd with the encoded [`Plan`](crate::plan::Plan), and nothing else.
+    pub const PLAN: RawFd = 3;
+    /// One end of a stream socket pair, for the [`handshake`](crate::handshake).
+    pub const HANDSHAKE: RawFd = 4;
+    /// The job's directory, opened for reading.
+    pub const JOB_DIR: RawFd = 5;
+    /// The job's standard input, if its plan says [`Stdin::Fd6`](crate::plan::Stdin::Fd6).
+    pub const STDIN: RawFd = 6;
+}
+
+/// What the shim's exit status says.
+pub mod status {
+    /// The job ran and its record is in place, or nothing was to be run (`qrmd` closed the handshake before `g`).
+    pub const DONE: i32 = 0;
+    /// Another shim holds the lock of this run; nothing was done.
+    pub const HELD: i32 = 75;
+    /// This run was started once already; nothing was done.
+    pub const RAN: i32 = 76;
+    /// The run could not be prepared; the handshake says why, and the command was not released.
+    pub const UNPREPARED: i32 = 77;
+    /// The job ended, and its record could not be written.
+    pub const UNRECORDED: i32 = 78;
+}

@@ -1,0 +1,249 @@
+//! One run, from nothing to its exit record, in numbered steps; each is a place to die at in the tests.
+//! It decides nothing: what is run, where and in which group is in the plan, and what the end means is `qrmd`'s.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::io::Errno;
+
+use crate::cgroup::JobCgroup;
+use crate::child::{self, Released, Withheld};
+use crate::clock::ticks;
+use crate::files::{Logs, clean, given, reserve, take_lock, was_run};
+use crate::map::Map;
+use crate::plan::{Encoded, Plan, Stdin};
+use crate::proc::Process;
+use crate::record::{ExecError, Exit, Files, Step, failure};
+use crate::{end, fault, fd, handshake, restart, status};
+
+/// How many signals the kernel has, on all machines but MIPS.
+const SIGNALS: usize = 64;
+
+/// The command was released.
+struct Running {
+    /// The plan, unless it is large.
+    map: Option<Map>,
+    files: Files,
+    /// Held for life: closing it would give up the lock.
+    lock: OwnedFd,
+    /// The space set aside for the exit record.
+    exit_tmp: OwnedFd,
+    group: Option<JobCgroup>,
+    shim: Process,
+    command: Released,
+}
+
+/// Why it was not.
+enum Stop {
+    /// Nothing was to be done.
+    Status(i32),
+    /// It could not be prepared.
+    Failed(ExecError),
+}
+
+impl Stop {
+    fn at<E: Into<std::io::Error>>(stage: Step) -> impl FnOnce(E) -> Self {
+        move |error| Self::Failed(failure(stage, &error.into()))
+    }
+}
+
+/// A plan up to this size stays in memory for the end of the job; a larger one is given back and read again.
+const KEPT_BYTES: usize = 32 * 1024;
+
+/// How this process came to be.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    /// It was executed.
+    Executed,
+    /// It is a copy of the fork server, which is isolated already, made at this tick of the kernel's clock or later.
+    Copied { after: u64 },
+}
+
+/// Runs the plan on descriptor 3; returns the exit status.
+pub(crate) fn run(origin: Origin) -> i32 {
+    fault::point("shim.1");
+    let known = match origin {
+        Origin::Executed => None,
+        Origin::Copied { after } => Some(after).filter(|after| *after == ticks()),
+    };
+    if let Origin::Executed = origin {
+        isolate();
+    }
+    keep_given_only();
+    // SAFETY: plain system calls. What the job's processes leave behind when they end is ours, and is awaited.
+    unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    // SAFETY: nobody else owns it.
+    let handshake = unsafe { OwnedFd::from_raw_fd(fd::HANDSHAKE) };
+    // That nobody listens any more is no error: what counts is in the records and in the exit status.
+    let answer = |bytes: &[u8]| rustix::io::write(&handshake, bytes).ok();
+    let running = match begin(known) {
+        Ok(running) => running,
+        Err(Stop::Status(status)) => {
+            match status {
+                status::HELD => answer(&[handshake::HELD]),
+                status::RAN => answer(&[handshake::RAN]),
+                _ => None,
+            };
+            return status;
+        }
+        Err(Stop::Failed(error)) => {
+            answer(handshake::failed(error).as_bytes());
+            return status::UNPREPARED;
+        }
+    };
+    answer(&[handshake::STARTED]);
+    drop(handshake);
+
+    fault::point("shim.9");
+    let Running { map, files, lock, exit_tmp, group, shim, command: Released { pid, since, exec_error } } = running;
+    let ended = end::wait(pid);
+    let killed_leftovers = end::complete(group.as_ref(), shim);
+    let record = Exit { exec_error, killed_leftovers, ..ended.record(since, group.as_ref()) };
+
+    fault::point("shim.10");
+    let written = end::write(&record, exit_tmp, &files);
+
+    fault::point("shim.11");
+    if let Ok(map) = map.map_or_else(|| Map::of(fd::PLAN), Ok)
+        && let Ok(Plan { restart: Some(restart), .. }) = Plan::view(map.bytes())
+    {
+        restart::unless_present(&restart);
+    }
+    drop(lock);
+    if written.is_ok() { status::DONE } else { status::UNRECORDED }
+}
+
+/// Step 1: nothing that others do reaches us.
+pub(crate) fn isolate() {
+    // SAFETY: plain system calls; in none of them is a failure possible that could be helped.
+    unsafe {
+        libc::setsid();
+        libc::prctl(libc::PR_SET_NAME, c"qrm-shim".as_ptr());
+        // Ignored signals stay ignored across exec, and the job gets what it inherits from us. All-zero is the
+        // kernel's default action; the C library's own call leaves two of the signals out.
+        let default = [0u64; 4];
+        for signal in 1..=SIGNALS {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), SIGNALS / 8);
+        }
+        let mut all = MaybeUninit::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Step 1: nothing of what others left open is kept, and nothing of ours reaches the job.
+fn keep_given_only() {
+    let (first, last) = (fd::PLAN as libc::c_uint, fd::STDIN as libc::c_uint);
+    // SAFETY: nothing but the given descriptors is in use.
+    unsafe {
+        if libc::close_range(last + 1, libc::c_uint::MAX, 0) != 0
+            || libc::close_range(first, last, libc::CLOSE_RANGE_CLOEXEC as i32) != 0
+        {
+            close_one_by_one();
+        }
+    }
+}
+
+/// For kernels before 5.11.
+fn close_one_by_one() {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        // SAFETY: as in `keep_given_only`; the listing's own descriptor is closed by now, and closing it again is harmless.
+        unsafe {
+            if fd > fd::STDIN {
+                libc::close(fd);
+            } else if fd >= fd::PLAN {
+                libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            }
+        }
+    }
+}
+
+/// Steps 2 to 8, up to the released command. If it is not released, nothing is left.
+fn begin(known_start: Option<u64>) -> Result<Running, Stop> {
+    let map = Map::of(fd::PLAN).map_err(Stop::at(Step::Plan))?;
+    let plan = Plan::view(map.bytes()).map_err(|_| Stop::at(Step::Plan)(Errno::INVAL))?;
+    let files = Files::of(&plan.run);
+    // Settled before anything is opened, which could get its number.
+    if plan.stdin == Stdin::Fd6 {
+        rustix::io::fcntl_getfd(given(fd::STDIN)).map_err(Stop::at(Step::Stdin))?;
+    } else {
+        close_stdin();
+    }
+
+    fault::point("shim.2");
+    let lock = take_lock(&files.lock).map_err(Stop::at(Step::Lock))?.ok_or(Stop::Status(status::HELD))?;
+
+    fault::point("shim.3");
+    if was_run(&files).map_err(Stop::at(Step::Started))? {
+        return Err(Stop::Status(status::RAN));
+    }
+
+    match release(&plan, &files, known_start) {
+        Ok((exit_tmp, shim, command)) => {
+            let group = plan.cgroup.clone();
+            drop(plan);
+            let map = (map.bytes().len() <= KEPT_BYTES).then_some(map);
+            if map.is_none() {
+                give_back_memory();
+            }
+            Ok(Running { map, files, lock, exit_tmp, group, shim, command })
+        }
+        Err(withheld) => {
+            clean(&plan, &files);
+            Err(match withheld {
+                Withheld::Unwanted => Stop::Status(status::DONE),
+                Withheld::Unprepared(error) => Stop::Failed(error),
+            })
+        }
+    }
+}
+
+/// Steps 4 to 8.
+fn release(
+    plan: &Plan<Encoded<'_>>,
+    files: &Files,
+    known_start: Option<u64>,
+) -> Result<(OwnedFd, Process, Released), Withheld> {
+    fault::point("shim.4");
+    let failed = |stage| move |error: std::io::Error| Withheld::Unprepared(failure(stage, &error));
+    let exit_tmp = reserve(&files.exit_tmp).map_err(failed(Step::Reserve))?;
+    let logs = Logs::open(plan).map_err(Withheld::Unprepared)?;
+
+    fault::point("shim.5");
+    let shim = match known_start {
+        Some(start) => Process { pid: std::process::id(), start },
+        None => {
+            let shim = Process::of(std::process::id()).map_err(failed(Step::Fork))?;
+            shim.ok_or(Errno::SRCH.into()).map_err(failed(Step::Fork))?
+        }
+    };
+    let command = child::run(plan, shim, logs, &files.started)?;
+    // As long as we have it open, the writer of the command's input does not see that nobody reads any more.
+    if plan.stdin == Stdin::Fd6 {
+        close_stdin();
+    }
+    Ok((exit_tmp, shim, command))
+}
+
+/// What a large plan took from the heap goes back to the kernel; the C library would keep it for later.
+fn give_back_memory() {
+    // SAFETY: a plain call.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+pub(crate) fn close_stdin() {
+    // SAFETY: nobody owns it, and it is used by the child alone.
+    unsafe { libc::close(fd::STDIN) };
+}
