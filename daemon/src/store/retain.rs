@@ -1,0 +1,71 @@
+//! Forgetting what is old, a bounded piece at a time.
+//! It refuses to touch what is alive.
+
+use super::{Store, StoreError};
+use qrm_protocol::ids::{JobId, Seq};
+use qrm_protocol::time::Timestamp;
+use rusqlite::params;
+
+/// The most jobs that are forgotten in one transaction.
+const JOBS_AT_ONCE: u32 = 500;
+/// The most events that are forgotten in one transaction.
+const EVENTS_AT_ONCE: u32 = 5_000;
+/// The newest events are kept also if snapshots make them superfluous, so that a reader may come back.
+pub(super) const EVENTS_KEPT: Seq = 100_000;
+
+impl Store {
+    /// Forgets some jobs that ended before an instant; their ids, none if there are no more.
+    ///
+    /// # Errors
+    /// The disk says no; everything since the last commit is gone.
+    pub fn forget_jobs(&mut self, before: Timestamp) -> Result<Vec<JobId>, StoreError> {
+        self.begin()?;
+        self.forget_environment()?;
+        let ids: Vec<u64> = self
+            .db()
+            .prepare_cached("SELECT id FROM job WHERE ended_at < ? ORDER BY ended_at LIMIT ?")?
+            .query_map(params![before.0, JOBS_AT_ONCE], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for id in &ids {
+            self.delete_jobs("id = ?", params![*id])?;
+        }
+        self.db().execute_batch("PRAGMA incremental_vacuum(1000)")?;
+        self.commit()?;
+        Ok(ids.into_iter().map(JobId).collect())
+    }
+
+    /// Forgets some events that both snapshots hold; whether there are more.
+    ///
+    /// # Errors
+    /// The disk says no; everything since the last commit is gone.
+    pub fn forget_events(&mut self, held: Seq) -> Result<bool, StoreError> {
+        let last = held.min(self.last_seq().saturating_sub(EVENTS_KEPT));
+        self.begin()?;
+        let gone = self
+            .db()
+            .prepare_cached(
+                "DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE seq <= ? ORDER BY seq LIMIT ?)",
+            )?
+            .execute(params![last, EVENTS_AT_ONCE])?;
+        self.db().execute_batch("PRAGMA incremental_vacuum(1000)")?;
+        self.commit()?;
+        Ok(gone == EVENTS_AT_ONCE as usize)
+    }
+
+    /// Takes the rows of jobs away, with those of their tasks, and environments with their last job.
+    pub(super) fn delete_jobs(&self, which: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
+        let db = self.db();
+        db.prepare_cached(&format!("DELETE FROM task WHERE job IN (SELECT id FROM job WHERE {which})"))?
+            .execute(values)?;
+        db.prepare_cached(&format!(
+            "UPDATE environment SET jobs = jobs - (SELECT count(*) FROM job WHERE environment = environment.id AND {which})
+             WHERE id IN (SELECT environment FROM job WHERE {which})"
+        ))?
+        .execute(&*[values, values].concat())?;
+        db.prepare_cached(&format!("DELETE FROM job WHERE {which}"))?.execute(values)?;
+        db.prepare_cached("DELETE FROM environment_body WHERE id IN (SELECT id FROM environment WHERE jobs <= 0)")?
+            .execute([])?;
+        db.prepare_cached("DELETE FROM environment WHERE jobs <= 0")?.execute([])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,637 @@
+//! The one writer: events and the rows that follow from them, in one transaction, durable when it says so.
+//! It refuses to read anything that it was not asked for by its key.
+
+use super::row::{Json, LaunchText, word};
+use super::{DATABASE, MIGRATIONS, StoreError, is_damage, open, snapshot};
+use crate::config::Durability;
+use qrm_core::{Core, Demand, Event, Stage};
+use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
+use qrm_protocol::job::{Failure, JobSpec, JobState};
+use qrm_protocol::text::OsText;
+use qrm_protocol::time::Timestamp;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, named_params, params};
+use rusqlite_migration::SchemaVersion;
+use sha2::{Digest, Sha256};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// When the write-ahead log is longer than this, it is folded into the database by another connection.
+const WAL_FOLD: u64 = 8 << 20;
+/// When it is longer than this all the same, the writer does it itself.
+const WAL_LIMIT: u64 = 64 << 20;
+
+/// An environment, with the hash that tells it apart.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Environment {
+    hash: [u8; 32],
+    body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Environment(…)")
+    }
+}
+
+impl Environment {
+    /// Of `NAME=value` entries.
+    #[must_use]
+    pub fn new(entries: &[OsText]) -> Self {
+        let mut body = Vec::with_capacity(entries.iter().map(|e| e.as_bytes().len() + 1).sum());
+        for entry in entries {
+            body.extend_from_slice(entry.as_bytes());
+            body.push(0);
+        }
+        Self { hash: Sha256::digest(&body).into(), body }
+    }
+}
+
+/// What only people and processes need of a job; it goes past the core into its row.
+#[derive(Clone, Debug)]
+pub struct JobText {
+    /// As it was asked for.
+    pub spec: JobSpec,
+    /// The submitter's login name.
+    pub user: String,
+    /// Where it was submitted.
+    pub cwd: OsText,
+    /// Of the submitter.
+    pub umask: u32,
+    /// Of the submitter.
+    pub environment: Arc<Environment>,
+}
+
+/// The writer.
+pub struct Store {
+    db: Connection,
+    dir: PathBuf,
+    path: PathBuf,
+    file: std::fs::File,
+    durability: Durability,
+    next_seq: Seq,
+    open: bool,
+    /// The environment that came last, its row, and how many jobs took it since it was last counted.
+    last_environment: Option<(Arc<Environment>, i64, i64)>,
+}
+
+impl Store {
+    /// Opens or makes the store of a state directory and brings it to this release's layout.
+    ///
+    /// # Errors
+    /// It is damaged, of a later release, or can not be read or written. It is never overwritten.
+    pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let path = dir.join(DATABASE);
+        check_length(dir, &path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let damaged = |e: rusqlite::Error| match e {
+            e if is_damage(&e) => StoreError::Damaged(dir.to_owned(), e.to_string()),
+            e => StoreError::Sqlite(e),
+        };
+        let migrating = |e: rusqlite_migration::Error| match e {
+            rusqlite_migration::Error::RusqliteError { err, .. } => damaged(err),
+            other => StoreError::Damaged(dir.to_owned(), other.to_string()),
+        };
+        let mut db = open(&path, flags).map_err(damaged)?;
+        // Until it is known to be ours and whole, nothing is written, and closing it does not fold its log.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        match MIGRATIONS.current_version(&db).map_err(migrating)? {
+            SchemaVersion::Outside(_) => return Err(StoreError::Newer(dir.to_owned())),
+            SchemaVersion::Inside(_) => {}
+            // Possible only before there is a table; and it writes each time it is said.
+            SchemaVersion::NoneSet => db.pragma_update(None, "auto_vacuum", "incremental").map_err(damaged)?,
+        }
+        db.pragma_update(None, "journal_mode", "wal").map_err(damaged)?;
+        db.pragma_update(None, "wal_autocheckpoint", 0).map_err(damaged)?;
+        // A log that had to grow is cut when it begins anew.
+        db.pragma_update(None, "journal_size_limit", 1 << 20).map_err(damaged)?;
+        let synchronous = if durability == Durability::Full { "full" } else { "normal" };
+        db.pragma_update(None, "synchronous", synchronous).map_err(damaged)?;
+        MIGRATIONS.to_latest(&mut db).map_err(migrating)?;
+        let last: Option<Seq> = db.query_row("SELECT max(seq) FROM event", [], |row| row.get(0)).map_err(damaged)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        let snapshot = snapshot::newest(dir).map_or(0, |s| s.seq);
+        let file = std::fs::File::open(&path)?;
+        let next_seq = last.unwrap_or(0).max(snapshot) + 1;
+        let (dir, path) = (dir.to_owned(), path);
+        Ok(Self { db, dir, path, file, durability, next_seq, open: false, last_environment: None })
+    }
+
+    /// The state as it was committed last.
+    ///
+    /// # Errors
+    /// It can not be read back.
+    pub fn load(&self) -> Result<Core, StoreError> {
+        snapshot::replay(&self.db, &self.dir).map(|(core, _)| core)
+    }
+
+    /// The number of the newest event.
+    #[must_use]
+    pub fn last_seq(&self) -> Seq {
+        self.next_seq - 1
+    }
+
+    /// How sure its commits are.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Whether something is written that is not durable yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    /// Begins a transaction unless one is open.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.open {
+            self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.open = true;
+        }
+        Ok(())
+    }
+
+    /// Those of the newest events that are of one job, newest first; slices of bulks are left out by their size.
+    ///
+    /// # Errors
+    /// They can not be read.
+    pub fn newest_events(&self, count: u32) -> Result<Vec<Event>, StoreError> {
+        let mut statement = self.db.prepare(
+            "SELECT body FROM event WHERE seq > (SELECT max(seq) FROM event) - ? AND length(body) < 16384 ORDER BY seq DESC",
+        )?;
+        let events = statement.query_map([count], |row| row.get::<_, Json<Event>>(0))?;
+        Ok(events.collect::<Result<Vec<_>, _>>()?.into_iter().map(|event| event.0).collect())
+    }
+
+    /// Makes everything since the last commit durable.
+    ///
+    /// # Errors
+    /// The disk says no; everything since the last commit is gone.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        if !self.open {
+            return Ok(());
+        }
+        let done = self.try_commit();
+        if done.is_err() {
+            self.roll_back();
+        }
+        done
+    }
+
+    fn try_commit(&mut self) -> Result<(), StoreError> {
+        self.count_environment()?;
+        slow_disk();
+        // SQLite would go on writing into a file that has no name any more.
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(StoreError::Removed(self.dir.clone()));
+        }
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Forgets everything since the last commit.
+    pub fn roll_back(&mut self) {
+        self.last_environment = None;
+        self.open = false;
+        // SQLite may have rolled back by itself; then this is refused.
+        if !self.db.is_autocommit()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction can not be rolled back");
+        }
+        match self.db.query_row("SELECT max(seq) FROM event", [], |row| row.get::<_, Option<Seq>>(0)) {
+            Ok(last) => self.next_seq = last.unwrap_or(0).max(snapshot::newest(&self.dir).map_or(0, |s| s.seq)) + 1,
+            Err(error) => tracing::error!(%error, "the store can not be read"),
+        }
+    }
+
+    /// Tries whether a commit works.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn probe(&mut self) -> Result<(), StoreError> {
+        self.begin()?;
+        // A page that is really written; the row is gone again in the same transaction.
+        let wrote = self.db.execute_batch(
+            "INSERT INTO environment_body (id, body) VALUES (-1, zeroblob(65536)); DELETE FROM environment_body WHERE id = -1;",
+        );
+        match wrote {
+            Ok(()) => self.commit(),
+            Err(error) => {
+                self.roll_back();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// How long the write-ahead log is; beyond its limit it is folded now.
+    pub fn wal_is_long(&self) -> bool {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        let length = std::fs::metadata(wal).map_or(0, |m| m.len());
+        if length > WAL_LIMIT
+            && let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
+        {
+            tracing::warn!(%error, "the write-ahead log can not be folded");
+        }
+        length > WAL_FOLD
+    }
+
+    /// Writes an event and what follows from it. `texts` are those of the jobs that it brings, in order.
+    ///
+    /// # Errors
+    /// The disk says no; the caller rolls back.
+    pub fn write(&mut self, at: Timestamp, event: &Event, texts: &[JobText]) -> Result<Seq, StoreError> {
+        self.begin()?;
+        let seq = self.next_seq;
+        let body = serde_json::to_string(event).map_err(std::io::Error::from)?;
+        self.db
+            .prepare_cached("INSERT INTO event (seq, at, body) VALUES (?, ?, ?)")?
+            .execute(params![seq, at.0, body])?;
+        self.next_seq += 1;
+        self.project(at, event, texts)?;
+        Ok(seq)
+    }
+
+    fn project(&mut self, at: Timestamp, event: &Event, texts: &[JobText]) -> Result<(), StoreError> {
+        match event {
+            Event::Submitted { job, user, demand, .. } => {
+                if let Some(text) = texts.first() {
+                    self.insert_job(job.job, *user, at, demand, text)?;
+                }
+            }
+            Event::BulkStaged { jobs, .. } => {
+                // The engine gives the texts with the ids that the core gave out.
+                debug_assert!(jobs.len() >= texts.len(), "more texts than jobs");
+            }
+            Event::StageStarted { job, stage } => {
+                let state = if *stage == Stage::Validate { JobState::Validating } else { JobState::Compiling };
+                self.set_state(*job, state)?;
+            }
+            Event::StagePassed { job, stage } => self.stage_passed(job.job, *stage)?,
+            Event::Started { job, attempt } => self.started(*job, *attempt)?,
+            Event::Executing { job, started_at, .. } => self.executing(*job, *started_at)?,
+            Event::Requeued { job, .. } => self.set_state(*job, JobState::Queued)?,
+            Event::Ended { .. } => self.ended(event)?,
+            Event::MachineFound { .. }
+            | Event::BulkBegun { .. }
+            | Event::BulkSubmitted { .. }
+            | Event::BulkDiscarded { .. }
+            | Event::Due { .. }
+            | Event::Signalled { .. }
+            | Event::Stopping { .. }
+            | Event::Killing { .. }
+            | Event::ArrayStopping { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the row of a job.
+    ///
+    /// # Errors
+    /// The disk says no; the caller rolls back.
+    pub fn insert_job(
+        &mut self,
+        id: JobId,
+        uid: Uid,
+        at: Timestamp,
+        demand: &Demand,
+        text: &JobText,
+    ) -> Result<(), StoreError> {
+        let environment = self.environment(&text.environment)?;
+        let json = |value: &dyn erased::Json| value.json();
+        let spec = &text.spec;
+        let first = match (demand.validate, demand.compile) {
+            (false, false) => JobState::Queued,
+            _ => JobState::Pending,
+        };
+        self.db
+            .prepare_cached(
+                "INSERT INTO job (id, uid, user, name, state, priority, cpus, mem_bytes, time_limit_ms, retries, submitted_at,
+                     begin_at, tasks, key, comment, command, cwd, validate_command, compile_command, umask, fifo, environment)
+                 VALUES (:id, :uid, :user, :name, :state, :priority, :cpus, :mem, :time, :retries, :at,
+                     :begin, :tasks, :key, :comment, :command, :cwd, :validate, :compile, :umask, :fifo, :environment)",
+            )?
+            .execute(named_params! {
+                ":id": id.0, ":uid": uid, ":user": text.user, ":name": spec.display_name(), ":state": first.word(),
+                ":priority": spec.priority.get(), ":cpus": demand.cpus(), ":mem": spec.mem_bytes.map(|m| m.0),
+                ":time": spec.time_limit_ms.map(|t| t.0), ":retries": spec.retries, ":at": at.0,
+                ":begin": spec.begin.map(|t| t.0), ":tasks": spec.array.map(|a| a.to_string()), ":key": spec.key,
+                ":comment": spec.comment, ":command": json(&spec.command), ":cwd": json(&text.cwd),
+                ":validate": spec.validate, ":compile": spec.compile, ":umask": text.umask,
+                ":fifo": spec.stdin == qrm_protocol::job::Stdin::Fifo, ":environment": environment,
+            })?;
+        Ok(())
+    }
+
+    fn environment(&mut self, environment: &Arc<Environment>) -> Result<i64, StoreError> {
+        if let Some((last, id, jobs)) = &mut self.last_environment
+            && last.hash == environment.hash
+        {
+            *jobs += 1;
+            return Ok(*id);
+        }
+        self.count_environment()?;
+        let known = self
+            .db
+            .prepare_cached("SELECT id FROM environment WHERE hash = ?")?
+            .query_row([&environment.hash[..]], |row| row.get(0))
+            .optional()?;
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let id: i64 = self
+                    .db
+                    .prepare_cached("INSERT INTO environment (hash, jobs) VALUES (?, 0) RETURNING id")?
+                    .query_row([&environment.hash[..]], |row| row.get(0))?;
+                self.db
+                    .prepare_cached("INSERT INTO environment_body (id, body) VALUES (?, ?)")?
+                    .execute(params![id, environment.body])?;
+                id
+            }
+        };
+        self.last_environment = Some((environment.clone(), id, 1));
+        Ok(id)
+    }
+
+    /// Brings the count of the environment that came last up to date.
+    fn count_environment(&mut self) -> Result<(), StoreError> {
+        let Some((_, id, jobs)) = &mut self.last_environment else { return Ok(()) };
+        if *jobs > 0 {
+            self.db
+                .prepare_cached("UPDATE environment SET jobs = jobs + ? WHERE id = ?")?
+                .execute(params![*jobs, *id])?;
+            *jobs = 0;
+        }
+        Ok(())
+    }
+
+    /// Forgets which environment came last; its row may be gone.
+    pub(super) fn forget_environment(&mut self) -> Result<(), StoreError> {
+        self.count_environment()?;
+        self.last_environment = None;
+        Ok(())
+    }
+
+    /// After the validate command, the compile command is next if there is one.
+    fn stage_passed(&self, job: JobId, stage: Stage) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached(
+                "UPDATE job SET state = CASE WHEN ? AND compile_command IS NOT NULL THEN 'pending' ELSE 'queued' END
+                 WHERE id = ?",
+            )?
+            .execute(params![stage == Stage::Validate, job.0])?;
+        Ok(())
+    }
+
+    fn set_state(&self, job: JobRef, state: JobState) -> Result<(), StoreError> {
+        match job.task {
+            None => self
+                .db
+                .prepare_cached("UPDATE job SET state = ? WHERE id = ?")?
+                .execute(params![state.word(), job.job.0])?,
+            Some(task) => self
+                .db
+                .prepare_cached("UPDATE task SET state = ? WHERE job = ? AND task = ?")?
+                .execute(params![state.word(), job.job.0, task])?,
+        };
+        Ok(())
+    }
+
+    fn started(&self, job: JobRef, attempt: u32) -> Result<(), StoreError> {
+        let state = JobState::Allocating.word();
+        match job.task {
+            None => {
+                self.db
+                    .prepare_cached("UPDATE job SET state = ?, attempt = ?, started_at = NULL WHERE id = ?")?
+                    .execute(params![state, attempt, job.job.0])?;
+            }
+            Some(task) => {
+                self.db
+                    .prepare_cached("INSERT OR REPLACE INTO task (job, task, state, attempt) VALUES (?, ?, ?, ?)")?
+                    .execute(params![job.job.0, task, state, attempt])?;
+                self.db
+                    .prepare_cached("UPDATE job SET state = 'executing' WHERE id = ? AND state <> 'executing'")?
+                    .execute([job.job.0])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn executing(&self, job: JobRef, at: Timestamp) -> Result<(), StoreError> {
+        let state = JobState::Executing.word();
+        match job.task {
+            None => {
+                self.db
+                    .prepare_cached("UPDATE job SET state = ?, started_at = ? WHERE id = ?")?
+                    .execute(params![state, at.0, job.job.0])?;
+            }
+            Some(task) => {
+                self.db
+                    .prepare_cached("UPDATE task SET state = ?, started_at = ? WHERE job = ? AND task = ?")?
+                    .execute(params![state, at.0, job.job.0, task])?;
+                self.db
+                    .prepare_cached("UPDATE job SET started_at = ? WHERE id = ? AND started_at IS NULL")?
+                    .execute(params![at.0, job.job.0])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self, event: &Event) -> Result<(), StoreError> {
+        let Event::Ended { job, state, started_at, ended_at, exit_code, signal, failure, usage, .. } = event else {
+            return Ok(());
+        };
+        let (kind, cause, message) = failure_words(failure.as_ref());
+        let ran = started_at.is_some();
+        let (cpu, peak) = (ran.then_some(usage.cpu_ms), ran.then_some(usage.peak_memory_bytes));
+        let common = named_params! {
+            ":id": job.job.0, ":state": state.word(), ":started": started_at.map(|t| t.0), ":ended": ended_at.0,
+            ":code": exit_code, ":signal": signal, ":kind": kind, ":cause": cause, ":message": message,
+            ":cpu": cpu, ":peak": peak,
+        };
+        match job.task {
+            None => {
+                self.db
+                    .prepare_cached(
+                        "UPDATE job SET state = :state, started_at = coalesce(:started, started_at), ended_at = :ended,
+                             exit_code = :code, signal = :signal, failure_kind = :kind, failure_cause = :cause,
+                             failure_message = :message, cpu_ms = :cpu, peak_memory_bytes = :peak WHERE id = :id",
+                    )?
+                    .execute(common)?;
+                self.sum_tasks(job.job)?;
+            }
+            Some(task) => {
+                self.db
+                    .prepare_cached("INSERT OR IGNORE INTO task (job, task, state) VALUES (?, ?, '')")?
+                    .execute(params![job.job.0, task])?;
+                let mut with_task = common.to_vec();
+                with_task.push((":task", &task));
+                self.db
+                    .prepare_cached(
+                        "UPDATE task SET state = :state, started_at = coalesce(:started, started_at), ended_at = :ended,
+                             exit_code = :code, signal = :signal, failure_kind = :kind, failure_cause = :cause,
+                             failure_message = :message, cpu_ms = :cpu, peak_memory_bytes = :peak
+                         WHERE job = :id AND task = :task",
+                    )?
+                    .execute(&*with_task)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an array's tasks were together, when it has ended.
+    fn sum_tasks(&self, job: JobId) -> Result<(), StoreError> {
+        self.db
+            .prepare_cached(
+                "UPDATE job SET (tasks_completed, tasks_failed, cpu_ms, peak_memory_bytes) =
+                     (SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state <> 'completed'), 0), sum(cpu_ms),
+                          max(peak_memory_bytes) FROM task WHERE task.job = job.id)
+                 WHERE id = ? AND tasks IS NOT NULL",
+            )?
+            .execute([job.0])?;
+        Ok(())
+    }
+
+    /// Takes the rows of jobs away that never came to be.
+    ///
+    /// # Errors
+    /// The disk says no; the caller rolls back.
+    pub fn discard_jobs(&mut self, first: JobId, count: u64) -> Result<(), StoreError> {
+        self.begin()?;
+        self.forget_environment()?;
+        let last = first.0.saturating_add(count);
+        self.delete_jobs("id >= ? AND id < ?", params![first.0, last])
+    }
+
+    /// The job of a key, if it was used.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn job_of_key(&self, uid: Uid, key: &str) -> Result<Option<JobId>, StoreError> {
+        let id = self
+            .db
+            .prepare_cached("SELECT id FROM job WHERE uid = ? AND key = ?")?
+            .query_row(params![uid, key], |row| row.get(0))
+            .optional()?;
+        Ok(id.map(JobId))
+    }
+
+    /// How a job or task ended, and whether it ever started; `None` if it has not.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn past(&self, job: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, super::row::Word<JobState>>(0)?.0, row.get(1)?));
+        let found: Option<(JobState, bool)> = match job.task {
+            None => self
+                .db
+                .prepare_cached("SELECT state, attempt > 0 OR started_at IS NOT NULL FROM job WHERE id = ?")?
+                .query_row([job.job.0], read)
+                .optional()?,
+            Some(task) => self
+                .db
+                .prepare_cached("SELECT state, attempt > 0 FROM task WHERE job = ? AND task = ?")?
+                .query_row(params![job.job.0, task], read)
+                .optional()?,
+        };
+        Ok(found.filter(|(state, _)| state.is_terminal()))
+    }
+
+    /// What a launch needs of a job.
+    ///
+    /// # Errors
+    /// The store can not be read, or the job is not there.
+    pub fn launch_text(&self, job: JobId) -> Result<LaunchText, StoreError> {
+        let text = self
+            .db
+            .prepare_cached(
+                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body
+                 FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
+            )?
+            .query_row([job.0], |row| {
+                Ok(LaunchText {
+                    command: row.get::<_, Json<_>>(0)?.0,
+                    cwd: row.get::<_, Json<_>>(1)?.0,
+                    validate: row.get(2)?,
+                    compile: row.get(3)?,
+                    umask: row.get(4)?,
+                    fifo: row.get(5)?,
+                    environment: row.get(6)?,
+                })
+            })?;
+        Ok(text)
+    }
+}
+
+/// Values that become JSON text in a column.
+mod erased {
+    pub(super) trait Json {
+        fn json(&self) -> String;
+    }
+
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> String {
+            serde_json::to_string(self).expect("texts have no failing parts")
+        }
+    }
+}
+
+fn failure_words(failure: Option<&Failure>) -> (Option<String>, Option<String>, Option<&str>) {
+    match failure {
+        None => (None, None, None),
+        Some(failure) => (Some(word(&failure.kind)), Some(word(&failure.cause)), Some(failure.message.as_str())),
+    }
+}
+
+/// A database that is shorter than it says was cut off; SQLite would only notice when it comes to the missing pages.
+/// One that is empty or not there is new, unless there is a snapshot of what was in it.
+fn check_length(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    use std::io::Read;
+    let damaged = |what: String| Err(StoreError::Damaged(dir.to_owned(), what));
+    let mut header = [0u8; 100];
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) if file.metadata()?.len() > 0 => file,
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+        nothing => {
+            let is = if nothing.is_ok() { "empty" } else { "gone" };
+            let snapshot = snapshot::newest(dir).filter(|s| s.seq > 0);
+            return snapshot
+                .map_or(Ok(()), |s| damaged(format!("{DATABASE} is {is}, and {} is not", s.path.display())));
+        }
+    };
+    let length = file.metadata()?.len();
+    if file.read_exact(&mut header).is_err() || &header[..16] != b"SQLite format 3\0" {
+        return damaged(format!("{DATABASE} is not a database"));
+    }
+    // The file format of SQLite, section 1.3: page size at 16, 1 means 65536; pages at 28, valid if 24 equals 92.
+    let page = u64::from(u16::from_be_bytes([header[16], header[17]]));
+    let page = if page == 1 { 65_536 } else { page };
+    let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
+    let has_wal = std::fs::metadata(dir.join(format!("{DATABASE}-wal"))).is_ok_and(|m| m.len() > 0);
+    if !has_wal && header[24..28] == header[92..96] && page * pages > length {
+        return damaged(format!("{DATABASE} has {length} bytes of {}", page * pages));
+    }
+    Ok(())
+}
+
+/// A disk whose commit takes as many milliseconds as `QRM_TEST_COMMIT_DELAY_MS` says.
+#[cfg(feature = "testing")]
+fn slow_disk() {
+    static DELAY: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        std::env::var("QRM_TEST_COMMIT_DELAY_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(0)
+    });
+    if *DELAY > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(*DELAY));
+    }
+}
+
+#[cfg(not(feature = "testing"))]
+fn slow_disk() {}
