@@ -1,0 +1,239 @@
+//! What became of a run that we did not see: its records and its lock say it, and what a dead shim left is ended.
+//! It refuses to guess: where the records cannot be read, it looks again later.
+
+use super::launch;
+use super::mail::Message;
+use super::spawn::Shim;
+use super::thread::{Means, Thread};
+use super::watch::{self, Entry, State};
+use crate::fault;
+use qrm_core::Observed;
+use qrm_shim::cgroup::JobCgroup;
+use qrm_shim::proc::Process;
+use qrm_shim::record::{Exit, Files, Started};
+use qrm_shim::{lock, tree};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+/// How often the holder of a lock may change while we look at it; each is a shim that came and went.
+const HOLDERS: u32 = 100;
+/// How often processes are looked for that were forked while the others were killed.
+const ROUNDS: u32 = 100;
+/// How long a group that nobody knows may take to become empty.
+const SWEEP_WAIT: Duration = Duration::from_secs(10);
+
+/// What became of a run.
+enum Fate {
+    /// There is a record of its end.
+    Over(Exit),
+    /// A shim holds its lock.
+    Alive(Shim, Option<Started>),
+    /// It was released, and its shim is gone without a record.
+    Died(Started),
+    /// It was never released, and nobody will.
+    Nothing,
+}
+
+impl Means {
+    /// Finds out where a run is, and goes on from there.
+    pub fn look(&mut self, entry: &mut Entry) {
+        self.cancel(entry);
+        let run = entry.run;
+        fault::point("qrmd.27");
+        let fate = self.fate(entry);
+        fault::point("qrmd.28");
+        match fate {
+            Ok(Fate::Over(exit)) => self.on_exit(entry, &exit),
+            Ok(Fate::Alive(shim, started)) => self.adopt(entry, shim, started),
+            Ok(Fate::Died(started)) => self.bury(entry, started),
+            Ok(Fate::Nothing) => match entry.failed.take() {
+                Some(why) => self.try_again(entry, why),
+                None => {
+                    entry.state = State::Idle;
+                    self.end_without_process(entry);
+                    if matches!(entry.state, State::Idle) {
+                        self.launch(entry);
+                    }
+                }
+            },
+            Err(error) => {
+                tracing::error!(job = %run.job, %run, %error, "cannot find out what became of a run");
+                entry.state = State::Unknown;
+                self.look_again(entry);
+            }
+        }
+    }
+
+    fn look_again(&mut self, entry: &mut Entry) {
+        let pause = entry.next_pause();
+        self.after(entry, pause);
+    }
+
+    fn fate(&mut self, entry: &Entry) -> io::Result<Fate> {
+        // An end is final, whoever still holds the lock: its shim may be starting the daemon that we are.
+        if let Some(exit) = self.exit(entry)? {
+            return Ok(Fate::Over(exit));
+        }
+        if let Some(shim) = self.holder(entry)? {
+            let started = self.started(entry)?.filter(|started| started.shim_pid == shim.pid);
+            return Ok(Fate::Alive(shim, started));
+        }
+        // Nobody writes any more. It may have ended between the two looks.
+        if let Some(exit) = self.exit(entry)? {
+            return Ok(Fate::Over(exit));
+        }
+        Ok(self.started(entry)?.map_or(Fate::Nothing, Fate::Died))
+    }
+
+    /// The shim that holds the lock of a run; `None` if it is free.
+    fn holder(&mut self, entry: &Entry) -> io::Result<Option<Shim>> {
+        let Some(file) = self.dirs.file(entry.run.job, &Files::of(&entry.name).lock)? else { return Ok(None) };
+        for _ in 0..HOLDERS {
+            let Some(pid) = lock::holder(&file)? else { return Ok(None) };
+            let Some(number) = Pid::from_raw(pid.cast_signed()) else {
+                return Err(io::Error::other("its shim lives in another pid namespace"));
+            };
+            match pidfd_open(number, PidfdFlags::empty()) {
+                // Who has the lock after it was opened is who was opened.
+                Ok(pidfd) if lock::holder(&file)? == Some(pid) => {
+                    return Ok(Some(Shim { pidfd, pid }));
+                }
+                Ok(_) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other("its lock changes hands all the time"))
+    }
+
+    fn adopt(&mut self, entry: &mut Entry, shim: Shim, started: Option<Started>) {
+        // The one that we look at again is watched already, under another descriptor.
+        if let Err(error) = self.watch(&shim, entry.token) {
+            tracing::error!(job = %entry.run.job, run = %entry.run, %error, "cannot watch a run that was found");
+            entry.state = State::Unknown;
+            return self.look_again(entry);
+        }
+        let name = watch::group_name(entry.run);
+        match started {
+            Some(started) => {
+                self.executing(entry, &started);
+                entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&name, group));
+                self.now_running(entry, shim);
+            }
+            // Its release is under way, or it sees that nobody will release it and ends.
+            None => {
+                entry.failed = None;
+                entry.state = State::Found(shim);
+                self.look_again(entry);
+            }
+        }
+    }
+
+    /// The shim of a released run is gone: what it left is ended, and then the run is lost.
+    fn bury(&mut self, entry: &mut Entry, started: Started) {
+        let run = entry.run;
+        tracing::warn!(job = %run.job, %run, "the supervisor of a run died without a record");
+        if started.boot_id != self.settings.boot_id {
+            return self.finish(entry, Observed::Lost(run));
+        }
+        entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&watch::group_name(run), group));
+        let process = Process { pid: started.pid, start: started.pid_start };
+        let variable = launch::job_dir_variable(&self.settings, run.job);
+        entry.state = State::Burying;
+        let (mail, group) = (self.mail.clone(), entry.group.clone());
+        let helper = std::thread::Builder::new().name("bury".to_owned()).spawn(move || {
+            if let Err(error) = end_all(group.as_ref(), process, &variable) {
+                tracing::error!(job = %run.job, %run, %error, "what a run left could not all be ended");
+            }
+            mail.send(Message::Buried(run));
+        });
+        if let Err(error) = helper {
+            tracing::error!(job = %run.job, %run, %error, "cannot end what a run left; it is tried again");
+            entry.state = State::Unknown;
+            self.look_again(entry);
+        }
+    }
+
+    /// Nothing is left of what a dead shim watched.
+    pub fn on_buried(&mut self, entry: &mut Entry) {
+        if matches!(entry.state, State::Burying) {
+            self.finish(entry, Observed::Lost(entry.run));
+        }
+    }
+}
+
+impl Thread {
+    /// Ends what is left in groups that belong to no run that is alive, and removes them.
+    pub fn sweep(&mut self) {
+        let groups = match self.means.tracking.groups() {
+            Ok(groups) => groups,
+            Err(error) => return tracing::error!(%error, "cannot list the control groups of runs"),
+        };
+        let alive = |name: &String| {
+            self.runs
+                .iter()
+                .any(|(run, entry)| !matches!(entry.state, State::Over(_)) && watch::group_name(*run) == *name)
+        };
+        let orphans: Vec<(String, JobCgroup)> = groups.into_iter().filter(|(name, _)| !alive(name)).collect();
+        if orphans.is_empty() {
+            return;
+        }
+        let helper = std::thread::Builder::new().name("sweep".to_owned()).spawn(move || {
+            for (name, group) in orphans {
+                match group.kill_all(Some(SWEEP_WAIT)).and_then(|killed| group.remove().map(|()| killed)) {
+                    Ok(0) => {}
+                    Ok(killed) => tracing::warn!(group = name, killed, "ended what was left of an unknown run"),
+                    Err(error) => tracing::error!(group = name, %error, "cannot end what was left of an unknown run"),
+                }
+            }
+        });
+        if let Err(error) = helper {
+            tracing::error!(%error, "cannot sweep the control groups of runs");
+        }
+    }
+}
+
+/// Ends what a dead shim left, and waits until it is gone.
+fn end_all(group: Option<&JobCgroup>, command: Process, variable: &[u8]) -> io::Result<()> {
+    if let Some(group) = group {
+        group.kill_all(None)?;
+        return group.remove();
+    }
+    end_one(command)?;
+    for _ in 0..ROUNDS {
+        let mut found = false;
+        for process in tree::with_environment(variable)? {
+            if is_of_our_user(process)? {
+                found = true;
+                end_one(process)?;
+            }
+        }
+        if !found {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("its processes multiply faster than they can be ended"))
+}
+
+fn end_one(process: Process) -> io::Result<()> {
+    if let Some(pidfd) = process.open()? {
+        rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).or_else(|error| match error {
+            Errno::SRCH => Ok(()),
+            error => Err(error),
+        })?;
+        let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
+    }
+    Ok(())
+}
+
+/// An environment is a claim that anybody can make; only what runs as we do is believed.
+fn is_of_our_user(process: Process) -> io::Result<bool> {
+    match std::fs::metadata(format!("/proc/{}", process.pid)) {
+        Ok(meta) => Ok(meta.uid() == rustix::process::geteuid().as_raw()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,364 @@
+//! The directories of jobs and the files in them: made, read and removed relative to one open descriptor.
+//! It refuses to know what a record means, and removes nothing that a job wrote.
+
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_shim::plan::RunName;
+use qrm_shim::record::Files;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, mknodat, openat, statat, unlinkat};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The file that standard output is appended to, by every stage and attempt.
+pub const STDOUT: &str = "stdout";
+/// The file that standard error is appended to.
+pub const STDERR: &str = "stderr";
+/// The FIFO that standard input is read from, if the job has one.
+pub const STDIN: &str = "stdin";
+
+/// How many jobs share a directory: few enough for every tool, many enough to keep the tree flat.
+const SHARD: u64 = 1000;
+/// How often making a directory is tried again when someone removes the empty one above it meanwhile.
+const RACES: u32 = 16;
+/// The longest record: two paths with every byte escaped, and a few numbers.
+const RECORD_BYTES: usize = 64 << 10;
+
+/// The directory of a job or task, below the directory of all jobs: `0/12`, `0/12/0/12.3`, sharded by thousands.
+#[must_use]
+pub fn job_dir(job: JobRef) -> PathBuf {
+    Parent::of(job).path().join(leaf(job))
+}
+
+/// Makes a job's directory and the FIFO `stdin` in it. It is no error if they are there.
+///
+/// # Errors
+/// They cannot be made, or `stdin` is there and is no FIFO.
+pub fn make_fifo(jobs_dir: BorrowedFd<'_>, job: JobRef) -> io::Result<()> {
+    for _ in 0..RACES {
+        match try_make_fifo(jobs_dir, job) {
+            Err(Errno::NOENT) => {}
+            other => return Ok(other?),
+        }
+    }
+    Err(Errno::NOENT.into())
+}
+
+fn try_make_fifo(jobs_dir: BorrowedFd<'_>, job: JobRef) -> Result<(), Errno> {
+    let parent = Parent::of(job).make(jobs_dir)?;
+    let dir = make_dir(parent.as_fd(), &leaf(job))?;
+    make_stdin(&dir)
+}
+
+/// The same in a job's directory that is open.
+pub(super) fn make_fifo_in(dir: &OwnedFd) -> io::Result<()> {
+    Ok(make_stdin(dir)?)
+}
+
+fn make_stdin(dir: &OwnedFd) -> Result<(), Errno> {
+    match mknodat(dir, STDIN, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+        Err(Errno::EXIST) if kind(dir, STDIN)? == FileType::Fifo => Ok(()),
+        other => other,
+    }
+}
+
+/// The directory that holds the directories of a thousand jobs, or of a thousand tasks of one array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parent {
+    job: JobId,
+    /// The shard of tasks; without one, the shard of `job`, which is then a round number.
+    tasks: Option<u64>,
+}
+
+impl Parent {
+    fn of(job: JobRef) -> Self {
+        match job.task {
+            Some(task) => Self { job: job.job, tasks: Some(u64::from(task) / SHARD) },
+            None => Self { job: JobId(job.job.0 / SHARD * SHARD), tasks: None },
+        }
+    }
+
+    fn names(self) -> impl Iterator<Item = String> {
+        let shard = (self.job.0 / SHARD).to_string();
+        let tasks = self.tasks.map(|tasks| [self.job.to_string(), tasks.to_string()]);
+        std::iter::once(shard).chain(tasks.into_iter().flatten())
+    }
+
+    fn path(self) -> PathBuf {
+        self.names().collect()
+    }
+
+    fn make(self, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        self.walk(root, make_dir)
+    }
+
+    fn open(self, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        self.walk(root, open_dir)
+    }
+
+    fn walk(
+        self,
+        root: BorrowedFd<'_>,
+        step: fn(BorrowedFd<'_>, &str) -> Result<OwnedFd, Errno>,
+    ) -> Result<OwnedFd, Errno> {
+        let mut at: Option<OwnedFd> = None;
+        for name in self.names() {
+            at = Some(step(at.as_ref().map_or(root, AsFd::as_fd), &name)?);
+        }
+        Ok(at.expect("every parent has a name"))
+    }
+
+    /// Removes it, and what is above it, as far as that is empty.
+    fn prune(self, root: BorrowedFd<'_>) -> bool {
+        let path = self.path();
+        let mut any = false;
+        for dir in path.ancestors().take_while(|dir| *dir != Path::new("")) {
+            if unlinkat(root, dir, AtFlags::REMOVEDIR).is_err() {
+                break;
+            }
+            any = true;
+        }
+        any
+    }
+}
+
+fn leaf(job: JobRef) -> String {
+    job.to_string()
+}
+
+fn make_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    match mkdirat(at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => open_dir(at, name),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn kind(dir: impl AsFd, name: &str) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
+}
+
+/// All job directories. A job can put what it likes into its own directory, but its directory itself is in one
+/// that only we write to: so `12/name` is opened in one call, and only the last part must not be followed.
+pub(super) struct JobDirs {
+    root: OwnedFd,
+    /// Most jobs that live at one time are neighbours.
+    last: Option<(Parent, OwnedFd)>,
+}
+
+impl JobDirs {
+    /// Those below this directory, which exists.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())?, last: None })
+    }
+
+    /// The job's directory, made if it is missing.
+    pub fn make(&mut self, job: JobRef) -> io::Result<OwnedFd> {
+        let leaf = leaf(job);
+        for _ in 0..RACES {
+            let made = self.parent(job, Parent::make).and_then(|parent| make_dir(parent, &leaf));
+            match made {
+                Err(Errno::NOENT) => self.last = None,
+                other => return Ok(other?),
+            }
+        }
+        Err(Errno::NOENT.into())
+    }
+
+    /// A file of the job's directory, opened for reading, with its path below the parent; `None` if it is not there.
+    pub fn file(&mut self, job: JobRef, name: &str) -> io::Result<Option<OwnedFd>> {
+        // Opening a FIFO that someone put there would wait for its writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = [&leaf(job), "/", name].concat();
+        match self.parent(job, Parent::open).and_then(|parent| openat(parent, path, flags, Mode::empty())) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What is in a record; `None` if it is not there.
+    pub fn record(&mut self, job: JobRef, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.file(job, name)? else { return Ok(None) };
+        let mut bytes = vec![0; 2048];
+        let mut len = 0;
+        loop {
+            match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[len..]))? {
+                0 => break,
+                read => len += read,
+            }
+            // A regular file gives all it has.
+            if len < bytes.len() {
+                break;
+            }
+            if len >= RECORD_BYTES {
+                return Err(Errno::FBIG.into());
+            }
+            bytes.resize(bytes.len() * 2, 0);
+        }
+        bytes.truncate(len);
+        Ok(Some(bytes))
+    }
+
+    /// Removes a file of the job's directory; whether it was there.
+    pub fn remove(&mut self, job: JobRef, name: &str) -> io::Result<bool> {
+        let path = [&leaf(job), "/", name].concat();
+        match self.parent(job, Parent::open).and_then(|parent| unlinkat(parent, path, AtFlags::empty())) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes all records of a run.
+    pub fn remove_records(&mut self, job: JobRef, run: &RunName) -> io::Result<()> {
+        let files = Files::of(run);
+        self.remove(job, &files.started)?;
+        // The one becomes the other.
+        if !self.remove(job, &files.exit)? {
+            self.remove(job, &files.exit_tmp)?;
+        }
+        self.remove(job, &files.lock)?;
+        Ok(())
+    }
+
+    /// Removes the records of all runs of a job, whichever there were.
+    pub fn remove_all_records(&mut self, job: JobRef) -> io::Result<()> {
+        let leaf = leaf(job);
+        let dir = match self.parent(job, Parent::open).and_then(|parent| open_dir(parent, &leaf)) {
+            Err(Errno::NOENT) => return Ok(()),
+            opened => opened?,
+        };
+        let mut runs = BTreeSet::new();
+        for entry in rustix::fs::Dir::read_from(&dir)? {
+            let entry = entry?;
+            let run = entry.file_name().to_str().ok().and_then(|name| RunName::parse(name.split('.').next()?));
+            runs.extend(run.map(|run| run.as_str().to_owned()));
+        }
+        runs.iter().filter_map(|run| RunName::parse(run)).try_for_each(|run| self.remove_records(job, &run))
+    }
+
+    /// Removes what is left of a job: empty logs, the FIFO if nobody will need it, and the directories that are empty
+    /// then.
+    pub fn tidy(&mut self, job: JobRef, fifo: bool) -> io::Result<()> {
+        let Ok(parent) = self.parent(job, Parent::open) else { return Ok(()) };
+        let leaf = leaf(job);
+        for log in [STDOUT, STDERR] {
+            let path = [&leaf, "/", log].concat();
+            let empty = |stat: rustix::fs::Stat| {
+                stat.st_size == 0 && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            };
+            if statat(parent, &path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(empty) {
+                ignore_absence(unlinkat(parent, path, AtFlags::empty()))?;
+            }
+        }
+        let stdin = [&leaf, "/", STDIN].concat();
+        let mut removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
+        if fifo && removed == Err(Errno::NOTEMPTY) && kind(parent, &stdin) == Ok(FileType::Fifo) {
+            ignore_absence(unlinkat(parent, stdin, AtFlags::empty()))?;
+            removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
+        }
+        match removed {
+            // The job's own files, or its tasks.
+            Err(Errno::NOTEMPTY) => Ok(()),
+            other => {
+                ignore_absence(other)?;
+                if Parent::of(job).prune(self.root.as_fd()) {
+                    self.last = None;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn parent(
+        &mut self,
+        job: JobRef,
+        how: fn(Parent, BorrowedFd<'_>) -> Result<OwnedFd, Errno>,
+    ) -> Result<BorrowedFd<'_>, Errno> {
+        let parent = Parent::of(job);
+        if !self.last.as_ref().is_some_and(|(last, _)| *last == parent) {
+            self.last = Some((parent, how(parent, self.root.as_fd())?));
+        }
+        Ok(self.last.as_ref().map(|(_, fd)| fd.as_fd()).expect("it was set just now"))
+    }
+}
+
+fn ignore_absence(done: Result<(), Errno>) -> io::Result<()> {
+    match done {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(text: &str) -> JobRef {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn directories_are_sharded_by_thousands() {
+        for (id, path) in [
+            ("12", "0/12"),
+            ("1000", "1/1000"),
+            ("12345", "12/12345"),
+            ("12.3", "0/12/0/12.3"),
+            ("12345.67890", "12/12345/67/12345.67890"),
+        ] {
+            assert_eq!(job_dir(job(id)), Path::new(path));
+        }
+    }
+
+    #[test]
+    fn what_was_made_is_found_and_tidying_leaves_what_the_job_wrote() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut dirs = JobDirs::open(temp.path()).unwrap();
+        for id in ["12", "12.3", "12.1999", "4711"] {
+            let dir = dirs.make(job(id)).unwrap();
+            make_fifo(dirs.root.as_fd(), job(id)).unwrap();
+            make_fifo(dirs.root.as_fd(), job(id)).unwrap();
+            std::fs::write(temp.path().join(job_dir(job(id))).join(STDOUT), "").unwrap();
+            std::fs::write(temp.path().join(job_dir(job(id))).join("execute-1.lock"), "x").unwrap();
+            assert_eq!(kind(&dir, STDIN), Ok(FileType::Fifo));
+            assert_eq!(dirs.record(job(id), "execute-1.lock").unwrap().unwrap(), b"x");
+            assert_eq!(dirs.record(job(id), "execute-2.lock").unwrap(), None);
+        }
+        std::fs::write(temp.path().join("4/4711/result"), "42").unwrap();
+        for id in ["12.3", "12.1999", "12", "4711", "999999"] {
+            dirs.remove_records(job(id), &RunName::parse("execute-1").unwrap()).unwrap();
+            dirs.tidy(job(id), true).unwrap();
+        }
+        let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["4"]);
+        let left: Vec<_> =
+            std::fs::read_dir(temp.path().join("4/4711")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["result"]);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_meanwhile_is_made_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut dirs = JobDirs::open(temp.path()).unwrap();
+        dirs.make(job("1")).unwrap();
+        std::fs::remove_dir_all(temp.path().join("0")).unwrap();
+        dirs.make(job("2")).unwrap();
+        assert!(temp.path().join("0/2").is_dir());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_record_is_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut dirs = JobDirs::open(temp.path()).unwrap();
+        dirs.make(job("1")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", temp.path().join("0/1/execute-1.exit.json")).unwrap();
+        assert!(dirs.record(job("1"), "execute-1.exit.json").is_err());
+    }
+}

@@ -1,0 +1,249 @@
+//! A run's process: its directory, group, plan and shim made, released or taken back, and tried again when the
+//! system fails. It refuses to know how a run goes on once its command is released.
+
+use super::files::make_fifo_in;
+use super::spawn::Shim;
+use super::thread::Means;
+use super::watch::{self, Entry, State};
+use super::{Launch, STDERR, STDIN, STDOUT, Settings, job_dir};
+use crate::fault;
+use qrm_core::{Observed, Run, Stage, StopSignal};
+use qrm_protocol::ids::JobRef;
+use qrm_shim::cgroup::JobCgroup;
+use qrm_shim::handshake;
+use qrm_shim::launch::{Given, plan_fd};
+use qrm_shim::plan::{LogTarget, Plan, Restart, RunName, Stdin};
+use rustix::event::epoll;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// How often a run is tried to be made before its job fails, as for every fault of the system.
+const TRIES: u32 = 3;
+/// How long the first pause between two tries is; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What could not be done, for people.
+type Failed = String;
+
+impl Means {
+    /// Makes the run, and lets it go if it was released meanwhile.
+    pub fn launch(&mut self, entry: &mut Entry) {
+        self.cancel(entry);
+        entry.tries += 1;
+        match self.make(entry) {
+            Ok((shim, handshake)) => {
+                entry.state = State::Starting(shim, Some(handshake));
+                if entry.released {
+                    self.go(entry);
+                }
+            }
+            Err(why) => self.try_again(entry, why),
+        }
+    }
+
+    /// The commit is durable.
+    pub fn release(&mut self, entry: &mut Entry) {
+        if std::mem::replace(&mut entry.released, true) {
+            return;
+        }
+        match &mut entry.state {
+            State::Starting(..) => self.go(entry),
+            State::Failed(why) => {
+                let why = std::mem::take(why);
+                self.finish(entry, Observed::LaunchFailed(entry.run, why));
+            }
+            _ => {}
+        }
+    }
+
+    fn go(&mut self, entry: &mut Entry) {
+        if let State::Starting(_, Some(handshake)) = &entry.state {
+            fault::point("qrmd.10");
+            let said = rustix::io::retry_on_intr(|| send(handshake, &[handshake::GO], SendFlags::NOSIGNAL));
+            if let Err(error) = said {
+                // It is gone, and its pidfd says so.
+                tracing::debug!(job = %entry.run.job, run = %entry.run, %error, "a shim did not wait for its release");
+            }
+        }
+        fault::point("qrmd.11");
+        if entry.has_input() {
+            self.tell_later(entry);
+        }
+        self.deliver(entry);
+    }
+
+    /// The commit failed.
+    pub fn abort(&mut self, entry: &mut Entry) {
+        if entry.released {
+            return tracing::error!(job = %entry.run.job, run = %entry.run, "a released run can not be taken back");
+        }
+        self.cancel(entry);
+        entry.launch = None;
+        (entry.early, entry.failed) = (0, None);
+        entry.waiting.clear();
+        match std::mem::replace(&mut entry.state, State::Gone) {
+            // Closing the handshake tells it to go.
+            State::Starting(shim, _) | State::Aborted(shim) => entry.state = State::Aborted(shim),
+            State::Idle | State::Failed(_) | State::Unknown => self.clean(entry),
+            other => entry.state = other,
+        }
+    }
+
+    /// An aborted shim has ended: nothing is left of it, and another of the same name may follow.
+    pub fn after_abort(&mut self, entry: &mut Entry) {
+        self.clean(entry);
+        match entry.launch {
+            None => entry.state = State::Gone,
+            Some(_) => {
+                (entry.state, entry.tries) = (State::Idle, 0);
+                self.launch(entry);
+            }
+        }
+    }
+
+    /// Removes all traces of a run that never ran.
+    fn clean(&mut self, entry: &mut Entry) {
+        let job = entry.run.job;
+        self.remove_group(entry);
+        if let Err(error) = self.dirs.remove_records(job, &entry.name).and_then(|()| self.dirs.tidy(job, false)) {
+            tracing::warn!(%job, run = %entry.run, %error, "cannot remove the traces of a run that was taken back");
+        }
+    }
+
+    /// A try to make the run has failed.
+    pub fn try_again(&mut self, entry: &mut Entry, why: Failed) {
+        let run = entry.run;
+        tracing::warn!(job = %run.job, %run, attempt = entry.tries, %why, "a process could not be made");
+        entry.early = 0;
+        entry.state = State::Idle;
+        // One that is to be killed need not be made for that.
+        if entry.tries < TRIES && !entry.waiting.contains(&StopSignal::Kill) {
+            self.after(entry, PAUSE * (1 << (entry.tries - 1)));
+        } else if entry.released {
+            self.finish(entry, Observed::LaunchFailed(run, why));
+        } else {
+            entry.state = State::Failed(why);
+        }
+        self.end_without_process(entry);
+    }
+
+    fn make(&mut self, entry: &mut Entry) -> Result<(Shim, OwnedFd), Failed> {
+        let at = |what: &'static str| move |error: io::Error| format!("{what}: {}", watch::plain(&error));
+        let run = entry.run;
+        let dir = self.dirs.make(run.job).map_err(at("cannot make its directory"))?;
+        fault::point("qrmd.7");
+        entry.group = self.tracking.make(&watch::group_name(run)).map_err(at("cannot make its control group"))?;
+        fault::point("qrmd.8");
+        if entry.has_input() {
+            make_fifo_in(&dir).map_err(at("cannot make its standard input"))?;
+        }
+        let launch = entry.launch.as_deref().ok_or("nothing is known of its command")?;
+        let plan = encode_plan(&self.settings, launch, &entry.name, entry.group.as_ref());
+        let plan = plan_fd(&plan).map_err(at("cannot write its plan"))?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|error| at("cannot make a socket")(error.into()))?;
+        let given = Given { plan: plan.as_fd(), handshake: theirs.as_fd(), job_dir: dir.as_fd(), stdin: None };
+        let shim = self.spawner.spawn(given).map_err(at("cannot start qrm-shim"))?;
+        fault::point("qrmd.9");
+        // Without its handshake it ends by itself, having done nothing.
+        self.watch(&shim, entry.token).and_then(|()| self.listen(&ours, entry.token)).map_err(at("cannot watch it"))?;
+        Ok((shim, ours))
+    }
+
+    /// From now on the end of this process is an event, once: for a moment the fork server has the descriptor too, and
+    /// our closing it may not be the end of it.
+    pub fn watch(&self, shim: &Shim, token: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
+        Ok(epoll::add(&self.epoll, &shim.pidfd, epoll::EventData::new_u64(token * 2), flags)?)
+    }
+
+    fn listen(&self, handshake: &OwnedFd, token: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, handshake, epoll::EventData::new_u64(token * 2 + 1), epoll::EventFlags::IN)?)
+    }
+}
+
+/// The plan's bytes. Nothing of the submitter's is copied on the way.
+fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Option<&JobCgroup>) -> Vec<u8> {
+    let job = launch.run.job.to_string();
+    let own = own_variables(settings, launch, &job);
+    let restart = settings.restart.then(|| Restart {
+        qrmd: settings.qrmd.as_os_str().as_bytes(),
+        args: slices(&settings.qrmd_args),
+        env: slices(&settings.qrmd_env),
+        lock: settings.lock.as_os_str().as_bytes(),
+        stopped: settings.stopped.as_os_str().as_bytes(),
+    });
+    let plan: Plan<&[u8]> = Plan {
+        run: name.clone(),
+        job: job.as_bytes(),
+        boot_id: settings.boot_id.as_bytes(),
+        argv: slices(&launch.argv),
+        env: environment(&launch.env, &own),
+        cwd: &launch.cwd,
+        umask: launch.umask,
+        stdout: LogTarget::InJobDir(STDOUT.as_bytes()),
+        stderr: LogTarget::InJobDir(STDERR.as_bytes()),
+        stdin: match launch.fifo && launch.run.stage == Stage::Execute {
+            true => Stdin::Fifo(STDIN.as_bytes()),
+            false => Stdin::Null,
+        },
+        cgroup: group.cloned(),
+        rlimits: Vec::new(),
+        nice: None,
+        restart,
+    };
+    plan.encode()
+}
+
+/// The names of what we set; a job never inherits one of them from a job that submitted it.
+const OURS: [&[u8]; 5] = [b"QRM_JOB_ID", b"QRM_ATTEMPT", b"QRM_ARRAY_INDEX", b"QRM_JOB_DIR", b"QRM_SOCKET"];
+
+fn own_variables(settings: &Settings, launch: &Launch, job: &str) -> Vec<Vec<u8>> {
+    let Run { job: JobRef { task, .. }, attempt, .. } = launch.run;
+    let mut own = vec![
+        ["QRM_JOB_ID=", job].concat().into_bytes(),
+        format!("QRM_ATTEMPT={attempt}").into_bytes(),
+        job_dir_variable(settings, launch.run.job),
+        [b"QRM_SOCKET=", settings.socket.as_os_str().as_bytes()].concat(),
+    ];
+    own.extend(task.map(|task| format!("QRM_ARRAY_INDEX={task}").into_bytes()));
+    own
+}
+
+/// What tells the processes of this job from those of every other, also of other daemons.
+pub(super) fn job_dir_variable(settings: &Settings, job: JobRef) -> Vec<u8> {
+    [b"QRM_JOB_DIR=", settings.jobs_dir.join(job_dir(job)).as_os_str().as_bytes()].concat()
+}
+
+/// One entry for each name, the last one, and ours for our names.
+fn environment<'a>(given: &'a [Vec<u8>], own: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
+    let mut names: HashSet<&[u8]> = HashSet::with_capacity(given.len() + OURS.len());
+    names.extend(OURS);
+    let name = |entry: &'a [u8]| entry.split(|byte| *byte == b'=').next().unwrap_or(entry);
+    let mut env: Vec<&[u8]> = given.iter().rev().map(Vec::as_slice).filter(|entry| names.insert(name(entry))).collect();
+    env.reverse();
+    env.extend(slices(own));
+    env
+}
+
+fn slices(texts: &[Vec<u8>]) -> Vec<&[u8]> {
+    texts.iter().map(Vec::as_slice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_set_once_by_its_last_entry_and_ours_by_us() {
+        let list = |entries: &[&str]| entries.iter().map(|entry| entry.as_bytes().to_vec()).collect::<Vec<_>>();
+        let given = list(&["A=1", "QRM_ARRAY_INDEX=7", "B=2=3", "A=4", "QRM_JOB_ID=1", "ODD", "QRM_X=5", "C="]);
+        let own = list(&["QRM_JOB_ID=12"]);
+        let want = list(&["B=2=3", "A=4", "ODD", "QRM_X=5", "C=", "QRM_JOB_ID=12"]);
+        assert_eq!(environment(&given, &own), want.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,162 @@
+//! The one thread that makes, watches, signals and finds again the processes of jobs; it sleeps in epoll_wait(2) and
+//! is woken by orders, by the ends of processes and by its own deadlines. It refuses to decide: what is run is
+//! ordered, and what happened is reported.
+
+mod adopt;
+pub mod cgroup;
+mod files;
+mod launch;
+mod mail;
+mod signal;
+mod spawn;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod watch;
+
+pub use files::{STDERR, STDIN, STDOUT, job_dir, make_fifo};
+
+use cgroup::{Tracking, Wish};
+use mail::{Mail, Message};
+use qrm_core::{Observed, Run, StopSignal};
+use qrm_protocol::ids::JobRef;
+use qrm_protocol::method::Finding;
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use thread::Thread;
+
+/// Where things are, and what this machine is asked for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The state directory; the subtree of control groups is named after it.
+    pub state_dir: PathBuf,
+    /// The directory of all job directories; exists.
+    pub jobs_dir: PathBuf,
+    /// The program `qrm-shim`.
+    pub shim: PathBuf,
+    /// The program `qrmd`, for a shim that has to start it again.
+    pub qrmd: PathBuf,
+    /// Its arguments then, without its name.
+    pub qrmd_args: Vec<Vec<u8>>,
+    /// Its environment then, complete.
+    pub qrmd_env: Vec<Vec<u8>>,
+    /// The file that a living `qrmd` holds a record lock on.
+    pub lock: PathBuf,
+    /// The file that says that `qrmd` was stopped on purpose.
+    pub stopped: PathBuf,
+    /// The socket, for the jobs.
+    pub socket: PathBuf,
+    /// The machine's boot id, without a newline.
+    pub boot_id: String,
+    /// How jobs are to be tracked.
+    pub tracking: Wish,
+    /// Whether a shim starts `qrmd` when its job ends and none is there: in user mode.
+    pub restart: bool,
+}
+
+/// What a run needs to be made. It is never printed: environments pass through memory only.
+pub struct Launch {
+    /// Which.
+    pub run: Run,
+    /// The program and its arguments; never empty.
+    pub argv: Vec<Vec<u8>>,
+    /// The submitter's environment; qrm's own variables are added, later entries win.
+    pub env: Vec<Vec<u8>>,
+    /// The working directory.
+    pub cwd: Vec<u8>,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// Standard input of the job's own command is the FIFO `stdin` in its directory; else it is `/dev/null`.
+    pub fifo: bool,
+}
+
+/// What the thread is told to do. Orders for one run are carried out in the order in which they were given.
+pub enum Order {
+    /// Make the shim now; it waits for [`Release`](Order::Release). Nothing of this run can exist yet.
+    Prepare(Box<Launch>),
+    /// The commit is durable: let it run.
+    Release(Run),
+    /// The commit failed: nothing runs, and all traces of the run are removed.
+    Abort(Run),
+    /// After a restart, or to look again: find out what became of it, and make it, released at once, only if nothing
+    /// did. A run that is known to be alive is left alone; an end that was reported is reported again.
+    Resume(Box<Launch>),
+    /// Signal it.
+    Signal(Run, StopSignal),
+    /// The end (or requeue) of the run is committed: remove its records; if the job is over, also empty logs, the
+    /// FIFO, and the directories that are empty then. A run that is still alive is cleared, unreported, when it ends.
+    Clear {
+        /// Which, if there was one.
+        run: Option<Run>,
+        /// Whose.
+        job: JobRef,
+        /// No later run of this job comes.
+        job_over: bool,
+    },
+    /// All [`Resume`](Order::Resume) orders have been given: end what is left in groups of ours that belong to no
+    /// run that is known, and remove those groups.
+    Sweep,
+    /// End the thread. Runs and shims go on, but for those that were never released.
+    Stop,
+}
+
+/// The thread, from outside.
+pub struct Supervisor {
+    mail: Mail,
+    thread: Option<JoinHandle<()>>,
+    finding: Finding,
+}
+
+impl Supervisor {
+    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader.
+    ///
+    /// # Errors
+    /// The wish for tracking cannot be met, the job directories cannot be opened, or the thread cannot be made.
+    pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
+        let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
+        let finding = tracking.finding().clone();
+        let (mail, orders) = Mail::new()?;
+        let report = Box::new(report);
+        let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
+        let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
+        Ok(Self { mail, thread: Some(thread), finding })
+    }
+
+    /// Gives an order. It is carried out soon, and never waited for.
+    pub fn order(&self, order: Order) {
+        self.mail.send(Message::Order(order));
+    }
+
+    /// Gives several, and wakes the thread once.
+    pub fn order_all(&self, orders: impl Iterator<Item = Order>) {
+        for order in orders {
+            self.mail.put(Message::Order(order));
+        }
+        self.mail.bell.ring();
+    }
+
+    /// How jobs are tracked on this machine, what that means, and what would mend it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        self.finding.clone()
+    }
+
+    /// Ends the thread and waits for that; jobs go on. Whoever reads the reports must go on reading, or be gone.
+    pub fn stop(mut self) {
+        self.order(Order::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the supervising thread had ended by a panic");
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.order(Order::Stop);
+        }
+    }
+}
