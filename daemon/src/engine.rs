@@ -1,0 +1,628 @@
+//! The engine: the one thread that owns the core and the store. It takes what waits, steps each, commits all at once,
+//! and only then answers and lets things happen. It refuses to know sockets and processes.
+
+mod handle;
+mod keep;
+
+pub use handle::{Condition, Handle, Reply, Request};
+
+use crate::clock::{self, Timers};
+use crate::fault;
+use crate::store::{JobText, Store, StoreError};
+use crate::supervise::{Launch, Order, Supervisor};
+use keep::Housekeeper;
+use qrm_core::{Action, Answer, Caller, Core, Demand, Effect, Event, Input, Observed, Run, Stage};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::JobState;
+use qrm_protocol::time::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// The most requests that share a commit.
+const BATCH: usize = 1_024;
+/// How long the news that a command was released may wait for a commit to go along with.
+const LAZY: Duration = Duration::from_millis(50);
+/// How many events may be committed while what was ordered after the first of them is not done yet: several batches.
+const UNTIDY: u32 = 4_096;
+/// The first and the longest time between attempts to write again.
+const PROBE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// What the engine needs to begin.
+pub struct Parts {
+    /// Opened.
+    pub store: Store,
+    /// Its state.
+    pub core: Core,
+    /// Set by the engine, watched by the runtime.
+    pub timers: Arc<Timers>,
+    /// The state directory.
+    pub state: PathBuf,
+    /// This program, for the folding child.
+    pub program: PathBuf,
+}
+
+/// The store can not be written.
+struct Degraded {
+    why: String,
+    probe_at: Instant,
+    wait: Duration,
+}
+
+/// What waits for the commit.
+#[derive(Default)]
+struct Batch {
+    replies: Vec<(oneshot::Sender<Result<Reply, Error>>, Reply)>,
+    prepared: Vec<Run>,
+    orders: Vec<Order>,
+    ended: Vec<JobRef>,
+    released: Vec<JobRef>,
+    looks: Vec<handle::Look>,
+    /// Something in it must not wait.
+    urgent: bool,
+}
+
+/// The engine's own thread lives in here.
+pub struct Engine {
+    core: Core,
+    store: Store,
+    timers: Arc<Timers>,
+    supervisor: Supervisor,
+    requests: Receiver<Request>,
+    later: VecDeque<Request>,
+    condition: watch::Sender<Condition>,
+    keeper: Housekeeper,
+    batch: Batch,
+    lazy_since: Option<Instant>,
+    waiters: BTreeMap<JobRef, Vec<(bool, oneshot::Sender<()>)>>,
+    degraded: Option<Degraded>,
+    armed: (Option<Timestamp>, Option<u64>),
+    over: Option<Result<(), String>>,
+}
+
+/// The engine's channel, made before the supervisor that reports into it.
+pub struct Channel {
+    requests: Receiver<Request>,
+    condition: watch::Sender<Condition>,
+    handle: Handle,
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        let (to, requests) = sync_channel(handle::CHANNEL);
+        let (condition, watched) = watch::channel(Condition::default());
+        Self { requests, condition, handle: Handle::new(to, watched) }
+    }
+}
+
+impl Channel {
+    /// Asks the engine that will take this channel.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Starts the engine's thread. What was owed when the daemon ended is begun at once.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start(self, parts: Parts, supervisor: Supervisor) -> std::io::Result<std::thread::JoinHandle<()>> {
+        // Whoever asks before the first commit is told of those before.
+        self.condition.send_modify(|c| c.last_seq = parts.store.last_seq());
+        let keeper = Housekeeper::start(parts.state, parts.program, self.handle)?;
+        let engine = Engine {
+            core: parts.core,
+            store: parts.store,
+            timers: parts.timers,
+            supervisor,
+            requests: self.requests,
+            later: VecDeque::new(),
+            condition: self.condition,
+            keeper,
+            batch: Batch::default(),
+            lazy_since: None,
+            waiters: BTreeMap::new(),
+            degraded: None,
+            armed: (None, None),
+            over: None,
+        };
+        std::thread::Builder::new().name("engine".into()).spawn(move || engine.run())
+    }
+}
+
+impl Engine {
+    fn run(mut self) {
+        self.begin();
+        while self.over.is_none() {
+            let Some(first) = self.next() else { continue };
+            self.take(first);
+            for _ in 1..BATCH {
+                match self.requests.try_recv() {
+                    Ok(request) => self.take(request),
+                    Err(_) => break,
+                }
+                if self.over.is_some() {
+                    break;
+                }
+            }
+            while let Some(request) = self.later.pop_front() {
+                self.take(request);
+            }
+            if self.batch.urgent || self.over.is_some() {
+                self.flush();
+            }
+        }
+        self.flush();
+        self.supervisor.stop();
+        let over = self.over.take();
+        self.condition.send_modify(|c| c.ended = Some(over.unwrap_or(Ok(()))));
+    }
+
+    /// Bulks whose clients are gone, runs of before, and time that has passed.
+    fn begin(&mut self) {
+        for (bulk, uid) in self.core.open_bulks() {
+            let caller = Caller { uid, admin: false };
+            if let Err(error) = self.command(caller, Action::BulkDiscard { bulk }, Vec::new()) {
+                tracing::error!(%bulk, error = error.message, "an unfinished bulk can not be discarded");
+            }
+        }
+        self.resume();
+        self.tidy();
+        self.supervisor.order(Order::Sweep);
+        self.step(Input::Tick, &[]).unwrap_or_else(|error| tracing::error!(error = error.message, "the first tick"));
+        self.batch.urgent = true;
+        self.flush();
+    }
+
+    /// What ended shortly before the daemon did may not have been tidied up; doing so again harms nobody.
+    fn tidy(&mut self) {
+        match self.store.newest_events(UNTIDY) {
+            Ok(events) => self.supervisor.order_all(events.iter().filter_map(tidying)),
+            Err(error) => tracing::error!(%error, "the newest events can not be read"),
+        }
+    }
+
+    /// Has every run that should be found, or made.
+    fn resume(&mut self) {
+        for effect in self.core.owed() {
+            match effect {
+                Effect::Launch(run) => {
+                    if let Some(launch) = self.launch(run) {
+                        self.batch.orders.push(Order::Resume(Box::new(launch)));
+                    }
+                }
+                Effect::Signal(run, signal) => self.batch.orders.push(Order::Signal(run, signal)),
+            }
+        }
+        let orders = std::mem::take(&mut self.batch.orders);
+        let owed = !orders.is_empty();
+        self.supervisor.order_all(orders.into_iter());
+        fault::point_if(owed, "qrmd.29");
+    }
+
+    /// The next request; nothing if something else is due.
+    fn next(&mut self) -> Option<Request> {
+        let now = Instant::now();
+        let lazy = self.lazy_since.map(|since| since + LAZY);
+        let probe = self.degraded.as_ref().map(|d| d.probe_at);
+        let Some(due) = lazy.into_iter().chain(probe).min() else {
+            let request = self.requests.recv();
+            if request.is_err() {
+                self.over = Some(Ok(()));
+            }
+            return request.ok();
+        };
+        match self.requests.recv_timeout(due.saturating_duration_since(now)) {
+            Ok(request) => Some(request),
+            Err(RecvTimeoutError::Timeout) => {
+                if probe.is_some_and(|at| at <= Instant::now()) {
+                    self.probe();
+                }
+                if lazy.is_some_and(|at| at <= Instant::now()) {
+                    self.flush();
+                }
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.over = Some(Ok(()));
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Command { caller, action, texts, reply } => {
+                let done = match &self.degraded {
+                    Some(degraded) => Err(StoreError::Io(std::io::Error::other(degraded.why.clone())).refusal()),
+                    None => self.command(caller, action, texts),
+                };
+                match done {
+                    Ok(done) => {
+                        self.batch.urgent = true;
+                        self.batch.replies.push((reply, done));
+                    }
+                    Err(error) => handle::give(reply, Err(error)),
+                }
+            }
+            Request::Wait { job, started, reply } => self.wait(job, started, reply),
+            Request::Look(look) => {
+                self.batch.urgent = true;
+                self.batch.looks.push(look);
+            }
+            // What is dropped here while nothing can be written is told again by the supervisor afterwards.
+            Request::Observed(observed) if self.degraded.is_none() => self.observed(observed),
+            Request::Tick if self.degraded.is_none() => {
+                // The timers may have fired for a clock that was set: they are to be set anew.
+                self.armed = (None, None);
+                self.batch.urgent = true;
+                self.step(Input::Tick, &[]).unwrap_or_else(|error| tracing::error!(error = error.message, "a tick"));
+            }
+            Request::Observed(_) | Request::Tick => {}
+            Request::Folded(result) => self.keeper.folded(result),
+            Request::Checkpointed => self.keeper.checkpointed(),
+            Request::Retain { before, reply } => self.retain(before, reply),
+            Request::Stop => self.over = Some(Ok(())),
+        }
+    }
+
+    fn observed(&mut self, observed: Observed) {
+        // That a command runs is no news that anyone waits for; it goes along with the next commit.
+        if matches!(observed, Observed::Executing { .. }) {
+            self.lazy_since.get_or_insert_with(Instant::now);
+        } else {
+            self.batch.urgent = true;
+        }
+        self.step(Input::Observed(observed), &[])
+            .unwrap_or_else(|error| tracing::error!(error = error.message, "an observation"));
+    }
+
+    fn wait(&mut self, job: JobRef, started: bool, reply: oneshot::Sender<()>) {
+        let running = started && self.core.state(job).is_some_and(|s| s == JobState::Executing);
+        if !self.core.is_live(job) || running {
+            // It may have ended in this very batch.
+            self.batch.urgent = true;
+            self.batch.looks.push(Box::new(move |_, _| handle::give(reply, ())));
+            return;
+        }
+        let waiters = self.waiters.entry(job).or_default();
+        waiters.retain(|(_, reply)| !reply.is_closed());
+        waiters.push((started, reply));
+    }
+
+    fn retain(&mut self, before: Timestamp, reply: oneshot::Sender<Vec<JobId>>) {
+        self.flush();
+        let ids = if self.degraded.is_some() { Ok(Vec::new()) } else { self.store.forget_jobs(before) };
+        let ids = ids.unwrap_or_else(|error| {
+            tracing::warn!(%error, "old jobs can not be forgotten");
+            self.store.roll_back();
+            Vec::new()
+        });
+        handle::give(reply, ids);
+    }
+
+    /// Does what someone wants, with what the store knows of the jobs that it names.
+    fn command(&mut self, caller: Caller, mut action: Action, texts: Vec<JobText>) -> Result<Reply, Error> {
+        let existing = self.known_keys(caller, &mut action, &texts)?;
+        if let (Action::Submit { .. }, Some((_, id))) = (&action, existing.first()) {
+            return Ok(Reply {
+                answer: Answer::Submitted(*id, self.core.state((*id).into()).unwrap_or(JobState::Completed)),
+                existing,
+            });
+        }
+        match &mut action {
+            Action::Submit { demand, ended, .. } => *ended = self.past_of([&*demand])?,
+            Action::BulkAdd { jobs, ended, .. } => *ended = self.past_of(jobs.iter().flatten())?,
+            _ => {}
+        }
+        let discarded = match &action {
+            Action::BulkDiscard { bulk } => Some((*bulk, self.core.hidden())),
+            _ => None,
+        };
+        let answer = self.decide(Input::Command(caller, action), &texts)?;
+        if let Some((bulk, hidden)) = discarded {
+            let count = hidden.iter().find(|(first, _)| *first == bulk).map_or(0, |(_, count)| *count);
+            self.store.discard_jobs(bulk, count).map_err(|error| self.fail(&error))?;
+        }
+        Ok(Reply { answer, existing })
+    }
+
+    /// Jobs whose key was used before: those are not made again.
+    fn known_keys(
+        &mut self,
+        caller: Caller,
+        action: &mut Action,
+        texts: &[JobText],
+    ) -> Result<Vec<(u64, JobId)>, Error> {
+        let mut existing = Vec::new();
+        let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+        for (place, text) in (0u64..).zip(texts) {
+            let Some(key) = &text.spec.key else { continue };
+            let mut known = self.store.job_of_key(caller.uid, key).map_err(|error| self.fail(&error))?;
+            if let (None, Action::BulkAdd { bulk, .. }) = (known, &*action) {
+                known = seen.insert(key, place).map(|first| JobId(bulk.0 + self.core.staged(*bulk) + first));
+            }
+            let Some(known) = known else { continue };
+            let own = match &*action {
+                Action::BulkAdd { bulk, .. } => Some(*bulk),
+                _ => None,
+            };
+            let is_open = |(first, count): &(JobId, u64)| (first.0..first.0 + count).contains(&known.0);
+            if self.core.hidden().iter().any(|bulk| Some(bulk.0) != own && is_open(bulk)) {
+                // It may still be withdrawn, and then this caller would have been promised nothing.
+                let message = format!("the key '{key}' is in a bulk that is being submitted");
+                return Err(Error::new(Code::FailedPrecondition, message).hint("try again when that has ended"));
+            }
+            existing.push((place, known));
+            if let Action::BulkAdd { jobs, .. } = action
+                && let Some(job) = usize::try_from(place).ok().and_then(|place| jobs.get_mut(place))
+            {
+                *job = None;
+            }
+        }
+        Ok(existing)
+    }
+
+    /// What is known of the jobs that demands name and that are over.
+    fn past_of<'a>(
+        &mut self,
+        demands: impl IntoIterator<Item = &'a Demand>,
+    ) -> Result<BTreeMap<JobRef, (JobState, bool)>, Error> {
+        let mut past = BTreeMap::new();
+        for need in demands.into_iter().flat_map(Demand::needs) {
+            if self.core.is_live(need.on) || self.core.owner(need.on.job).is_some() || past.contains_key(&need.on) {
+                continue;
+            }
+            let read = |job: JobRef| self.store.past(job);
+            let found = read(need.on).and_then(|found| match (found, need.on.task) {
+                // A task that was cancelled with its array before it started has no row.
+                (None, Some(_)) => Ok(read(need.on.job.into())?.map(|_| (JobState::Cancelled, false))),
+                (found, _) => Ok(found),
+            });
+            if let Some(found) = found.map_err(|error| self.fail(&error))? {
+                past.insert(need.on, found);
+            }
+        }
+        Ok(past)
+    }
+
+    fn step(&mut self, input: Input, texts: &[JobText]) -> Result<(), Error> {
+        self.decide(input, texts).map(drop)
+    }
+
+    /// One step: decided, written, and its effects lined up behind the commit.
+    fn decide(&mut self, input: Input, texts: &[JobText]) -> Result<Answer, Error> {
+        let now = clock::now();
+        let owner = match &input {
+            Input::Command(caller, _) => caller.uid,
+            _ => 0,
+        };
+        let step = self.core.step(now, input)?;
+        let starts = step.effects.iter().any(|effect| matches!(effect, Effect::Launch(_)));
+        let ends = step.events.iter().any(|event| matches!(event, Event::Ended { .. }));
+        fault::point_if(starts, "qrmd.1");
+        fault::point_if(ends, "qrmd.18");
+        for event in &step.events {
+            let wrote = self.store.write(now.wall, event, texts).and_then(|_| match event {
+                Event::BulkStaged { bulk, jobs, .. } => self.write_bulk(*bulk, owner, now.wall, jobs, texts),
+                _ => Ok(()),
+            });
+            wrote.map_err(|error| self.fail(&error))?;
+            self.note(event);
+        }
+        fault::point_if(starts, "qrmd.2");
+        fault::point_if(ends, "qrmd.19");
+        for effect in step.effects {
+            match effect {
+                Effect::Launch(run) => {
+                    if let Some(launch) = self.launch(run) {
+                        self.supervisor.order(Order::Prepare(Box::new(launch)));
+                        self.batch.prepared.push(run);
+                        self.batch.orders.push(Order::Release(run));
+                    }
+                }
+                Effect::Signal(run, signal) => self.batch.orders.push(Order::Signal(run, signal)),
+            }
+        }
+        Ok(step.answer)
+    }
+
+    /// The rows of a slice, whose ids follow those of the slices before.
+    fn write_bulk(
+        &mut self,
+        bulk: JobId,
+        owner: u32,
+        at: Timestamp,
+        jobs: &[Option<Demand>],
+        texts: &[JobText],
+    ) -> Result<(), StoreError> {
+        let first = bulk.0 + self.core.staged(bulk) - jobs.len() as u64;
+        for ((id, demand), text) in (first..).zip(jobs).zip(texts) {
+            if let Some(demand) = demand {
+                self.store.insert_job(JobId(id), owner, at, demand, text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to be told or tidied once an event is durable.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Ended { job, .. } => self.batch.ended.push(*job),
+            Event::Executing { job, .. } => self.batch.released.push(*job),
+            _ => {}
+        }
+        self.batch.orders.extend(tidying(event));
+    }
+
+    /// What a run needs; nothing if it can not be read, which is then the run's end.
+    fn launch(&mut self, run: Run) -> Option<Launch> {
+        let text = match self.store.launch_text(run.job.job) {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::error!(job = %run.job, %error, "what the job runs can not be read");
+                self.later.push_back(Request::Observed(Observed::LaunchFailed(run, error.to_string())));
+                return None;
+            }
+        };
+        let shell = |command: Option<String>| {
+            vec![b"/bin/sh".to_vec(), b"-c".to_vec(), command.unwrap_or_default().into_bytes()]
+        };
+        let argv = match run.stage {
+            Stage::Validate => shell(text.validate),
+            Stage::Compile => shell(text.compile),
+            Stage::Execute => text.command.into_iter().map(qrm_protocol::text::OsText::into_bytes).collect(),
+        };
+        let entries = text.environment.split(|b| *b == 0).filter(|e| !e.is_empty());
+        Some(Launch {
+            run,
+            argv,
+            env: entries.map(<[u8]>::to_vec).collect(),
+            cwd: text.cwd.into_bytes(),
+            umask: text.umask,
+            // The first attempt reads what was typed or piped; there is nothing left of it for another one.
+            fifo: text.fifo && run.stage == Stage::Execute && run.attempt == 1,
+        })
+    }
+
+    /// Makes everything durable, and then lets it be known and happen.
+    fn flush(&mut self) {
+        let (starts, ends) = (!self.batch.prepared.is_empty(), !self.batch.ended.is_empty());
+        fault::point_if(starts, "qrmd.3");
+        fault::point_if(ends, "qrmd.20");
+        if let Err(error) = self.store.commit() {
+            self.fail(&error);
+        }
+        fault::point_if(starts, "qrmd.4");
+        fault::point_if(ends, "qrmd.21");
+        self.lazy_since = None;
+        let batch = std::mem::take(&mut self.batch);
+        if !batch.orders.is_empty() {
+            self.supervisor.order_all(batch.orders.into_iter());
+        }
+        fault::point_if(starts, "qrmd.5");
+        fault::point_if(ends, "qrmd.22");
+        for (reply, done) in batch.replies {
+            handle::give(reply, Ok(done));
+        }
+        for job in batch.released {
+            self.tell(job, false);
+        }
+        for job in batch.ended {
+            self.tell(job, true);
+            if job.task.is_none() {
+                self.tell_tasks(job.job);
+            }
+        }
+        fault::point_if(starts, "qrmd.6");
+        fault::point_if(ends, "qrmd.23");
+        if !batch.looks.is_empty() {
+            let now = clock::now();
+            for look in batch.looks {
+                look(&self.core, now);
+            }
+        }
+        let last_seq = self.store.last_seq();
+        self.condition.send_if_modified(|c| std::mem::replace(&mut c.last_seq, last_seq) != last_seq);
+        self.arm();
+        self.keeper.after_commit(&mut self.store);
+    }
+
+    fn tell(&mut self, job: JobRef, ended: bool) {
+        let Some(waiters) = self.waiters.remove(&job) else { return };
+        let mut patient = Vec::new();
+        for (started, reply) in waiters {
+            if ended || started {
+                handle::give(reply, ());
+            } else {
+                patient.push((started, reply));
+            }
+        }
+        if !patient.is_empty() {
+            self.waiters.insert(job, patient);
+        }
+    }
+
+    /// Who waits for a task that never ran waits for its array.
+    fn tell_tasks(&mut self, array: JobId) {
+        let tasks = JobRef::task(array, 0)..=JobRef::task(array, u32::MAX);
+        let waited: Vec<JobRef> = self.waiters.range(tasks).map(|(task, _)| *task).collect();
+        for task in waited {
+            self.tell(task, true);
+        }
+    }
+
+    fn arm(&mut self) {
+        let wake = self.core.next_wake();
+        if wake != self.armed {
+            self.armed = wake;
+            if let Err(error) = self.timers.set(wake.0, wake.1) {
+                tracing::error!(%error, "a timer can not be set");
+            }
+        }
+    }
+
+    /// A commit or a write failed: nothing of this batch was promised, and nothing of it stays.
+    fn fail(&mut self, error: &StoreError) -> Error {
+        let refusal = error.refusal();
+        tracing::error!(%error, "the store can not be written; mutations are refused until it can");
+        self.store.roll_back();
+        self.lazy_since = None;
+        let batch = std::mem::take(&mut self.batch);
+        self.supervisor.order_all(batch.prepared.into_iter().map(Order::Abort));
+        for (reply, _) in batch.replies {
+            handle::give(reply, Err(refusal.clone()));
+        }
+        self.batch.looks = batch.looks;
+        self.batch.urgent = !self.batch.looks.is_empty();
+        match (error, self.store.load()) {
+            (StoreError::Removed(_), _) => self.over = Some(Err(error.to_string())),
+            (_, Ok(core)) => self.core = core,
+            (_, Err(worse)) => {
+                self.over = Some(Err(format!("{error}; and what was committed can not be read: {worse}")))
+            }
+        }
+        let why = error.to_string();
+        self.degraded = Some(Degraded { why: why.clone(), probe_at: Instant::now() + PROBE.0, wait: PROBE.0 });
+        self.condition.send_modify(|c| c.degraded = Some(why));
+        refusal
+    }
+
+    /// Tries whether the store can be written again; if so, everything that was missed is found out.
+    fn probe(&mut self) {
+        let Some(degraded) = &mut self.degraded else { return };
+        match self.store.probe() {
+            Err(StoreError::Removed(dir)) => self.over = Some(Err(StoreError::Removed(dir).to_string())),
+            Err(error) => {
+                degraded.why = error.to_string();
+                degraded.wait = (degraded.wait * 2).min(PROBE.1);
+                degraded.probe_at = Instant::now() + degraded.wait;
+            }
+            Ok(()) => {
+                tracing::info!("the store can be written again");
+                self.degraded = None;
+                self.condition.send_modify(|c| c.degraded = None);
+                self.resume();
+                self.take(Request::Tick);
+                self.flush();
+            }
+        }
+    }
+}
+
+/// What an event leaves to be tidied up.
+fn tidying(event: &Event) -> Option<Order> {
+    let (run, job, job_over) = match event {
+        Event::Ended { job, .. } => (None, *job, true),
+        Event::Requeued { job, attempt, .. } => {
+            (Some(Run { job: *job, stage: Stage::Execute, attempt: *attempt }), *job, false)
+        }
+        Event::StagePassed { job, stage } => (Some(Run { job: *job, stage: *stage, attempt: 1 }), *job, false),
+        _ => return None,
+    };
+    Some(Order::Clear { run, job, job_over })
+}

@@ -1,0 +1,187 @@
+//! The engine's typed face: what the async side and the supervisor may ask of it.
+//! It refuses to wait on a full channel: who asks is told that the daemon is busy.
+
+use crate::store::JobText;
+use qrm_core::{Action, Answer, Caller, Core, Now, Observed};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::ids::{JobId, JobRef, Seq};
+use qrm_protocol::time::Timestamp;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use tokio::sync::{oneshot, watch};
+
+/// How many requests may wait for the engine. Each client has at most one, each run at most two reports.
+pub const CHANNEL: usize = 8_192;
+
+/// What the engine answers to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The core's answer; [`Answer::Done`] if the key of the one job was known.
+    pub answer: Answer,
+    /// Jobs whose key was known: their place among the texts, and the job that there is.
+    pub existing: Vec<(u64, JobId)>,
+}
+
+pub(super) type Look = Box<dyn FnOnce(&Core, Now) + Send>;
+
+/// What can be asked of the engine.
+pub enum Request {
+    /// Someone's intent, with the texts of the jobs in it.
+    Command {
+        /// Who.
+        caller: Caller,
+        /// What.
+        action: Action,
+        /// Of the jobs in it, in order.
+        texts: Vec<JobText>,
+        /// Told when it is durable.
+        reply: oneshot::Sender<Result<Reply, Error>>,
+    },
+    /// Tell when a job has ended, or also when it executes.
+    Wait {
+        /// Which.
+        job: JobRef,
+        /// Also when it executes.
+        started: bool,
+        /// Told then.
+        reply: oneshot::Sender<()>,
+    },
+    /// Look at what is committed.
+    Look(Look),
+    /// The world.
+    Observed(Observed),
+    /// A timer fired.
+    Tick,
+    /// A snapshot was folded, or why not.
+    Folded(Result<Seq, String>),
+    /// The write-ahead log was folded.
+    Checkpointed,
+    /// Forget what ended before this.
+    Retain {
+        /// The instant.
+        before: Timestamp,
+        /// Told which are forgotten.
+        reply: oneshot::Sender<Vec<JobId>>,
+    },
+    /// End.
+    Stop,
+}
+
+/// What everyone may know of the engine at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The newest event that is durable.
+    pub last_seq: Seq,
+    /// The store can not be written, and why.
+    pub degraded: Option<String>,
+    /// The engine has ended, and why, if it was not told to.
+    pub ended: Option<Result<(), String>>,
+}
+
+/// Asks the engine.
+#[derive(Clone)]
+pub struct Handle {
+    to: SyncSender<Request>,
+    condition: watch::Receiver<Condition>,
+}
+
+impl Handle {
+    pub(super) fn new(to: SyncSender<Request>, condition: watch::Receiver<Condition>) -> Self {
+        Self { to, condition }
+    }
+
+    /// The engine's condition, and changes of it.
+    #[must_use]
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.clone()
+    }
+
+    fn send(&self, request: Request) -> Result<(), Error> {
+        self.to.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                Error::new(Code::ResourceExhausted, format!("the daemon is busy: {CHANNEL} requests wait"))
+            }
+            TrySendError::Disconnected(_) => stopping(),
+        })
+    }
+
+    /// Has something done; answers when it is durable.
+    ///
+    /// # Errors
+    /// It was refused, or could not be made durable.
+    pub async fn command(&self, caller: Caller, action: Action, texts: Vec<JobText>) -> Result<Reply, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Command { caller, action, texts, reply })?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Looks at the core, as it is committed.
+    ///
+    /// # Errors
+    /// The daemon is busy or ending.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core, Now) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let look: Look = Box::new(move |core, now| {
+            give(reply, look(core, now));
+        });
+        self.send(Request::Look(look))?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// Resolves when a job has ended (or executes, if `started`), and at once if it has.
+    ///
+    /// # Errors
+    /// The daemon is busy.
+    pub fn wait(&self, job: JobRef, started: bool) -> Result<oneshot::Receiver<()>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Wait { job, started, reply })?;
+        Ok(answer)
+    }
+
+    /// Forgets some jobs that ended before an instant; their ids, none if there are no more.
+    ///
+    /// # Errors
+    /// The daemon is busy or ending.
+    pub async fn retain(&self, before: Timestamp) -> Result<Vec<JobId>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Retain { before, reply })?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// Tells what the world did. Waits while the channel is full.
+    pub fn observed(&self, observed: Observed) {
+        self.push(Request::Observed(observed));
+    }
+
+    /// Tells that time has passed.
+    pub fn tick(&self) {
+        // Full means that it will look at the time very soon anyway.
+        if self.to.try_send(Request::Tick).is_err() {
+            tracing::trace!("a tick is left out");
+        }
+    }
+
+    /// Tells the engine to end.
+    pub fn stop(&self) {
+        self.push(Request::Stop);
+    }
+
+    pub(super) fn push(&self, request: Request) {
+        if self.to.send(request).is_err() {
+            tracing::debug!("the engine has ended already");
+        }
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(Code::NoDaemon, "the daemon is stopping").hint("jobs go on; run the command again to start it anew")
+}
+
+/// Answers. Who asked may have gone; what was acknowledged to nobody is kept all the same.
+pub(super) fn give<T>(reply: oneshot::Sender<T>, with: T) {
+    if reply.send(with).is_err() {
+        tracing::trace!("who asked is gone");
+    }
+}

@@ -1,0 +1,366 @@
+//! `qrmd`: everything that touches the world. It puts the parts together and ends them in order.
+//! It refuses to decide; that is the core's.
+
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod fault;
+pub mod rpc;
+pub mod state_dir;
+pub mod store;
+pub mod supervise;
+mod telemetry;
+
+use clap::Parser;
+use config::Config;
+use engine::{Channel, Parts};
+use interprocess::local_socket::tokio::Listener;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use qrm_core::Event;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::place;
+use rpc::Shared;
+use state_dir::StateDir;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Readers, Store, fold};
+use supervise::{Settings, Supervisor};
+
+/// The file that says that the daemon was ended on purpose, and is not to be started by an ending job.
+pub const STOPPED: &str = "stopped";
+
+/// The daemon of qrm: owns the queue and the jobs of one user, or of a test. People use it through qrm.
+#[derive(Debug, Parser)]
+#[command(name = "qrmd", version)]
+struct Args {
+    /// Stay in the foreground and log to the terminal.
+    #[arg(long)]
+    foreground: bool,
+    /// Listen here instead of in the state directory.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Keep everything here instead of in $XDG_STATE_HOME/qrm.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Read this configuration instead of $XDG_CONFIG_HOME/qrm/config.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say on standard output when it answers: how qrm starts it.
+    #[arg(long, hide = true)]
+    spawned: bool,
+    /// Fold the events into a snapshot and end: how qrmd starts itself.
+    #[arg(long, hide = true)]
+    fold: bool,
+}
+
+/// Runs the daemon; the exit code is 0 when it was told to end, 2 for what can not be meant, 4 when it failed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let spawned = args.spawned;
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(spawned, &error);
+            ExitCode::from(error.code.exit_code())
+        }
+    }
+}
+
+/// To the one who waits for a first line if there is one, else to the terminal.
+fn tell(spawned: bool, error: &Error) {
+    tracing::error!(error = error.message, "qrmd ends");
+    let mut text = format!("qrmd: {}\n", error.message);
+    if let Some(hint) = &error.hint {
+        text += &format!("  hint: {hint}\n");
+    }
+    let said = if spawned {
+        let json = serde_json::to_string(error).unwrap_or_default();
+        std::io::stdout().write_all(format!("{json}\n").as_bytes())
+    } else {
+        std::io::stderr().write_all(text.as_bytes())
+    };
+    if let Err(error) = said {
+        tracing::debug!(%error, "nobody listens");
+    }
+}
+
+fn system(what: &str) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::new(Code::Unavailable, format!("{what}: {error}"))
+}
+
+fn run(args: Args) -> Result<(), Error> {
+    let state = match args.state {
+        Some(dir) => std::path::absolute(&dir).map_err(system("the state directory"))?,
+        None => place::user_state(|name| std::env::var_os(name))?,
+    };
+    if args.fold {
+        return fold::fold_here(&state).map(drop).map_err(|e| e.refusal());
+    }
+    let config = Config::load(args.config.as_deref(), |name| std::env::var_os(name))?;
+    one_arena();
+    if !args.foreground {
+        detach();
+    }
+    rustix::process::umask(rustix::fs::Mode::from(0o077));
+    let mut dir = StateDir::take(&state, args.spawned)?;
+    telemetry::start(&dir.path, args.foreground)?;
+    more_descriptors();
+    forget_stop(&dir.path)?;
+    let socket = match args.socket {
+        Some(path) => std::path::absolute(&path).map_err(system("the socket"))?,
+        None => dir.path.join(place::SOCKET_NAME),
+    };
+    let store = Store::open(&dir.path, config.durability).map_err(|e| e.refusal())?;
+    let mut core = store.load().map_err(|e| e.refusal())?;
+    let last_seq = store.last_seq();
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(system("the boot id"))?;
+    let boot_id = boot_id.trim().to_owned();
+    let store = find_machine(store, &mut core, &config, &boot_id)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(system("the runtime"))?;
+    let listener = runtime.block_on(async { listen(&socket) })?;
+    let timers = clock::Timers::new().map_err(system("a timer"))?;
+    let channel = Channel::default();
+    let handle = channel.handle();
+    let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
+    let settings = settings(&dir, &socket, &program, boot_id, &config, args.config.as_deref());
+    let reports = handle.clone();
+    let supervisor =
+        Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
+    let tracking = supervisor.finding();
+    let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program };
+    let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
+    let shared = Arc::new(Shared {
+        engine: handle,
+        readers: Arc::new(Readers::new(&dir.path)),
+        state: dir.path.clone(),
+        jobs: dir.jobs.clone(),
+        socket: socket.clone(),
+        uid: rustix::process::geteuid().as_raw(),
+        began_boot_ms: clock::now().boot_ms,
+        durability: config.durability.word(),
+        tracking,
+        stop: tokio::sync::Notify::new(),
+        names: std::sync::Mutex::default(),
+    });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %dir.path.display(), socket = %socket.display(), last_seq, "qrmd serves");
+    dir.started();
+    if args.spawned {
+        ready()?;
+    }
+    let ended = runtime.block_on(live(listener, shared, timers, config.retention));
+    let joined = engine.join();
+    std::fs::remove_file(&socket).unwrap_or_else(|error| tracing::debug!(%error, "the socket is gone already"));
+    if joined.is_err() {
+        return Err(Error::new(Code::Internal, "the engine panicked; its log says where"));
+    }
+    tracing::info!("qrmd has ended; jobs go on");
+    ended.map_err(|why| Error::new(Code::Unavailable, why))
+}
+
+/// A heap for each thread costs more memory than a few threads that seldom allocate at once gain in time.
+fn one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) only sets a parameter of the allocator, before any other thread exists.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Leaves the terminal and the process group of who started it; who leads a group already has left.
+fn detach() {
+    if let Err(error) = rustix::process::setsid() {
+        tracing::debug!(%error, "a session of its own");
+    }
+}
+
+/// Says that it answers, and lets standard output go.
+fn ready() -> Result<(), Error> {
+    let said = std::io::stdout().write_all(b"ready\n").and_then(|()| std::io::stdout().flush());
+    said.map_err(system("standard output"))?;
+    let null = std::fs::File::options().write(true).open("/dev/null").map_err(system("/dev/null"))?;
+    rustix::stdio::dup2_stdout(&null).map_err(|e| system("standard output")(e.into()))
+}
+
+/// Each run takes a descriptor or two, each client one: as many as the hard limit allows.
+fn more_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn forget_stop(state: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(state.join(STOPPED)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(system("the mark of an earlier stop")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Tells the core what there is to share, before anything else can be asked.
+fn find_machine(mut store: Store, core: &mut qrm_core::Core, config: &Config, boot_id: &str) -> Result<Store, Error> {
+    let cpus = config.cpus.unwrap_or_else(|| {
+        let n = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        u32::try_from(n).unwrap_or(u32::MAX)
+    });
+    let info = rustix::system::sysinfo();
+    // The field's width differs between architectures.
+    #[allow(clippy::useless_conversion)]
+    let total = u64::from(info.totalram).saturating_mul(info.mem_unit.into());
+    let mem_bytes = config.memory.map_or(total.saturating_sub(config.memory_reserve.0), |m| m.0);
+    if (core.boot_id(), core.machine().0, core.machine().2) == (boot_id, cpus, mem_bytes) {
+        return Ok(store);
+    }
+    let now = clock::now();
+    // What follows from it, starts above all, is decided when there is a supervisor.
+    let event = Event::MachineFound { boot_id: boot_id.to_owned(), cpus, mem_bytes };
+    store.write(now.wall, &event, &[]).and_then(|_| store.commit()).map_err(|e| e.refusal())?;
+    core.apply(now.wall, &event);
+    Ok(store)
+}
+
+fn settings(
+    dir: &StateDir,
+    socket: &Path,
+    program: &Path,
+    boot_id: String,
+    config: &Config,
+    file: Option<&Path>,
+) -> Settings {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let mut args = vec![b"--state".to_vec(), bytes(&dir.path), b"--socket".to_vec(), bytes(socket)];
+    if let Some(file) = file.and_then(|f| std::path::absolute(f).ok()) {
+        args.extend([b"--config".to_vec(), bytes(&file)]);
+    }
+    let kept = |name: &str| {
+        let usual = ["HOME", "PATH", "LANG", "TZ", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
+        usual.contains(&name) || (name.starts_with("QRM_") && name != "QRM_FAULT")
+    };
+    let entry =
+        |(name, value): (std::ffi::OsString, std::ffi::OsString)| [name.into_vec(), value.into_vec()].join(&b'=');
+    let env = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(kept)).map(entry).collect();
+    Settings {
+        state_dir: dir.path.clone(),
+        jobs_dir: dir.jobs.clone(),
+        shim: program.with_file_name("qrm-shim"),
+        qrmd: program.to_owned(),
+        qrmd_args: args,
+        qrmd_env: env,
+        lock: dir.path.join(state_dir::LOCK),
+        stopped: dir.path.join(STOPPED),
+        socket: socket.to_owned(),
+        boot_id,
+        tracking: config.tracking,
+        restart: true,
+    }
+}
+
+fn listen(socket: &Path) -> Result<Listener, Error> {
+    let failed = |why: std::io::Error| {
+        Error::new(Code::Unavailable, format!("the socket {} can not be made: {why}", socket.display()))
+            .hint("--socket names another place")
+    };
+    // We hold the lock of the state: whoever left it here is dead.
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let short = place::socket_path(socket)?;
+    let name = short.path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
+    ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_tokio().map_err(failed)
+}
+
+/// Serves until someone wants the end, or the engine has ended by itself.
+async fn live(
+    listener: Listener,
+    shared: Arc<Shared>,
+    timers: Arc<clock::Timers>,
+    retention: qrm_protocol::time::Millis,
+) -> Result<(), String> {
+    let engine = shared.engine.clone();
+    let ticks = engine.clone();
+    let mut condition = engine.condition();
+    tokio::spawn(async move {
+        if let Err(error) = timers.watch(move || ticks.tick()).await {
+            tracing::error!(%error, "timers can not be watched");
+        }
+    });
+    tokio::spawn(retain(shared.clone(), retention));
+    let server = rpc::serve(listener, shared.clone());
+    let over = |c: &engine::Condition| c.ended.is_some();
+    tokio::select! {
+        served = server => if let Err(error) = served { tracing::error!(%error, "the server ended") },
+        () = shared.stop.notified() => {}
+        signal = terminated() => match signal {
+            // Ending the daemon by a signal is on purpose, too.
+            Ok(()) => drop(std::fs::write(shared.state.join(STOPPED), b"")),
+            Err(error) => tracing::error!(%error, "signals can not be watched"),
+        },
+        _ = condition.wait_for(over) => {}
+    }
+    // A stop's own reply is still on its way out.
+    tokio::task::yield_now().await;
+    tokio::task::spawn_blocking(move || engine.stop())
+        .await
+        .unwrap_or_else(|error| tracing::error!(%error, "the engine"));
+    let ended = condition.wait_for(over).await.map(|c| c.ended.clone());
+    ended.ok().flatten().unwrap_or(Ok(()))
+}
+
+async fn terminated() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // A terminal that closes is no reason to end.
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Once an hour: what ended long ago is forgotten, with its output.
+async fn retain(shared: Arc<Shared>, keep: qrm_protocol::time::Millis) {
+    let mut hours = tokio::time::interval(Duration::from_secs(3_600));
+    hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        hours.tick().await;
+        let before = qrm_protocol::time::Timestamp(
+            clock::now().wall.0.saturating_sub(i64::try_from(keep.0).unwrap_or(i64::MAX)),
+        );
+        while let Ok(ids) = shared.engine.retain(before).await {
+            if ids.is_empty() {
+                break;
+            }
+            let jobs = shared.jobs.clone();
+            let removed = tokio::task::spawn_blocking(move || {
+                for id in ids {
+                    let dir = jobs.join(supervise::job_dir(id.into()));
+                    match std::fs::remove_dir_all(&dir) {
+                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                            tracing::warn!(error = %e, dir = %dir.display(), "old output can not be removed");
+                        }
+                        _ => {}
+                    }
+                }
+            });
+            if let Err(error) = removed.await {
+                tracing::error!(%error, "old output");
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The server: connections, frames, bounds, and who is calling. Only this module knows JSON-RPC.
+//! It refuses to decide: it asks the engine and the store, and writes what they say.
+
+mod bulk;
+mod cancel;
+mod daemon;
+mod events;
+mod jobs;
+mod router;
+mod view;
+
+use crate::engine::Handle;
+use crate::store::Readers;
+use bytes::BytesMut;
+use interprocess::local_socket::tokio::{Listener, Stream};
+use interprocess::local_socket::traits::StreamCommon;
+use interprocess::local_socket::traits::tokio::Listener as _;
+use qrm_core::Caller;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::frame;
+use qrm_protocol::ids::Uid;
+use qrm_protocol::method::Finding;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
+
+/// The most clients at once.
+const CLIENTS: usize = 1_024;
+/// How long a client may leave what it asked for unread before it is let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What every connection shares.
+pub struct Shared {
+    /// Decides.
+    pub engine: Handle,
+    /// Reads history.
+    pub readers: Arc<Readers>,
+    /// Where everything is kept.
+    pub state: PathBuf,
+    /// Where jobs have their directories.
+    pub jobs: PathBuf,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Who runs the daemon.
+    pub uid: Uid,
+    /// When it began, on the clock that never jumps.
+    pub began_boot_ms: u64,
+    /// How sure commits are.
+    pub durability: &'static str,
+    /// What supervision found.
+    pub tracking: Finding,
+    /// Told when someone wants the daemon to end.
+    pub stop: Notify,
+    /// Login names that were looked up. A lock, because looking up blocks and runs on other threads.
+    pub names: Mutex<BTreeMap<Uid, String>>,
+}
+
+/// One client.
+pub(crate) struct Client {
+    stream: Arc<Stream>,
+    pub caller: Caller,
+    /// The bulk that it has open.
+    pub bulk: Option<bulk::Open>,
+}
+
+/// Serves until the future is dropped.
+///
+/// # Errors
+/// The system can not give what a server needs.
+pub async fn serve(listener: Listener, shared: Arc<Shared>) -> std::io::Result<()> {
+    let places = Arc::new(Semaphore::new(CLIENTS));
+    let freed = Arc::new(Notify::new());
+    // Given up for a moment when descriptors are used up, so that a client can be told instead of waiting for ever.
+    let mut reserve = Some(std::fs::File::open("/dev/null")?);
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                let Ok(place) = places.clone().try_acquire_owned() else {
+                    turn_away(stream, format!("{CLIENTS} clients are connected, as many as may be"), freed.clone());
+                    continue;
+                };
+                let (shared, freed) = (shared.clone(), freed.clone());
+                tokio::spawn(async move {
+                    connection(stream, shared).await;
+                    drop(place);
+                    freed.notify_one();
+                });
+            }
+            Err(error) if is_out_of_descriptors(&error) => {
+                tracing::warn!(%error, "a client can not be accepted");
+                drop(reserve.take());
+                if let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await {
+                    turn_away(stream, "the daemon has no descriptors left".to_owned(), freed.clone());
+                }
+                loop {
+                    reserve = std::fs::File::open("/dev/null").ok();
+                    if reserve.is_some() {
+                        break;
+                    }
+                    freed.notified().await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a client can not be accepted"),
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Says why and closes; a socket that takes a few bytes at once is all that is hoped for.
+fn turn_away(stream: Stream, why: String, freed: Arc<Notify>) {
+    let error = Error::new(Code::ResourceExhausted, why).hint("try again when others have ended");
+    tokio::spawn(async move {
+        let bytes = frame::encode_error(None, &error);
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), (&stream).write_all(&bytes)).await {
+            tracing::debug!(%error, "a client that was turned away is gone");
+        }
+        drop(stream);
+        freed.notify_one();
+    });
+}
+
+async fn connection(stream: Stream, shared: Arc<Shared>) {
+    let uid = match stream.peer_creds().map(|creds| creds.euid()) {
+        Ok(Some(uid)) => uid,
+        Ok(None) => return tracing::warn!("a client without credentials"),
+        Err(error) => return tracing::warn!(%error, "a client's credentials can not be read"),
+    };
+    let caller = Caller { uid, admin: uid == 0 || uid == shared.uid };
+    let mut client = Client { stream: Arc::new(stream), caller, bulk: None };
+    let served = if caller.admin {
+        client.serve(&shared).await
+    } else {
+        let error = Error::new(Code::PermissionDenied, "this daemon serves the user who started it");
+        client.send(&frame::encode_error(None, &error)).await
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, uid, "a client is gone");
+    }
+    if let Some(open) = client.bulk.take() {
+        open.discard(&shared, caller).await;
+    }
+}
+
+impl Client {
+    async fn serve(&mut self, shared: &Arc<Shared>) -> std::io::Result<()> {
+        let mut frames = Frames::new(self.stream.clone());
+        loop {
+            let line = match frames.next().await {
+                None => return Ok(()),
+                Some(Ok(line)) => line,
+                Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
+                    return self.send(&frame::encode_error(None, &frame::too_large())).await;
+                }
+                Some(Err(LinesCodecError::Io(error))) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    let error = Error::new(Code::ParseError, "the frame is not UTF-8");
+                    return self.send(&frame::encode_error(None, &error)).await;
+                }
+                Some(Err(LinesCodecError::Io(error))) => return Err(error),
+            };
+            match frame::decode_request(line.as_bytes()) {
+                Ok(request) => {
+                    let (id, method, params) = (request.id, request.method, request.params.get());
+                    if !router::answer(self, &mut frames, shared, id, &method, params).await? {
+                        return Ok(());
+                    }
+                }
+                Err((id, error)) => self.send(&frame::encode_error(id, &error)).await?,
+            }
+        }
+    }
+
+    /// Writes a frame; a client that does not read is given up on.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> std::io::Result<()> {
+        match tokio::time::timeout(PATIENCE, (&*self.stream).write_all(bytes)).await {
+            Ok(written) => written,
+            Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "it does not read what it asked for")),
+        }
+    }
+}
+
+/// The frames of a client, one after the other.
+pub(crate) struct Frames {
+    stream: Arc<Stream>,
+    codec: LinesCodec,
+    buffer: BytesMut,
+}
+
+/// A buffer that grew beyond this is given back when it is empty.
+const BUFFER: usize = 64 * 1024;
+
+impl Frames {
+    fn new(stream: Arc<Stream>) -> Self {
+        // One more than the bound, so that a frame of exactly the bound passes.
+        Self { stream, codec: LinesCodec::new_with_max_length(frame::MAX_FRAME + 1), buffer: BytesMut::new() }
+    }
+
+    /// Resolves when the client has closed its end; what it says meanwhile is kept for later.
+    pub(crate) async fn gone(&mut self) {
+        while self.buffer.len() < BUFFER {
+            self.buffer.reserve(1024);
+            match (&*self.stream).read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// The next one; nothing when the client is gone, also in the middle of a frame.
+    pub(crate) async fn next(&mut self) -> Option<Result<String, LinesCodecError>> {
+        loop {
+            match self.codec.decode(&mut self.buffer) {
+                Ok(Some(line)) => return Some(Ok(line)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            if self.buffer.is_empty() && self.buffer.capacity() > BUFFER {
+                self.buffer = BytesMut::new();
+            }
+            self.buffer.reserve(1024);
+            match (&*self.stream).read_buf(&mut self.buffer).await {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The calls about the machine and the daemon itself.
+//! It refuses to look into jobs beyond what a glance needs.
+
+use super::jobs::{PAGE_BYTES, read};
+use super::{Shared, view};
+use crate::clock;
+use crate::store::fold;
+use qrm_core::Core;
+use qrm_protocol::amount::Bytes;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::JobView;
+use qrm_protocol::method::{DaemonStatusReply, DoctorReply, Empty, Finding, Health, MachineView, StatusReply};
+use std::sync::Arc;
+
+/// How many jobs of each kind a glance shows.
+const RUNNING: usize = 6;
+const WAITING: usize = 4;
+const ENDED: u32 = 4;
+/// Less free space than this is worth a word.
+const LITTLE_SPACE: u64 = 256 << 20;
+
+pub(super) async fn status(shared: &Arc<Shared>) -> Result<StatusReply, Error> {
+    let glance = |core: &Core, _| (core.machine(), core.counts(), core.running(RUNNING), core.line(WAITING));
+    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), jobs, running, waiting) = shared.engine.look(glance).await?;
+    let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
+        let rows = |ids: Vec<JobRef>| {
+            ids.into_iter().filter_map(|id| reader.row(id).transpose()).collect::<Result<Vec<_>, _>>()
+        };
+        Ok((rows(running)?, rows(waiting)?, reader.last_ended(ENDED)?))
+    })
+    .await?;
+    let cpus_used = u32::try_from(cpus_used).unwrap_or(u32::MAX);
+    let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
+    let mut running: Vec<JobView> = still(view::jobs(running_rows, shared).await?);
+    let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared).await?);
+    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs)).collect();
+    let mut room = PAGE_BYTES;
+    for jobs in [&mut running, &mut waiting, &mut ended] {
+        jobs.truncate(view::fit(jobs, &mut room));
+    }
+    Ok(StatusReply {
+        machine: MachineView { cpus, cpus_used, mem_bytes, mem_used_bytes },
+        jobs,
+        running,
+        waiting,
+        ended,
+        degraded: shared.engine.condition().borrow().degraded.clone(),
+    })
+}
+
+pub(super) async fn daemon_status(shared: &Arc<Shared>) -> Result<DaemonStatusReply, Error> {
+    let jobs = shared.engine.look(|core, _| core.counts()).await?;
+    let condition = shared.engine.condition().borrow().clone();
+    Ok(DaemonStatusReply {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: "user".to_owned(),
+        uptime_ms: clock::now().boot_ms.saturating_sub(shared.began_boot_ms),
+        socket: shared.socket.display().to_string(),
+        state_dir: shared.state.display().to_string(),
+        store_bytes: fold::bytes(&shared.state),
+        last_seq: condition.last_seq,
+        durability: shared.durability.to_owned(),
+        jobs,
+        degraded: condition.degraded,
+    })
+}
+
+pub(super) async fn stop(shared: &Arc<Shared>) -> Result<Empty, Error> {
+    let marker = shared.state.join(crate::STOPPED);
+    // A shim whose job ends while no daemon runs must know that this was wanted.
+    std::fs::write(&marker, b"")
+        .map_err(|e| Error::new(Code::Unavailable, format!("{} can not be written: {e}", marker.display())))?;
+    shared.stop.notify_one();
+    Ok(Empty {})
+}
+
+pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
+    let condition = shared.engine.condition().borrow().clone();
+    let store = match condition.degraded {
+        None => Finding {
+            topic: "store".to_owned(),
+            health: Health::Ok,
+            found: format!(
+                "{} in {}, durability {}",
+                Bytes(fold::bytes(&shared.state)),
+                shared.state.display(),
+                shared.durability
+            ),
+            means: match shared.durability {
+                "full" => "what was acknowledged outlives a power failure".to_owned(),
+                _ => "what was acknowledged outlives a crash of qrmd; a power failure may take the last seconds"
+                    .to_owned(),
+            },
+            mend: None,
+        },
+        Some(why) => Finding {
+            topic: "store".to_owned(),
+            health: Health::Broken,
+            found: why,
+            means:
+                "nothing new is accepted; jobs that run go on, and their ends are recorded when it can be written again"
+                    .to_owned(),
+            mend: Some(format!("free space on the disk of {}", shared.state.display())),
+        },
+    };
+    let mut findings = vec![shared.tracking.clone(), store, memory_limits()];
+    findings.extend(space(shared));
+    Ok(DoctorReply { findings })
+}
+
+fn memory_limits() -> Finding {
+    Finding {
+        topic: "limits".to_owned(),
+        health: Health::Limited,
+        found: "--cpus and --mem are counted".to_owned(),
+        means: "jobs that ask for more than is left wait; a job that takes more than it asked for is not stopped"
+            .to_owned(),
+        mend: None,
+    }
+}
+
+fn space(shared: &Shared) -> Option<Finding> {
+    let stat = rustix::fs::statvfs(&shared.state).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let little = free < LITTLE_SPACE;
+    Some(Finding {
+        topic: "disk".to_owned(),
+        health: if little { Health::Limited } else { Health::Ok },
+        found: format!("{} free for {}", Bytes(free), shared.state.display()),
+        means: if little { "output of jobs and the store may soon fill it" } else { "room for output and the store" }
+            .to_owned(),
+        mend: little.then(|| "free space, or set QRM_STATE_DIR to a directory on a larger disk".to_owned()),
+    })
+}

@@ -1,0 +1,88 @@
+//! Subscriptions: the events after a number, from the store, page by page; then, if wanted, what follows.
+//! It refuses to buffer for anyone: a slow reader reads later from the store, and a gap is told.
+
+use super::jobs::read;
+use super::{Client, Frames, Shared};
+use crate::store::PastEvent;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::event::EventView;
+use qrm_protocol::frame;
+use qrm_protocol::ids::{JobRef, Seq};
+use qrm_protocol::method::{EVENT, EVENT_END, Empty, SubscribeParams, SubscribeReply};
+use std::sync::Arc;
+
+/// So many events are read at once.
+const PAGE: u32 = 500;
+
+/// Answers, and then sends events until there are no more or the client is gone; false closes the connection.
+pub(super) async fn subscribe(
+    client: &Client,
+    frames: &mut Frames,
+    shared: &Arc<Shared>,
+    id: u64,
+    params: SubscribeParams,
+) -> std::io::Result<bool> {
+    let mut condition = shared.engine.condition();
+    let last = condition.borrow().last_seq;
+    let oldest = match read(shared, |reader| reader.oldest_event()).await {
+        Ok(oldest) => oldest.unwrap_or(last + 1),
+        Err(error) => return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| true),
+    };
+    let asked = params.after.unwrap_or(last);
+    if asked > last {
+        let error = Error::invalid(format!("event {asked} has not happened; the newest is {last}"))
+            .hint("--after takes the number of an event that was seen");
+        return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| true);
+    }
+    let mut after = asked.max(oldest.saturating_sub(1));
+    let lagged = if asked == 0 { 0 } else { after - asked };
+    client.send(&frame::encode_result(id, &SubscribeReply { after, last, lagged })).await?;
+    loop {
+        condition.borrow_and_update();
+        loop {
+            let events = match read(shared, move |reader| reader.events(after, PAGE)).await {
+                Ok(events) => events,
+                Err(error) => return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| false),
+            };
+            let Some(newest) = events.last().map(|e| e.seq) else { break };
+            let mut bytes = Vec::new();
+            for event in &events {
+                match view(event) {
+                    Ok(view) if concerns(&view, params.job) => bytes.extend(frame::encode_notification(EVENT, &view)),
+                    Ok(_) => {}
+                    Err(error) => bytes.extend(frame::encode_error(Some(id), &error)),
+                }
+            }
+            client.send(&bytes).await?;
+            after = newest;
+        }
+        if !params.follow {
+            client.send(&frame::encode_notification(EVENT_END, &Empty {})).await?;
+            return Ok(true);
+        }
+        tokio::select! {
+            changed = condition.changed() => if changed.is_err() { return Ok(false) },
+            // Whatever a follower says, it says that it follows no more.
+            _ = frames.next() => return Ok(false),
+        }
+    }
+}
+
+fn view(event: &PastEvent) -> Result<EventView, Error> {
+    let broken = |seq: Seq, why: &dyn std::fmt::Display| {
+        Error::new(Code::Internal, format!("event {seq} is not understood: {why}"))
+    };
+    let mut fields: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&event.body).map_err(|e| broken(event.seq, &e))?;
+    match fields.remove("kind") {
+        Some(serde_json::Value::String(kind)) => Ok(EventView { seq: event.seq, at: event.at, kind, fields }),
+        _ => Err(broken(event.seq, &"it has no kind")),
+    }
+}
+
+/// Whether an event is about a job: a whole job means its tasks too.
+fn concerns(event: &EventView, job: Option<JobRef>) -> bool {
+    let Some(wanted) = job else { return true };
+    let of = event.fields.get("job").and_then(|v| v.as_str()).and_then(|text| text.parse::<JobRef>().ok());
+    of.is_some_and(|of| of == wanted || (wanted.task.is_none() && of.job == wanted.job))
+}

@@ -1,0 +1,235 @@
+//! The calls about jobs: submit, list, show, wait, signal.
+//! It refuses to know frames.
+
+use super::{Client, Shared, view};
+use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
+use crate::supervise;
+use qrm_core::{Action, Answer, Core, Demand};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::filter::Filter;
+use qrm_protocol::ids::{JobRef, Uid};
+use qrm_protocol::job::{JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
+use qrm_protocol::method as m;
+use qrm_protocol::text::OsText;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most jobs of one page.
+const MAX_PAGE: u32 = 1_000;
+/// The most bytes of one page, so that it stays far below the bound of a frame.
+pub(super) const PAGE_BYTES: usize = 2 << 20;
+
+/// Reads on a thread that may block.
+pub(super) async fn read<T: Send + 'static>(
+    shared: &Shared,
+    call: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Error> {
+    let readers = shared.readers.clone();
+    let read = tokio::task::spawn_blocking(move || readers.with(call)).await;
+    let failed =
+        |why: &dyn std::fmt::Display| Error::new(Code::Unavailable, format!("the store can not be read: {why}"));
+    read.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+}
+
+/// The row of a job or task.
+pub(super) async fn row(shared: &Shared, id: JobRef) -> Result<Option<Row>, Error> {
+    read(shared, move |reader| match (reader.row(id)?, id.task) {
+        (None, Some(_)) => Ok(reader.row(id.job.into())?.and_then(|array| view::task_of(array, id))),
+        (found, _) => Ok(found),
+    })
+    .await
+}
+
+/// Where a job was submitted, checked once for it or for its whole bulk.
+#[derive(Clone)]
+pub(super) struct Origin {
+    user: String,
+    cwd: OsText,
+    umask: u32,
+    environment: Arc<Environment>,
+}
+
+impl Origin {
+    pub(super) async fn of(client: &Client, shared: &Arc<Shared>, context: m::Context) -> Result<Self, Error> {
+        if !context.cwd.as_bytes().starts_with(b"/") {
+            return Err(Error::invalid("the working directory is not an absolute path"));
+        }
+        if context.cwd.as_bytes().len() > MAX_PATH_BYTES {
+            let message = format!("the working directory is longer than {MAX_PATH_BYTES} bytes, the bound of a path");
+            return Err(Error::new(Code::ResourceExhausted, message));
+        }
+        let length: usize = context.env.iter().map(|entry| entry.as_bytes().len() + 1).sum();
+        if length > MAX_ENVIRONMENT_BYTES {
+            let message = format!("the environment is {length} bytes long; the bound is {MAX_ENVIRONMENT_BYTES}");
+            return Err(Error::new(Code::ResourceExhausted, message)
+                .hint("env -i NAME=value … qrm submit … gives a smaller one"));
+        }
+        if let Some(bad) = context.env.iter().find(|entry| !entry.as_bytes().contains(&b'=')) {
+            let name: String = bad.lossy().chars().take(40).collect();
+            return Err(Error::invalid(format!("'{name}' in the environment is not NAME=value")));
+        }
+        Ok(Self {
+            user: user_name(shared, client.caller.uid).await,
+            cwd: context.cwd,
+            umask: context.umask & 0o777,
+            environment: Arc::new(Environment::new(&context.env)),
+        })
+    }
+
+    pub(super) fn text(&self, spec: JobSpec) -> JobText {
+        JobText {
+            user: self.user.clone(),
+            cwd: spec.chdir.clone().unwrap_or_else(|| self.cwd.clone()),
+            umask: self.umask,
+            environment: self.environment.clone(),
+            spec,
+        }
+    }
+}
+
+/// The login name, or the number where there is none.
+async fn user_name(shared: &Arc<Shared>, uid: Uid) -> String {
+    let known = shared.names.lock().ok().and_then(|names| names.get(&uid).cloned());
+    if let Some(name) = known {
+        return name;
+    }
+    let looked = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into()).ok().flatten()).await;
+    let name = looked.ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    if let Ok(mut names) = shared.names.lock() {
+        names.insert(uid, name.clone());
+    }
+    name
+}
+
+pub(super) async fn submit(
+    client: &Client,
+    shared: &Arc<Shared>,
+    params: m::SubmitParams,
+) -> Result<m::SubmitReply, Error> {
+    let origin = Origin::of(client, shared, params.context).await?;
+    let text = origin.text(params.job);
+    let fifo = text.spec.stdin == Stdin::Fifo;
+    let action =
+        Action::Submit { name: text.spec.display_name(), demand: Demand::from(&text.spec), ended: BTreeMap::new() };
+    let reply = shared.engine.command(client.caller, action, vec![text]).await?;
+    let Answer::Submitted(id, mut state) = reply.answer else {
+        return Err(Error::new(Code::Internal, "a submit was answered with something else"));
+    };
+    let existing = !reply.existing.is_empty();
+    if existing && let Some(row) = row(shared, id.into()).await? {
+        state = if row.state.is_terminal() { row.state } else { state };
+    }
+    if fifo && !existing {
+        let jobs = shared.jobs.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let dir = std::fs::File::open(jobs)?;
+            supervise::make_fifo(std::os::fd::AsFd::as_fd(&dir), id.into())
+        });
+        let failed = |why: &dyn std::fmt::Display| {
+            Error::new(Code::Unavailable, format!("job {id} has no standard input: {why}"))
+        };
+        made.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+        if !shared.engine.look(move |core, _| core.is_live(id.into())).await? {
+            // It was tidied away before this was made; whatever it left stays.
+            let dir = shared.jobs.join(supervise::job_dir(id.into()));
+            tokio::task::spawn_blocking(move || {
+                if std::fs::remove_file(dir.join(supervise::STDIN)).and_then(|()| std::fs::remove_dir(&dir)).is_err() {
+                    tracing::debug!(dir = %dir.display(), "a job without input has left something");
+                }
+            });
+        }
+    }
+    Ok(m::SubmitReply { id: id.into(), state, existing, dir: view::dir(id.into(), &shared.jobs) })
+}
+
+pub(super) async fn list(shared: &Shared, params: m::ListParams) -> Result<m::ListReply, Error> {
+    let filter = Filter::parse(&params.filter, &jiff::Zoned::now())?;
+    let limit = params.limit.unwrap_or(50);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Error::invalid(format!("a page has 1 to {MAX_PAGE} jobs, not {limit}")));
+    }
+    let (rows, mut more) = page(shared, filter, limit, params.before).await?;
+    let mut jobs = view::jobs(rows, shared).await?;
+    let mut room = PAGE_BYTES;
+    let fit = view::fit(&jobs, &mut room).max(1);
+    more |= jobs.len() > fit;
+    jobs.truncate(fit);
+    Ok(m::ListReply { jobs, more })
+}
+
+/// One page of rows.
+pub(super) async fn page(
+    shared: &Shared,
+    filter: Filter,
+    limit: u32,
+    before: Option<JobRef>,
+) -> Result<(Vec<Row>, bool), Error> {
+    let plain = filter.terms.is_empty();
+    let (hidden, tasks) = shared
+        .engine
+        .look(move |core, _| {
+            let running = if plain { core.running(usize::MAX) } else { Vec::new() };
+            (core.hidden(), running.into_iter().filter(|job| job.task.is_some()).collect())
+        })
+        .await?;
+    let page = Page { filter, limit, before, hidden, tasks };
+    read(shared, move |reader| reader.list(&page)).await
+}
+
+/// A job that there is none of.
+pub(super) fn no_such(id: JobRef) -> Error {
+    qrm_core::Refusal::NoSuchJob(id).into()
+}
+
+pub(super) async fn show(shared: &Shared, id: JobRef) -> Result<JobView, Error> {
+    let look = move |core: &Core, now| (core.look(now, id), core.hidden(), core.owner(id.job).is_some());
+    let (live, hidden, array_lives) = shared.engine.look(look).await?;
+    let is_hidden = hidden.iter().any(|(first, count)| (first.0..first.0.saturating_add(*count)).contains(&id.job.0));
+    match row(shared, id).await? {
+        Some(mut row) if !is_hidden => {
+            // A task that will not run any more, of an array whose last tasks are being ended.
+            if array_lives && live.is_none() && id.task.is_some() && !row.state.is_terminal() {
+                row.state = JobState::Cancelled;
+            }
+            Ok(view::job(row, live, &shared.jobs))
+        }
+        _ => Err(no_such(id)),
+    }
+}
+
+pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::WaitReply, Error> {
+    show(shared, params.id).await?;
+    let ended = shared.engine.wait(params.id, params.started)?;
+    let gone = |_| Error::new(Code::NoDaemon, "the daemon is stopping").hint("the job goes on; wait for it again");
+    let timed_out = match params.timeout_ms {
+        None => {
+            ended.await.map_err(gone)?;
+            false
+        }
+        Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), ended).await {
+            Ok(ended) => {
+                ended.map_err(gone)?;
+                false
+            }
+            Err(_) => true,
+        },
+    };
+    Ok(m::WaitReply { timed_out, job: show(shared, params.id).await? })
+}
+
+pub(super) async fn signal(client: &Client, shared: &Shared, params: m::SignalParams) -> Result<m::Empty, Error> {
+    // signal(7): 1 to 31 are the standard ones, 32 and 33 belong to the C library, 64 is the last.
+    if !(1..=64).contains(&params.signal) {
+        return Err(Error::invalid(format!("{} is not a signal; signals are 1 to 64", params.signal)));
+    }
+    let action = Action::Signal { job: params.id, signal: params.signal };
+    match shared.engine.command(client.caller, action, Vec::new()).await {
+        Ok(_) => Ok(m::Empty {}),
+        // It may be over, which is another thing than never having been.
+        Err(error) if error.code == Code::NotFound && row(shared, params.id).await?.is_some() => {
+            Err(qrm_core::Refusal::NotExecuting(params.id).into())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,107 @@
+//! Which method is answered by what.
+//! It refuses to do anything else.
+
+use super::{Client, Frames, Shared, bulk, cancel, daemon, events, jobs};
+use qrm_protocol::PROTOCOL_VERSION;
+use qrm_protocol::error::{Code, Error, nearest};
+use qrm_protocol::frame;
+use qrm_protocol::method::{self as m, Method};
+use std::sync::Arc;
+
+/// Answers one call; false if the connection is to be closed.
+pub(super) async fn answer(
+    client: &mut Client,
+    frames: &mut Frames,
+    shared: &Arc<Shared>,
+    id: u64,
+    method: &str,
+    params: &str,
+) -> std::io::Result<bool> {
+    let mut open = true;
+    let reply = match method {
+        m::Hello::NAME => {
+            let done = read::<m::Hello>(params).and_then(|p| hello(&p));
+            open = done.is_ok();
+            reply::<m::Hello>(id, done)
+        }
+        m::JobSubmit::NAME => reply::<m::JobSubmit>(id, then(params, |p| jobs::submit(client, shared, p)).await),
+        m::BulkBegin::NAME => reply::<m::BulkBegin>(id, then(params, |p| bulk::begin(client, shared, p)).await),
+        m::BulkAdd::NAME => reply::<m::BulkAdd>(id, then(params, |p| bulk::add(client, shared, p)).await),
+        m::BulkCommit::NAME => {
+            reply::<m::BulkCommit>(id, then(params, |_: m::Empty| bulk::commit(client, shared)).await)
+        }
+        m::JobList::NAME => reply::<m::JobList>(id, then(params, |p| jobs::list(shared, p)).await),
+        m::JobShow::NAME => reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show(shared, p.id)).await),
+        m::JobWait::NAME => tokio::select! {
+            waited = then(params, |p| jobs::wait(shared, p)) => reply::<m::JobWait>(id, waited),
+            // Its place is someone else's now; a wait may take for ever.
+            () = frames.gone() => return Ok(false),
+        },
+        m::JobCancel::NAME => reply::<m::JobCancel>(id, then(params, |p| cancel::cancel(client, shared, p)).await),
+        m::JobSignal::NAME => reply::<m::JobSignal>(id, then(params, |p| jobs::signal(client, shared, p)).await),
+        m::Status::NAME => reply::<m::Status>(id, then(params, |_: m::Empty| daemon::status(shared)).await),
+        m::DaemonStatus::NAME => {
+            reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
+        }
+        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(shared)).await),
+        m::Doctor::NAME => reply::<m::Doctor>(id, then(params, |_: m::Empty| daemon::doctor(shared)).await),
+        m::EventSubscribe::NAME => match read::<m::EventSubscribe>(params) {
+            Ok(params) => return events::subscribe(client, frames, shared, id, params).await,
+            Err(error) => frame::encode_error(Some(id), &error),
+        },
+        other => frame::encode_error(Some(id), &unknown(other)),
+    };
+    client.send(&reply).await?;
+    Ok(open)
+}
+
+fn read<M: Method>(params: &str) -> Result<M::Params, Error> {
+    from_json(params)
+}
+
+fn from_json<P: serde::de::DeserializeOwned>(params: &str) -> Result<P, Error> {
+    serde_json::from_str(params).map_err(|e| Error::invalid(format!("the parameters are not understood: {e}")))
+}
+
+async fn then<P, R, F>(params: &str, call: impl FnOnce(P) -> F) -> Result<R, Error>
+where
+    P: serde::de::DeserializeOwned,
+    F: Future<Output = Result<R, Error>>,
+{
+    call(from_json(params)?).await
+}
+
+fn reply<M: Method>(id: u64, result: Result<M::Reply, Error>) -> Vec<u8> {
+    match result {
+        Ok(result) => {
+            let bytes = frame::encode_result(id, &result);
+            if bytes.len() > frame::MAX_FRAME {
+                return frame::encode_error(Some(id), &frame::too_large());
+            }
+            bytes
+        }
+        Err(error) => frame::encode_error(Some(id), &error),
+    }
+}
+
+fn hello(params: &m::HelloParams) -> Result<m::HelloReply, Error> {
+    let version = env!("CARGO_PKG_VERSION");
+    if params.protocol == PROTOCOL_VERSION {
+        return Ok(m::HelloReply { protocol: PROTOCOL_VERSION, version: version.to_owned() });
+    }
+    let message = format!(
+        "this qrmd is release {version} and speaks version {PROTOCOL_VERSION} of the protocol; the caller speaks version {}",
+        params.protocol
+    );
+    Err(Error::new(Code::VersionMismatch, message)
+        .hint("qrm daemon stop and qrm daemon start of one release make both the same; jobs go on meanwhile"))
+}
+
+fn unknown(method: &str) -> Error {
+    let shown: String = method.chars().take(64).collect();
+    let error = Error::new(Code::MethodNotFound, format!("there is no method '{shown}'"));
+    match nearest(&shown, m::NAMES.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean {near}?")),
+        None => error.hint(format!("methods are {}", m::NAMES.join(", "))),
+    }
+}

@@ -1,0 +1,150 @@
+//! The one projection from what is kept to what is shown: a row of the store, completed by the core while it lives.
+//! It refuses to fetch either.
+
+use super::Shared;
+use crate::store::Row;
+use crate::supervise::job_dir;
+use qrm_core::{Live, Waiting};
+use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::{JobState, JobView, TaskCounts, UsageView};
+use std::path::Path;
+
+/// A job or task as `--json` shows it.
+pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
+    let dir = dir(row.id, jobs);
+    let ended_tasks = row.tasks.zip(row.tasks_ended).map(|(array, (completed, failed))| {
+        let total = array.count();
+        // Tasks that were cancelled with their array before they started have no row.
+        TaskCounts { total, waiting: 0, running: 0, completed, failed: failed.max(total - completed) }
+    });
+    let mut view = JobView {
+        id: row.id,
+        name: row.name,
+        scope: format!("user:{}", row.user),
+        user: row.user,
+        queue: "default".to_owned(),
+        state: row.state,
+        attempt: row.attempt,
+        priority: row.priority,
+        command: row.command,
+        cwd: row.cwd,
+        labels: std::collections::BTreeMap::new(),
+        comment: row.comment,
+        submitted_at: row.submitted_at,
+        begin_at: row.begin_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        exit_code: row.exit_code,
+        signal: row.signal,
+        failure: row.failure,
+        waiting_reason: None,
+        planned_start: None,
+        devices: Vec::new(),
+        cpus: row.cpus,
+        mem_bytes: row.mem,
+        vram_bytes: None,
+        time_limit_ms: row.time_limit,
+        retries: row.retries,
+        array: row.tasks,
+        tasks: ended_tasks,
+        after: Vec::new(),
+        usage: UsageView { cpu_ms: row.cpu_ms, peak_memory_bytes: row.peak_memory, gpu_ms: None, cost_credits: None },
+        progress: None,
+        dir,
+    };
+    // What ended meanwhile is as the store says.
+    if let Some(live) = live.filter(|_| !view.state.is_terminal()) {
+        complete(&mut view, live);
+    }
+    view
+}
+
+fn complete(view: &mut JobView, live: Live) {
+    view.state = live.state;
+    view.attempt = live.attempt.max(view.attempt);
+    view.started_at = live.started_at.or(view.started_at);
+    view.tasks = live.tasks;
+    view.after = live.after;
+    view.waiting_reason = match (live.stopping, live.waiting) {
+        (Some(qrm_core::StopWhy::Cancelled), _) => Some("cancelled; waits for its processes to end".to_owned()),
+        (Some(qrm_core::StopWhy::Timeout), _) => Some("its time is up; waits for its processes to end".to_owned()),
+        (None, Some(Waiting::Begin(at))) => {
+            let local = at.zoned(jiff::tz::TimeZone::system());
+            Some(format!("begins {}", local.strftime("%Y-%m-%d %H:%M:%S")))
+        }
+        (None, waiting) => waiting.map(|w| w.to_string()),
+    };
+}
+
+/// A task that never ran and has no row of its own: what its array says.
+pub(super) fn task_of(array: Row, id: JobRef) -> Option<Row> {
+    let task = id.task?;
+    if !array.tasks.is_some_and(|spec| spec.contains(task)) {
+        return None;
+    }
+    let state = if array.state.is_terminal() { JobState::Cancelled } else { JobState::Queued };
+    Some(Row {
+        id,
+        state,
+        attempt: 0,
+        tasks: None,
+        tasks_ended: None,
+        started_at: None,
+        exit_code: None,
+        signal: None,
+        failure: None,
+        cpu_ms: None,
+        peak_memory: None,
+        ..array
+    })
+}
+
+/// Where a job's output is.
+pub(super) fn dir(id: JobRef, jobs: &Path) -> String {
+    jobs.join(job_dir(id)).display().to_string()
+}
+
+/// How many of these, from the first on, fit into so many bytes of a frame; takes off what they need.
+pub(super) fn fit(views: &[JobView], room: &mut usize) -> usize {
+    let fits = |view: &&JobView| {
+        let mut counter = Counter(0);
+        // A byte of a command takes one to six in JSON, and some jobs have a thousand dependencies: only counting tells.
+        let left = serde_json::to_writer(&mut counter, view).ok().and_then(|()| room.checked_sub(counter.0));
+        left.is_some_and(|left| {
+            *room = left;
+            true
+        })
+    };
+    views.iter().take_while(fits).count()
+}
+
+/// Counts what is written.
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Views of rows that were read before the core was asked.
+pub(super) async fn jobs(rows: Vec<Row>, shared: &Shared) -> Result<Vec<JobView>, qrm_protocol::error::Error> {
+    let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
+    let live =
+        shared.engine.look(move |core, now| ids.iter().map(|id| core.look(now, *id)).collect::<Vec<_>>()).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for (row, live) in rows.into_iter().zip(live) {
+        // It ended between the two looks: the store knows how by now.
+        let row = match (row.state.is_terminal(), &live) {
+            (false, None) => super::jobs::row(shared, row.id).await?.unwrap_or(row),
+            _ => row,
+        };
+        views.push(job(row, live, &shared.jobs));
+    }
+    Ok(views)
+}

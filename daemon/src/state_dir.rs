@@ -1,0 +1,111 @@
+//! The state directory: made private, proved ours, and held by one daemon at a time.
+//! It refuses to take what belongs to someone else, and says who holds what is held.
+
+use qrm_protocol::client::Client;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::place::SOCKET_NAME;
+use qrm_shim::lock;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs::{DirBuilder, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The file whose record lock a living daemon holds.
+pub const LOCK: &str = "qrmd.lock";
+/// The directory of the jobs' directories.
+pub const JOBS: &str = "jobs";
+
+/// How long a daemon that answers nobody any more may take to end; its last commit has been made by then.
+const ENDING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// A state directory that is ours for as long as this lives.
+#[derive(Debug)]
+pub struct StateDir {
+    /// Where.
+    pub path: PathBuf,
+    /// Where the jobs have their directories.
+    pub jobs: PathBuf,
+    _lock: File,
+    _starting: Option<OwnedFd>,
+}
+
+impl StateDir {
+    /// Makes it if need be, and takes it. `starter_waits`: who started this daemon holds the lock of starting.
+    ///
+    /// # Errors
+    /// It is someone else's, can not be made or written, or another daemon holds it.
+    pub fn take(path: &Path, starter_waits: bool) -> Result<Self, Error> {
+        let failed = |what: &Path, why: &dyn std::fmt::Display| {
+            Error::new(Code::Unavailable, format!("{} can not be used: {why}", what.display()))
+                .hint("set QRM_STATE_DIR to a directory of your own on a disk that can be written")
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(path, &e))?;
+        let path = path.canonicalize().map_err(|e| failed(path, &e))?;
+        make_private(&path).map_err(|why| failed(&path, &why))?;
+        let starting = if starter_waits { None } else { Some(starting(&path).map_err(|e| failed(&path, &e))?) };
+        let lock_path = path.join(LOCK);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file: File =
+            rustix::fs::open(&lock_path, flags, Mode::from(0o600)).map_err(|e| failed(&lock_path, &e))?.into();
+        if !lock::take(&file).map_err(|e| failed(&lock_path, &e))?
+            && !take_after(&file, &path).map_err(|e| failed(&lock_path, &e))?
+        {
+            let holder = lock::holder(&file)
+                .ok()
+                .flatten()
+                .map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+            let message = format!("another qrmd ({holder}) serves {}", path.display());
+            return Err(Error::new(Code::FailedPrecondition, message)
+                .hint("qrm daemon status asks it; qrm daemon stop ends it"));
+        }
+        let jobs = path.join(JOBS);
+        DirBuilder::new().recursive(true).mode(0o700).create(&jobs).map_err(|e| failed(&jobs, &e))?;
+        make_private(&jobs).map_err(|why| failed(&jobs, &why))?;
+        Ok(Self { path, jobs, _lock: file, _starting: starting })
+    }
+
+    /// The daemon answers: whoever wanted to start another one may look now.
+    pub fn started(&mut self) {
+        self._starting = None;
+    }
+}
+
+/// Takes the lock of a daemon that answers nobody any more, when it is gone: its socket is closed before its process ends.
+fn take_after(file: &File, path: &Path) -> std::io::Result<bool> {
+    let Some(holder) = lock::holder(file)? else { return lock::take(file) };
+    if Client::connect(&path.join(SOCKET_NAME)).is_ok() {
+        return Ok(false);
+    }
+    let holder = i32::try_from(holder).ok().and_then(Pid::from_raw);
+    // One that can not be opened has gone meanwhile.
+    if let Some(Ok(process)) = holder.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&ENDING)))?;
+    }
+    lock::take(file)
+}
+
+/// Waits for its turn to start a daemon here.
+fn starting(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path.join("start.lock"), flags, Mode::from(0o600))?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+fn make_private(path: &Path) -> Result<(), String> {
+    let stat = std::fs::symlink_metadata(path).map_err(|e| e.to_string())?;
+    let me = rustix::process::geteuid().as_raw();
+    if !stat.is_dir() {
+        return Err("it is not a directory".to_owned());
+    }
+    if stat.uid() != me {
+        return Err(format!("it belongs to user {}, and this is user {me}", stat.uid()));
+    }
+    if stat.mode() & 0o777 != 0o700 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
