@@ -1,0 +1,51 @@
+//! `qrm cancel`: ends jobs and says what it did to each.
+//! It refuses to guess: an id that there is none of refuses all of them.
+
+use crate::Context;
+use qrm_protocol::error::Error;
+use qrm_protocol::method::{CancelDid, CancelParams, JobCancel};
+
+/// End jobs: those that wait are cancelled, those that run get TERM, and KILL ten seconds later.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  qrm cancel 12 13.4\n  qrm cancel 20-29\n  qrm cancel state=queued name~sweep")]
+pub(crate) struct Args {
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true)]
+    targets: Vec<String>,
+}
+
+/// So many are named one by one.
+const NAMED: usize = 20;
+
+pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
+    let reply = context.connect()?.call::<JobCancel>(&CancelParams { targets: args.targets })?;
+    if context.out.json {
+        context.out.document(&reply);
+        return Ok(0);
+    }
+    let mut text = String::new();
+    for job in reply.jobs.iter().take(NAMED) {
+        let did = match job.did {
+            CancelDid::Cancelled => "cancelled",
+            CancelDid::Stopping => "told to end",
+            CancelDid::Ended => "had ended already",
+        };
+        text += &format!("job {} {did}\n", job.id);
+    }
+    let all = reply.cancelled + reply.stopping + reply.ended;
+    if all > NAMED as u64 {
+        text += &format!(
+            "and {} more: in all {} cancelled, {} told to end, {} had ended\n",
+            all - NAMED as u64,
+            reply.cancelled,
+            reply.stopping,
+            reply.ended
+        );
+    }
+    if all == 0 {
+        context.out.note("no job matches");
+    } else if !context.out.quiet {
+        context.out.print(&text);
+    }
+    Ok(0)
+}

@@ -1,0 +1,63 @@
+//! The verbs: one file each, with its arguments, whose help is the manual, and what it does.
+//! This file refuses to do more than to name them.
+
+mod cancel;
+mod daemon;
+mod doctor;
+mod events;
+mod jobs;
+mod logs;
+mod run;
+mod show;
+mod spec;
+mod status;
+mod submit;
+mod wait;
+
+use crate::Context;
+use clap::Subcommand;
+use qrm_protocol::error::Error;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Submit(Box<submit::Args>),
+    Run(Box<run::Args>),
+    Status(status::Args),
+    Jobs(jobs::Args),
+    Show(show::Args),
+    Logs(logs::Args),
+    Wait(wait::Args),
+    Cancel(cancel::Args),
+    Events(events::Args),
+    Daemon(daemon::Args),
+    Doctor(doctor::Args),
+}
+
+impl Verb {
+    /// Whether its exit code is that of a job.
+    pub(crate) fn speaks_for_a_job(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            Self::Wait(args) => args.is_one(),
+            _ => false,
+        }
+    }
+}
+
+/// Does it; returns the exit code.
+pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
+    match verb {
+        Verb::Submit(args) => submit::run(context, *args),
+        Verb::Run(args) => run::run(context, *args),
+        Verb::Status(args) => status::run(context, &args),
+        Verb::Jobs(args) => jobs::run(context, args),
+        Verb::Show(args) => show::run(context, args.id),
+        Verb::Logs(args) => logs::run(context, &args),
+        Verb::Wait(args) => wait::run(context, args),
+        Verb::Cancel(args) => cancel::run(context, args),
+        Verb::Events(args) => events::run(context, &args),
+        Verb::Daemon(args) => daemon::run(context, &args),
+        Verb::Doctor(args) => doctor::run(context, &args),
+    }
+}

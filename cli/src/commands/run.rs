@@ -1,0 +1,223 @@
+//! `qrm run`: a job as if it were run here: its streams, its signals, its exit code.
+//! It refuses to be more than a pane of glass: the job is a job like any other, and goes on if this process dies.
+
+use super::spec::{Options, context};
+use super::wait::{ask, exit_code, wait_for};
+use crate::Context;
+use crate::follow::{Follow, NOW, Pump, Sink};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::{JobState, JobView, Stdin};
+use qrm_protocol::method::{
+    CancelParams, JobCancel, JobSignal, JobSubmit, JobWait, SignalParams, SubmitParams, WaitParams,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, fstat, open};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{PipeReader, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+/// Run a command as a job, here: its output, its input, signals passed on, its exit code.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  qrm run -- make test\n  qrm run --cpus 2 --time 1h -- python eval.py < data.csv > result.csv"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    options: Options,
+    /// The program and its arguments.
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+/// Signals that are passed on.
+const PASSED: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// After so many interrupts qrm itself goes, too.
+const INTERRUPTS: u32 = 3;
+
+pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
+    let system = |what: &str, e: &dyn std::fmt::Display| Error::new(Code::Unavailable, format!("{what}: {e}"));
+    let mut job = args.options.spec(args.command)?;
+    job.stdin = if has_input() { Stdin::Fifo } else { Stdin::Null };
+    let fifo = job.stdin == Stdin::Fifo;
+    // Before any thread: each would get signals of its own.
+    let passed: SigSet = PASSED.into_iter().filter(|signal| !is_ignored(*signal)).collect();
+    let mut mask = passed;
+    mask.add(Signal::SIGPIPE);
+    mask.thread_block().map_err(|e| system("signals can not be blocked", &e))?;
+    let signals = SignalFd::with_flags(&passed, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|e| system("no signal descriptor", &e))?;
+    let params = SubmitParams { context: self::context()?, job };
+    let reply = context.connect()?.call::<JobSubmit>(&params)?;
+    if fifo && !reply.existing {
+        feed(Path::new(&reply.dir).join("stdin"));
+    }
+    let mut follow = Follow::new(Path::new(&reply.dir))?;
+    let job = std::thread::scope(|scope| {
+        let (told, tell) = std::io::pipe().map_err(|e| system("no pipe is to be had", &e))?;
+        let id = reply.id;
+        let waiting = scope.spawn(move || watch(context, id, tell));
+        let mut pane = Pane { context, id, told, signals, interrupts: 0, closed: false };
+        pane.show(&mut follow)?;
+        waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
+    })?;
+    explain(context, &job);
+    Ok(exit_code(&job))
+}
+
+/// Whether this process was started to ignore a signal, as by nohup(1): then the job is not to have it either.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Standard input, unless there is none to speak of.
+fn has_input() -> bool {
+    let Ok(stat) = fstat(std::io::stdin()) else { return false };
+    let Ok(null) = rustix::fs::stat("/dev/null") else { return true };
+    stat.st_rdev != null.st_rdev
+        || rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::CharacterDevice
+}
+
+/// Copies standard input into the job's, from a thread that ends with this process.
+fn feed(fifo: PathBuf) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let copy = || -> std::io::Result<()> {
+            // Opening waits until the job opens its end: nothing is read here that nobody there could read.
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let mut to: File = open(&fifo, flags, Mode::empty())?.into();
+            let mut from = std::io::stdin().lock();
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let n = from.read(&mut buffer)?;
+                if n == 0 {
+                    return Ok(());
+                }
+                to.write_all(&buffer[..n])?;
+            }
+        };
+        if let Err(error) = copy() {
+            // A job that does not read its input, or has ended, is no failure of this one.
+            let quiet = [std::io::ErrorKind::BrokenPipe, std::io::ErrorKind::NotFound];
+            if !quiet.contains(&error.kind()) {
+                eprintln!("qrm: standard input: {error}");
+            }
+        }
+    })
+}
+
+/// Says through the pipe when the job starts, and by closing it that the job has ended.
+fn watch(context: &Context, id: JobRef, mut tell: std::io::PipeWriter) -> Result<JobView, Error> {
+    let reply = ask(context, |mut client| client.call::<JobWait>(&WaitParams { id, started: true, timeout_ms: None }))?;
+    if reply.job.state.is_terminal() {
+        return Ok(reply.job);
+    }
+    tell.write_all(b"s").map_err(|e| Error::new(Code::Internal, format!("nobody looks at the job: {e}")))?;
+    let job = wait_for(context, id, None)?;
+    job.ok_or_else(|| Error::new(Code::Internal, "a wait without an end ended"))
+}
+
+/// What is shown of a job, and what is passed on to it.
+struct Pane<'a> {
+    context: &'a Context,
+    id: JobRef,
+    told: PipeReader,
+    signals: SignalFd,
+    interrupts: u32,
+    /// Who read standard output is gone; the job was told as a shell would tell it.
+    closed: bool,
+}
+
+impl Pane<'_> {
+    /// Until the job has ended, and then what is left.
+    fn show(&mut self, follow: &mut Follow) -> Result<(), Error> {
+        loop {
+            let more = self.copy(follow)?;
+            let mut fds = [
+                PollFd::new(&self.told, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(follow.changed(), PollFlags::IN),
+            ];
+            match poll(&mut fds, more.then_some(&NOW)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
+            }
+            let (told, signalled) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            follow.drain();
+            if signalled {
+                self.pass_on();
+            }
+            let mut byte = [0];
+            if told && rustix::io::read(&self.told, &mut byte).is_ok_and(|n| n == 0) {
+                while self.copy(follow)? {}
+                return Ok(());
+            }
+        }
+    }
+
+    fn copy(&mut self, follow: &mut Follow) -> Result<bool, Error> {
+        let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+        let mut sinks: [Option<Sink<'_>>; 2] = [if self.closed { None } else { Some(&mut out) }, Some(&mut err)];
+        match follow.pump(&mut sinks) {
+            Ok(more) => Ok(more),
+            Err(Pump::Source(error)) => Err(error),
+            Err(Pump::Sink) => {
+                self.closed = true;
+                self.signal(Signal::SIGPIPE as i32);
+                Ok(true)
+            }
+        }
+    }
+
+    fn pass_on(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let Ok(signal) = i32::try_from(info.ssi_signo) else { continue };
+            if signal == Signal::SIGINT as i32 {
+                self.interrupts += 1;
+            }
+            self.signal(signal);
+            if self.interrupts >= INTERRUPTS {
+                std::process::exit(130);
+            }
+        }
+    }
+
+    /// Passes a signal to the job; one that waits is cancelled by those that would end it.
+    fn signal(&self, signal: i32) {
+        let done = self.context.connect().and_then(|mut client| {
+            match client.call::<JobSignal>(&SignalParams { id: self.id, signal }) {
+                Err(error) if error.code == Code::FailedPrecondition && ends(signal) => {
+                    client.call::<JobCancel>(&CancelParams { targets: vec![self.id.to_string()] }).map(drop)
+                }
+                // It ended in the meantime, or the signal means nothing to a job that waits.
+                Err(error) if error.code == Code::FailedPrecondition => Ok(()),
+                other => other.map(drop),
+            }
+        });
+        if let Err(error) = done {
+            self.context.out.error(&error);
+        }
+    }
+}
+
+fn ends(signal: i32) -> bool {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].iter().any(|s| *s as i32 == signal)
+}
+
+/// What the exit code alone does not say.
+fn explain(context: &Context, job: &JobView) {
+    let own = job.state == JobState::Failed && job.exit_code.is_some_and(|code| !matches!(code, 126 | 127));
+    if matches!(job.state, JobState::Completed) || own || job.state == JobState::Failed && job.signal.is_some() {
+        return;
+    }
+    let why = job.failure.as_ref().map_or_else(|| job.state.to_string(), |failure| failure.message.clone());
+    context.out.note(&format!("qrm: job {}: {}", job.id, crate::render::clean(&why)));
+}

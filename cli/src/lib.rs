@@ -1,0 +1,118 @@
+//! `qrm`: reads the command line, asks the daemon, prints for people, pipes or programs.
+//! It refuses to know how jobs are kept and run.
+
+mod commands;
+mod follow;
+mod render;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use commands::Verb;
+use qrm_protocol::client::Client;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::place::{self, Place};
+use render::Out;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Queue, run and account for work on one shared machine.
+///
+/// The daemon starts by itself on first use; jobs go on when it ends, and when the terminal does.
+#[derive(Debug, Parser)]
+#[command(name = "qrm", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Args {
+    /// Print JSON: one document, or a line for each event.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Talk to the daemon at this socket; without it QRM_SOCKET, the system's, or your own.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print only what was asked for.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a job ended badly (wait of several); 2 refused or wrong; 3 no daemon, or one of \
+another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own code, 128 + its signal, 124 on a time limit, \
+130 if it was cancelled before it ran, 125 for a failure of qrm itself.";
+
+/// What every verb may need.
+pub(crate) struct Context {
+    /// How to print.
+    pub out: Out,
+    socket: Option<PathBuf>,
+}
+
+impl Context {
+    /// Where the daemon is.
+    pub(crate) fn place(&self) -> Result<Place, Error> {
+        place::find(self.socket.as_deref(), |name| std::env::var_os(name))
+    }
+
+    /// A connection to the daemon, which is started if it is the user's own and does not run.
+    pub(crate) fn connect(&self) -> Result<Client, Error> {
+        Client::connect_or_start(&self.place()?)
+    }
+}
+
+/// Runs the command line; returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    default_sigpipe();
+    let matches = match Args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return wrong_usage(&error),
+    };
+    let args = match Args::from_arg_matches(&matches) {
+        Ok(args) => args,
+        Err(error) => return wrong_usage(&error),
+    };
+    let context = Context { out: Out::new(args.json, args.quiet), socket: args.socket };
+    let own_failure = args.verb.speaks_for_a_job();
+    match commands::run(&context, args.verb) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            context.out.error(&error);
+            // Where the exit code is the job's own, a failure of qrm must not look like one.
+            let refused = error.code.exit_code() == Code::InvalidArgument.exit_code();
+            ExitCode::from(if own_failure && !refused { 125 } else { error.code.exit_code() })
+        }
+    }
+}
+
+/// A reader that closes early (`qrm jobs | head -1`) ends qrm without a word, as with other programs.
+fn default_sigpipe() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler is installed, only the default is restored, before any other thread exists.
+    if let Err(error) = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) } {
+        eprintln!("qrm: SIGPIPE can not be set to its default: {error}");
+    }
+}
+
+/// What clap has to say: help and versions on standard output, mistakes on standard error or as JSON.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    // What follows is the command's own.
+    let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let text = text.trim_start_matches("error: ");
+        let (first, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+        // What is missing stands in lines of its own.
+        let mut message = first.split_whitespace().collect::<Vec<_>>().join(" ");
+        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            let verbs =
+                rest.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+            let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+            message = format!("what to do is missing: {}", verbs.join(", "));
+        }
+        let hint = rest.lines().map(str::trim).find(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
+        let error = Error { code: Code::InvalidArgument, message, hint: hint.map(str::to_owned) };
+        Out::new(true, false).error(&error);
+        return ExitCode::from(2);
+    }
+    match error.print() {
+        Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+        Err(_) => ExitCode::from(2),
+    }
+}

@@ -1,0 +1,150 @@
+//! Jobs for people: one in a line, one in full.
+//! It refuses to fetch anything.
+
+use super::table::{Column, table};
+use super::{Out, Tone, clean};
+use jiff::tz::TimeZone;
+use qrm_protocol::job::{JobState, JobView};
+use qrm_protocol::text::shell_quoted;
+use qrm_protocol::time::{Millis, Timestamp};
+
+/// What a state's colour means.
+pub(crate) fn tone(state: JobState) -> Tone {
+    match state {
+        JobState::Completed => Tone::Good,
+        JobState::Failed | JobState::Timeout => Tone::Bad,
+        JobState::Cancelled => Tone::Quiet,
+        JobState::Executing | JobState::Allocating | JobState::Completing => Tone::Busy,
+        _ => Tone::Plain,
+    }
+}
+
+/// The present, by the wall clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// A time of day if it is today, else the date with it.
+pub(crate) fn when(at: Timestamp) -> String {
+    let zone = TimeZone::system();
+    let (at, today) = (at.zoned(zone.clone()), now().zoned(zone).date());
+    let format = if at.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    at.strftime(format).to_string()
+}
+
+/// How long it ran, runs, or waits.
+fn time(job: &JobView) -> String {
+    let span: Millis = match (job.started_at, job.ended_at) {
+        (Some(start), Some(end)) => end.since(start),
+        (Some(start), None) => now().since(start),
+        (None, Some(_)) => return "-".to_owned(),
+        (None, None) => now().since(job.submitted_at),
+    };
+    span.to_string()
+}
+
+/// Why it waits, how it ended.
+pub(crate) fn why(job: &JobView) -> String {
+    if let Some(reason) = &job.waiting_reason {
+        return reason.clone();
+    }
+    if let (Some(tasks), false) = (job.tasks, job.state.is_terminal()) {
+        return format!("{} of {} done, {} run", tasks.completed + tasks.failed, tasks.total, tasks.running);
+    }
+    match (&job.failure, job.exit_code) {
+        (Some(failure), _) => failure.message.clone(),
+        (None, Some(0) | None) => String::new(),
+        (None, Some(code)) => format!("exit code {code}"),
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    ("ID", true),
+    ("STATE", false),
+    ("USER", false),
+    ("NAME", false),
+    ("CPUS", true),
+    ("MEM", true),
+    ("TIME", true),
+    ("WHY", false),
+];
+
+/// Jobs as a table.
+pub(crate) fn list(out: &Out, jobs: &[JobView]) -> String {
+    let rows = jobs.iter().map(|job| {
+        let id = match job.array {
+            Some(array) => format!("{} [{array}]", job.id),
+            None => job.id.to_string(),
+        };
+        vec![
+            (id, Tone::Plain),
+            (job.state.to_string(), tone(job.state)),
+            (job.user.clone(), Tone::Plain),
+            (short(&job.name, if out.width.is_some() { 20 } else { 64 }), Tone::Plain),
+            (job.cpus.to_string(), Tone::Plain),
+            (job.mem_bytes.map_or_else(|| "-".to_owned(), |m| m.to_string()), Tone::Plain),
+            (time(job), Tone::Plain),
+            (why(job), Tone::Quiet),
+        ]
+    });
+    table(out, COLUMNS, rows.collect())
+}
+
+/// Text of at most so many characters.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// Everything of one job.
+pub(crate) fn full(out: &Out, job: &JobView) -> String {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let mut put = |key: &'static str, value: Option<String>| lines.extend(value.map(|value| (key, value)));
+    put("job", Some(format!("{}  {}", job.id, clean(&job.name))));
+    put("state", Some(out.tone(tone(job.state), job.state.word())));
+    put("why", job.waiting_reason.clone());
+    put("failure", job.failure.as_ref().map(|f| format!("{:?}: {}", f.kind, clean(&f.message))));
+    put("exit code", job.exit_code.map(|c| c.to_string()));
+    put("signal", job.signal.map(|s| s.to_string()));
+    put("user", Some(job.user.clone()));
+    put("queue", Some(format!("{}, priority {}", job.queue, job.priority)));
+    put("command", Some(clean(&shell_quoted(&job.command))));
+    put("directory", Some(clean(&job.cwd.lossy())));
+    put("comment", job.comment.as_deref().map(clean));
+    put("array", job.array.map(|a| a.to_string()));
+    put(
+        "tasks",
+        job.tasks.map(|t| {
+            format!(
+                "{}: {} waiting, {} running, {} completed, {} failed",
+                t.total, t.waiting, t.running, t.completed, t.failed
+            )
+        }),
+    );
+    put("after", (!job.after.is_empty()).then(|| job.after.join(", ")));
+    put(
+        "attempt",
+        (job.attempt > 0).then(|| match job.retries {
+            0 => job.attempt.to_string(),
+            retries => format!("{} of {}", job.attempt, retries + 1),
+        }),
+    );
+    put("cpus", Some(job.cpus.to_string()));
+    put("memory", job.mem_bytes.map(|m| m.to_string()));
+    put("time limit", job.time_limit_ms.map(|t| t.to_string()));
+    put("submitted", Some(when(job.submitted_at)));
+    put("begins", job.begin_at.map(when));
+    put("started", job.started_at.map(when));
+    put("ended", job.ended_at.map(when));
+    put("ran for", job.started_at.map(|start| job.ended_at.unwrap_or_else(now).since(start).to_string()));
+    put("cpu time", job.usage.cpu_ms.map(|ms| Millis(ms).to_string()));
+    put("peak memory", job.usage.peak_memory_bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string()));
+    put("output", Some(job.dir.clone()));
+    let mut text = String::new();
+    for (key, value) in lines {
+        text += &format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")));
+    }
+    text
+}

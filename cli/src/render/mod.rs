@@ -1,0 +1,120 @@
+//! Printing: for people on a terminal, plain text in a pipe, JSON for programs.
+//! It refuses to fetch anything.
+
+pub(crate) mod job;
+pub(crate) mod table;
+
+use qrm_protocol::error::Error;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Out {
+    pub json: bool,
+    pub quiet: bool,
+    /// Standard output is a terminal.
+    pub terminal: bool,
+    pub colour: bool,
+    /// Columns of the terminal; none in a pipe.
+    pub width: Option<u16>,
+}
+
+/// What a colour means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Busy,
+    Quiet,
+    Plain,
+}
+
+impl Out {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let width = if terminal {
+            Some(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| size.ws_col).max(40))
+        } else {
+            None
+        };
+        Self { json, quiet, terminal, colour, width }
+    }
+
+    /// Prints text, whole or not at all. A reader that is gone ends the program by its signal.
+    pub(crate) fn print(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            std::process::exit(141);
+        }
+    }
+
+    /// Prints one JSON document.
+    pub(crate) fn document(&self, value: &impl Serialize) {
+        let mut text = if self.terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) }
+            .expect("what comes from the wire goes back to it");
+        text.push('\n');
+        self.print(&json(&text));
+    }
+
+    /// Prints a refusal or a failure.
+    pub(crate) fn error(&self, error: &Error) {
+        if self.json {
+            #[derive(Serialize)]
+            struct Document<'a> {
+                error: &'a Error,
+            }
+            return self.document(&Document { error });
+        }
+        let mut text = format!("qrm: {}\n", clean(&error.message));
+        if let Some(hint) = &error.hint {
+            text += &format!("  hint: {}\n", clean(hint));
+        }
+        if std::io::stderr().write_all(text.as_bytes()).is_err() {
+            std::process::exit(141);
+        }
+    }
+
+    /// Says something beside what was asked for.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet && !self.json && writeln!(std::io::stderr(), "{text}").is_err() {
+            std::process::exit(141);
+        }
+    }
+
+    /// Text in the colour of its meaning.
+    pub(crate) fn tone(&self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Plain => return text.to_owned(),
+            _ if !self.colour => return text.to_owned(),
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Busy => "36",
+            Tone::Quiet => "2",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// JSON in which nothing is left that a terminal would obey: it can only stand in strings, where its number says the same.
+pub(crate) fn json(text: &str) -> std::borrow::Cow<'_, str> {
+    let bad = |c: char| qrm_protocol::text::is_obeyed(c) && c != '\n';
+    if !text.contains(bad) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if bad(c) {
+            safe += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.into()
+}
+
+/// Text from someone else, safe for a terminal, on one line.
+pub(crate) fn clean(text: &str) -> String {
+    qrm_protocol::text::printable(text)
+}
