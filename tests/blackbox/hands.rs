@@ -1,0 +1,169 @@
+//! What tests hold in their hands: gates at which jobs wait, raw connections, a terminal.
+//! It refuses to know what is tested.
+
+use crate::world::World;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A FIFO at which jobs wait until they are let through.
+pub struct Gate {
+    path: PathBuf,
+    file: File,
+}
+
+impl Gate {
+    pub fn new(world: &World, name: &str) -> Self {
+        let path = world.dir().join(name);
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        // Open at both ends, so that neither side waits for the other to open.
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        Self { path, file }
+    }
+
+    /// What a shell says to wait here.
+    pub fn wait(&self) -> String {
+        format!("read go <{}", self.path.display())
+    }
+
+    /// What a shell says to be heard here.
+    pub fn tell(&self) -> String {
+        format!("echo here >{}", self.path.display())
+    }
+
+    /// Lets so many through.
+    pub fn open(&self, jobs: usize) {
+        (&self.file).write_all("\n".repeat(jobs).as_bytes()).unwrap();
+    }
+
+    /// Returns when a job was heard.
+    pub fn heard(&self) {
+        let mut byte = [0];
+        while byte != *b"\n" {
+            (&self.file).read_exact(&mut byte).unwrap();
+        }
+    }
+}
+
+/// A connection that says what it likes.
+pub struct Wire {
+    stream: BufReader<UnixStream>,
+}
+
+impl Wire {
+    pub fn new(world: &World) -> Self {
+        let stream = UnixStream::connect(world.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub fn say(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    pub fn ask(&mut self, method: &str, params: &Value) {
+        let call = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+        self.say(format!("{call}\n").as_bytes()).unwrap();
+    }
+
+    /// The next frame; nothing if the other end is closed.
+    pub fn hear(&mut self) -> Option<Value> {
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_slice(&line).unwrap()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The result of a call.
+    #[track_caller]
+    pub fn call(&mut self, method: &str, params: &Value) -> Value {
+        self.ask(method, params);
+        let reply = self.hear().expect("a reply");
+        assert!(reply["error"].is_null(), "{method}: {reply}");
+        reply["result"].clone()
+    }
+
+    /// The code and message of a refusal.
+    #[track_caller]
+    pub fn refused(&mut self, method: &str, params: &Value) -> (String, String) {
+        self.ask(method, params);
+        refusal(&self.hear().expect("a reply"))
+    }
+
+    pub fn stream(&self) -> &UnixStream {
+        self.stream.get_ref()
+    }
+}
+
+#[track_caller]
+pub fn refusal(reply: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_else(|| panic!("no refusal: {reply}"));
+    (text(&reply["error"]["data"]["code"]), text(&reply["error"]["message"]))
+}
+
+/// Where a job is submitted, on the wire.
+pub fn context() -> Value {
+    json!({"cwd": "/", "umask": 18, "env": ["PATH=/usr/bin:/bin"]})
+}
+
+/// Runs a command on a terminal of this many columns; what it showed.
+pub fn on_terminal(mut command: Command, columns: u16) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let theirs: OwnedFd = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size).unwrap();
+    let mut child = command.stdout(Stdio::from(theirs)).stderr(Stdio::null()).spawn().unwrap();
+    // The command holds the other end, too; only the child's copy may be left for the end to be seen.
+    drop(command);
+    let reader = std::thread::spawn(move || {
+        let (mut shown, mut piece, mut ours) = (Vec::new(), [0; 4096], File::from(ours));
+        // EIO is how a terminal says that nobody writes any more.
+        while let Ok(n @ 1..) = ours.read(&mut piece) {
+            shown.extend_from_slice(&piece[..n]);
+        }
+        String::from_utf8(shown).unwrap()
+    });
+    child.wait().unwrap();
+    reader.join().unwrap()
+}
+
+/// Sends a signal to a process of the test's own.
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+}
+
+/// Reads a line that a child prints.
+pub fn line(child: &mut Child) -> String {
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    let out = child.stdout.as_mut().unwrap();
+    while byte != *b"\n" {
+        if out.read(&mut byte).unwrap() == 0 {
+            let mut why = String::new();
+            child.stderr.take().map(|mut err| err.read_to_string(&mut why));
+            panic!("{:?} and no more: {why}", String::from_utf8_lossy(&text));
+        }
+        text.push(byte[0]);
+    }
+    text.pop();
+    String::from_utf8(text).unwrap()
+}
+
+/// The words of a file, by which jobs left their traces.
+pub fn words(world: &World, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(world.dir().join(name)).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,32 @@
+//! The real binaries, used as a person, a script or a hostile client would use them.
+//! Nothing here looks inside: what counts is what is printed, kept and left behind.
+#![allow(clippy::unwrap_used)]
+
+mod arrays;
+mod bad_input;
+mod bulk;
+mod clients;
+mod dependencies;
+mod events;
+mod hands;
+mod identity;
+mod lists;
+mod order;
+mod run;
+mod stages;
+mod submit;
+mod wait_cancel;
+#[path = "world.rs"]
+mod world;
+
+use world::World;
+
+#[test]
+fn a_job_runs_is_logged_and_accounted_for() {
+    let world = World::new();
+    let id = world.submit("--name greet", "echo hello; echo oops >&2; exit 4");
+    let job = world.ended(&id);
+    assert_eq!((job["state"].as_str(), job["exit_code"].as_i64()), (Some("failed"), Some(4)));
+    let logs = world.run(&format!("logs {id}"));
+    assert_eq!((logs.out.as_str(), logs.err.as_str()), ("hello\n", "oops\n"));
+}

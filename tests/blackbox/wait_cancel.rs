@@ -1,0 +1,173 @@
+//! Waiting for jobs and ending them, by id, range and filter.
+//! Exit codes are what scripts live by.
+
+use crate::hands::Gate;
+use crate::world::World;
+use serde_json::json;
+
+#[test]
+fn one_id_exits_as_the_job_did_and_several_say_whether_all_completed() {
+    let world = World::new();
+    for script in ["true", "exit 3", "kill -TERM $$"] {
+        world.submit("", script);
+    }
+    for (line, code) in [
+        ("wait 1", 0),
+        ("wait 2", 3),
+        ("wait 3", 128 + 15),
+        ("wait 1 2", 1),
+        ("wait 1 1", 0),
+        ("wait 1 99", 2),
+        ("wait 99", 2),
+        ("wait 99 --timeout 10ms", 2),
+        ("wait x", 2),
+        ("wait 1.1", 2),
+        ("wait", 2),
+    ] {
+        let said = world.run(line);
+        assert_eq!((said.code, said.out.as_str()), (code, ""), "{line}: {said:?}");
+    }
+    assert_eq!(world.run("--json wait 2").json()["exit_code"], 3);
+    let states: Vec<_> =
+        world.run("--json wait 1 2").json().as_array().unwrap().iter().map(|j| j["state"].clone()).collect();
+    assert_eq!(states, ["completed", "failed"]);
+}
+
+#[test]
+fn a_wait_that_takes_too_long_exits_with_124() {
+    let world = World::new();
+    let held = world.submit("--hold", "true");
+    let done = world.submit("", "true");
+    for line in ["wait 1 --timeout 50ms", "wait 1 2 --timeout 50ms", "wait 1 1 --any --timeout 0", "wait 1 --timeout 0"]
+    {
+        let said = world.run(line);
+        assert_eq!(said.code, 124, "{line}: {said:?}");
+        assert!(said.err.contains("not ended after"), "{said:?}");
+    }
+    let said = world.run("--json wait 1 --timeout 10ms");
+    assert_eq!((said.code, said.json()["error"]["code"].as_str()), (124, Some("FAILED_PRECONDITION")));
+    assert_eq!(world.show(&held)["state"], "queued");
+    assert_eq!(world.run(&format!("wait {done} --timeout 100y")).code, 2);
+    assert_eq!(world.run(&format!("wait {done} --timeout 36500d")).code, 0);
+}
+
+#[test]
+fn any_returns_with_the_first_that_ends() {
+    let world = World::new();
+    let held = world.submit("--hold", "true");
+    let gate = Gate::new(&world, "gate");
+    let bad = world.submit("", &format!("{}; exit 3", gate.wait()));
+    let waiting = world.spawn(&format!("wait --any {held} {bad}"));
+    gate.open(1);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let good = world.submit("", "true");
+    let said = world.run(&format!("--json wait --any {held} {good}"));
+    assert_eq!((said.code, said.json()["id"].as_str()), (0, Some(good.as_str())));
+    assert_eq!(world.run(&format!("wait --any {held} 99")).code, 2);
+}
+
+#[test]
+fn a_waiter_outlives_the_daemon() {
+    let world = World::new();
+    let gate = Gate::new(&world, "gate");
+    let id = world.submit("", &format!("{}; exit 6", gate.wait()));
+    world.executing(&id);
+    let waiting = [world.spawn(&format!("wait {id}")), world.spawn(&format!("wait {id} {id}"))];
+    world.kill_daemon();
+    gate.open(1);
+    let codes = waiting.map(|mut child| child.wait().unwrap().code());
+    assert_eq!(codes, [Some(6), Some(1)]);
+}
+
+#[test]
+fn cancel_does_all_that_was_named_or_nothing() {
+    let world = World::new();
+    for _ in 0..6 {
+        world.submit("--hold", "true");
+    }
+    for (line, thing) in [
+        ("cancel 1 99", "no job 99"),
+        ("cancel 99 1", "no job 99"),
+        ("cancel 1 1.5", "no job 1.5"),
+        ("cancel 99 1-3", "no job 99"),
+        ("cancel 99 state=queued", "no job 99"),
+        ("cancel 3-1", "'3-1'"),
+        ("cancel 1 sate=queued", "did you mean state=queued?"),
+        ("cancel state=quued", "did you mean state=queued?"),
+        ("cancel", "ID|FILTER"),
+        ("cancel 0", "'0'"),
+        ("cancel 1 name>x", "can not be compared"),
+    ] {
+        let said = world.run(line);
+        assert_eq!(said.code, 2, "{line}: {said:?}");
+        assert!(said.err.contains(thing), "{line}: {said:?}");
+    }
+    assert_eq!(world.run("--json jobs state=queued").json().as_array().unwrap().len(), 6);
+    assert_eq!(world.qrm(["cancel", ""]).code, 2);
+}
+
+#[test]
+fn ids_ranges_and_filters_end_what_they_say() {
+    let world = World::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        world.submit(&format!("--hold --name job-{name}"), "true");
+    }
+    let live = || {
+        let list = world.run("--json jobs state=live").json();
+        list.as_array().unwrap().iter().map(|j| j["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(world.run("cancel 2").ok(), "job 2 cancelled\n");
+    assert_eq!(world.run("cancel 2 2").ok().lines().count(), 2);
+    world.run("cancel 3-4").ok();
+    assert_eq!(live(), "1 5 6 7");
+    world.run("cancel name=job-e,job-f 1-5").ok();
+    assert_eq!(live(), "1 6 7");
+    assert_eq!(world.run("cancel --json name~JOB-G state=live").json()["cancelled"], 1);
+    let none = world.run("cancel name=nothing");
+    assert_eq!((none.code, none.out.as_str(), none.err.as_str()), (0, "", "no job matches\n"));
+    world.run("cancel 100-200").ok();
+    assert_eq!(live(), "1 6");
+    assert_eq!(world.run("--quiet cancel state=live").ok(), "");
+    assert_eq!(live(), "");
+}
+
+#[test]
+fn many_are_ended_at_once_and_a_few_are_named() {
+    let world = World::new();
+    world.feed("submit --bulk -", &b"{\"command\":[\"true\"],\"hold\":true}\n".repeat(2_500)).ok();
+    let said = world.run("cancel state=queued").ok();
+    assert_eq!(said.lines().count(), 21);
+    assert!(said.contains("and 2480 more: in all 2500 cancelled"), "{said}");
+    assert_eq!(world.run("--json status").json()["jobs"], json!({"cancelled": 2_500}));
+}
+
+#[test]
+fn a_cancelled_job_takes_its_children_with_it() {
+    let world = World::new();
+    let heard = Gate::new(&world, "heard");
+    let child = format!("(trap '' TERM INT HUP; setsid sh -c '{}; sleep 1000; sleep 1000' &) ", heard.tell());
+    let id = world.submit("", &format!("{child}; sleep 1000"));
+    heard.heard();
+    world.run(&format!("cancel {id}")).ok();
+    let job = world.ended(&id);
+    assert_eq!((job["state"].as_str(), job["signal"].as_i64()), (Some("cancelled"), Some(15)));
+    let mark = format!("QRM_JOB_DIR={}", job["dir"].as_str().unwrap());
+    let left = world.processes().into_iter().filter(|pid| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|b| *b == 0).any(|entry| entry == mark.as_bytes())
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn wait_and_run_say_130_for_what_was_cancelled_before_it_ran() {
+    let world = World::new();
+    let held = world.submit("--hold", "true");
+    let waiting = world.spawn(&format!("wait {held}"));
+    world.run(&format!("cancel {held}")).ok();
+    assert_eq!(waiting.wait_with_output().unwrap().status.code(), Some(130));
+    let said = world.run(&format!("run --after-ok {held} -- true"));
+    assert_eq!(said.code, 130, "{said:?}");
+    assert!(said.err.contains("can not follow"), "{said:?}");
+}
