@@ -67,13 +67,15 @@ const DAEMONS: u32 = 5;
 /// One that lasted this long was no failure.
 const LASTED: Duration = Duration::from_secs(1);
 
-/// Asks again when the daemon goes away in the middle: the job does not.
+/// Asks again when the daemon goes away in the middle: the job does not. Only a daemon of the user's own is there
+/// again at once, because asking starts it.
 pub(crate) fn ask<T>(context: &Context, mut call: impl FnMut(Client) -> Result<T, Error>) -> Result<T, Error> {
+    let own = context.place()?.own_state.is_some();
     let mut gone = 0;
     loop {
         let began = Instant::now();
         match context.connect().and_then(&mut call) {
-            Err(error) if error.code == Code::NoDaemon && gone < DAEMONS => {
+            Err(error) if own && error.code == Code::NoDaemon && gone < DAEMONS => {
                 gone = if began.elapsed() > LASTED { 1 } else { gone + 1 };
             }
             other => return other,
