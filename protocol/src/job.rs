@@ -1,6 +1,10 @@
 //! A job as it is asked for ([`JobSpec`]) and as it is shown ([`JobView`]), with the words of its lifecycle.
 //! It refuses to decide anything about a job.
 
+mod shown;
+
+pub use shown::{JobView, TaskCounts, UsageView};
+
 use crate::amount::{Bytes, Priority};
 use crate::error::Error;
 use crate::ids::{JobRef, MAX_TASKS, TaskIndex};
@@ -621,105 +625,6 @@ impl JobSpec {
         }
         Ok(self)
     }
-}
-
-/// What a job used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct UsageView {
-    /// User and system time of all its processes.
-    pub cpu_ms: Option<u64>,
-    /// The most memory at once: of the whole job where the kernel counts it, else of its largest process.
-    pub peak_memory_bytes: Option<u64>,
-    /// Time on GPUs.
-    pub gpu_ms: Option<u64>,
-    /// What it cost.
-    pub cost_credits: Option<u64>,
-}
-
-/// How many tasks of an array are where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct TaskCounts {
-    /// All of them.
-    pub total: u32,
-    /// Not started.
-    pub waiting: u32,
-    /// Started and not ended.
-    pub running: u32,
-    /// Ended with exit code 0.
-    pub completed: u32,
-    /// Ended in any other way.
-    pub failed: u32,
-}
-
-/// A job or a task as `--json` shows it. Keys are stable; additions only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobView {
-    /// `12`, or `12.3`.
-    pub id: JobRef,
-    /// For people.
-    pub name: String,
-    /// The submitter's login name, or number if it has none.
-    pub user: String,
-    /// The queue.
-    pub queue: String,
-    /// Where it is in its life.
-    pub state: JobState,
-    /// From 1; 0 before the first start.
-    pub attempt: u32,
-    /// 0 to 100.
-    pub priority: Priority,
-    /// The program and its arguments.
-    pub command: Vec<OsText>,
-    /// Where it runs.
-    pub cwd: OsText,
-    /// Whose account it is on.
-    pub scope: String,
-    /// Words that the submitter put on it.
-    pub labels: std::collections::BTreeMap<String, String>,
-    /// For people.
-    pub comment: Option<String>,
-    /// When it was accepted.
-    pub submitted_at: Timestamp,
-    /// Not before this.
-    pub begin_at: Option<Timestamp>,
-    /// When its latest attempt was started.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-    /// What its main process exited with.
-    pub exit_code: Option<i32>,
-    /// The signal that ended its main process.
-    pub signal: Option<i32>,
-    /// Why it did not complete.
-    pub failure: Option<Failure>,
-    /// Why it does not run yet; computed when asked.
-    pub waiting_reason: Option<String>,
-    /// When it is planned to start.
-    pub planned_start: Option<Timestamp>,
-    /// What it holds.
-    pub devices: Vec<String>,
-    /// Cpus that are counted for it.
-    pub cpus: u32,
-    /// Memory that is counted for it.
-    pub mem_bytes: Option<Bytes>,
-    /// GPU memory that is counted for it.
-    pub vram_bytes: Option<Bytes>,
-    /// How long its command may run.
-    pub time_limit_ms: Option<Millis>,
-    /// How many further attempts it asked for.
-    pub retries: u32,
-    /// Its indices, for an array.
-    pub array: Option<ArraySpec>,
-    /// Its tasks, for an array.
-    pub tasks: Option<TaskCounts>,
-    /// What it waits for: `ok 12`, `ended 13.4`.
-    pub after: Vec<String>,
-    /// What it used.
-    pub usage: UsageView,
-    /// What it says of itself, 0 to 1 in thousandths.
-    pub progress: Option<u32>,
-    /// Where its output is.
-    pub dir: String,
 }
 
 #[cfg(test)]
