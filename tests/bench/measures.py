@@ -290,10 +290,13 @@ def measure_idle(bench):
         qrm.gates.pop(gate).open()
         qrm.wait([gate])
         pid = qrm.pid()
-        time.sleep(5)
+        time.sleep(15)  # threads that had work to do have ended by then
         before = switches(pid)
         time.sleep(seconds)
-        woken = (switches(pid) - before) * 60 / seconds
+        after = switches(pid)
+        # A thread that ended took its count along, and was woken at least for that.
+        woken = sum(n - before.get(thread, 0) for thread, n in after.items()) + len(before.keys() - after.keys())
+        woken *= 60 / seconds
         memory = resident_mb([pid])
     finally:
         qrm.stop()
@@ -400,12 +403,12 @@ def private_dirty_mb(pid):
 
 
 def switches(pid):
-    """Voluntary and involuntary context switches of all threads."""
-    total = 0
+    """Voluntary and involuntary context switches of each thread."""
+    counts = {}
     for thread in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{thread}/status", encoding="utf-8") as file:
-            total += sum(int(line.split()[1]) for line in file if "_ctxt_switches" in line)
-    return total
+            counts[thread] = sum(int(line.split()[1]) for line in file if "_ctxt_switches" in line)
+    return counts
 
 
 ALL = {
