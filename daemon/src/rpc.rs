@@ -67,6 +67,10 @@ pub(crate) struct Client {
     pub bulk: Option<bulk::Open>,
 }
 
+/// How long a server without a descriptor waits for one before it looks for itself, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Serves until the future is dropped.
 ///
 /// # Errors
@@ -96,12 +100,15 @@ pub async fn serve(listener: Listener, shared: Arc<Shared>) -> std::io::Result<(
                 if let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await {
                     turn_away(stream, "the daemon has no descriptors left".to_owned(), freed.clone());
                 }
+                let mut pause = FIRST_PAUSE;
                 loop {
                     reserve = std::fs::File::open("/dev/null").ok();
                     if reserve.is_some() {
                         break;
                     }
-                    freed.notified().await;
+                    // A client that goes is told of; a file that some other part of the daemon closes is not.
+                    tokio::time::timeout(pause, freed.notified()).await.ok();
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
             Err(error) => tracing::warn!(%error, "a client can not be accepted"),
