@@ -83,9 +83,13 @@ fn one_task_is_cancelled_and_the_others_go_on() {
     assert_eq!(said, "job 1.0 told to end\njob 1.3 cancelled\n");
     assert_eq!(world.ended("1.0")["state"], "cancelled");
     assert_eq!(world.show("1.3")["state"], "cancelled");
+    let counts =
+        |job: &serde_json::Value| ["completed", "failed", "cancelled"].map(|how| job["tasks"][how].as_i64().unwrap());
+    assert_eq!(counts(&world.show(&id)), [0, 0, 2]);
     gate.open(2);
     let job = world.ended(&id);
-    assert_eq!((job["tasks"]["completed"].as_i64(), job["tasks"]["failed"].as_i64()), (Some(2), Some(2)));
+    assert_eq!(counts(&job), [2, 0, 2]);
+    assert!(world.run("show 1").ok().contains("4: 0 waiting, 0 running, 2 completed, 0 failed, 2 cancelled"));
     assert_eq!(job["state"], "failed");
     assert_eq!(world.run("cancel 1.3").ok(), "job 1.3 had ended already\n");
     assert_eq!(world.run("cancel 1").ok(), "job 1 had ended already\n");
@@ -100,7 +104,7 @@ fn a_whole_array_is_cancelled_once_and_so_are_its_tasks() {
     heard.heard();
     assert_eq!(world.run(&format!("cancel {id}")).ok(), "job 1 told to end\n");
     let job = world.ended(&id);
-    assert_eq!((job["state"].as_str(), job["tasks"]["failed"].as_i64()), (Some("cancelled"), Some(100_000)));
+    assert_eq!((job["state"].as_str(), job["tasks"]["cancelled"].as_i64()), (Some("cancelled"), Some(100_000)));
     assert_eq!(world.run("wait 1").code, 130);
     assert_eq!(world.ended("1.99999")["state"], "cancelled");
     assert_eq!(world.ended("1.0")["state"], "cancelled");
@@ -113,13 +117,14 @@ fn who_waits_for_a_task_that_will_never_run_is_told() {
     let world = World::new();
     let held = world.submit("--hold --array 0-9", "true");
     let mut client = world.client();
-    let params = WaitParams { id: "1.3".parse().unwrap(), started: false, timeout_ms: Some(30_000) };
+    let ids = vec!["1.3".parse().unwrap()];
+    let params = WaitParams { ids, any: false, started: false, timeout_ms: Some(30_000) };
     let waiting = std::thread::spawn(move || client.call::<JobWait>(&params).unwrap());
     // The wait is there, or comes after the cancel: both have to end.
     world.run(&format!("cancel {held}")).ok();
     let reply = waiting.join().unwrap();
     assert!(!reply.timed_out);
-    assert_eq!(reply.job.state.word(), "cancelled");
+    assert_eq!(reply.jobs[0].state.word(), "cancelled");
     assert_eq!(world.run("wait 1.3").code, 130);
 }
 
@@ -152,7 +157,7 @@ fn a_million_tasks_are_one_line_until_they_start() {
         assert!(said.err.contains(beyond) && said.err.contains("below 1000000"), "{said:?}");
     }
     world.run("cancel 1").ok();
-    assert_eq!(world.show(&id)["tasks"]["failed"], 1_000_000);
+    assert_eq!(world.show(&id)["tasks"]["cancelled"], 1_000_000);
 }
 
 #[test]

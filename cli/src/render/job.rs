@@ -49,7 +49,12 @@ pub(crate) fn why(job: &JobView) -> String {
         return reason.clone();
     }
     if let (Some(tasks), false) = (job.tasks, job.state.is_terminal()) {
-        return format!("{} of {} done, {} run", tasks.completed + tasks.failed, tasks.total, tasks.running);
+        return format!(
+            "{} of {} done, {} run",
+            tasks.completed + tasks.failed + tasks.cancelled,
+            tasks.total,
+            tasks.running
+        );
     }
     match (&job.failure, job.exit_code) {
         (Some(failure), _) => failure.message.clone(),
@@ -117,8 +122,9 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put(
         "tasks",
         job.tasks.map(|t| {
+            let cancelled = if t.cancelled > 0 { format!(", {} cancelled", t.cancelled) } else { String::new() };
             format!(
-                "{}: {} waiting, {} running, {} completed, {} failed",
+                "{}: {} waiting, {} running, {} completed, {} failed{cancelled}",
                 t.total, t.waiting, t.running, t.completed, t.failed
             )
         }),

@@ -165,9 +165,11 @@ impl Core {
             let waiting: Vec<(u32, u32)> = tasks.waiting.take().into();
             for ordinal in waiting.into_iter().flat_map(|(first, last)| first..=last) {
                 tasks.bad.insert(ordinal);
+                tasks.cancelled += 1;
             }
             for (ordinal, (_, due)) in std::mem::take(&mut tasks.again) {
                 tasks.bad.insert(ordinal);
+                tasks.cancelled += 1;
                 dues.extend(due.map(|due| (due, Alarm::Due(JobRef::task(id, tasks.index(ordinal))))));
             }
         });
@@ -206,6 +208,7 @@ impl Core {
             tasks.running -= u32::from(ran);
             let side = if state == JobState::Completed { &mut tasks.ok } else { &mut tasks.bad };
             side.insert(ordinal);
+            tasks.cancelled += u32::from(state == JobState::Cancelled);
         });
         if let Some(due) = was_due {
             self.alarms.remove(&(due, Alarm::Due(job)));

@@ -174,6 +174,9 @@ pub(crate) struct Tasks {
     pub running: u32,
     pub ok: Ranges,
     pub bad: Ranges,
+    /// How many of `bad` were cancelled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cancelled: u32,
     /// Tasks between attempts: the last attempt, and when the next is due if that is still to come.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub again: BTreeMap<u32, (u32, Option<u64>)>,
@@ -191,6 +194,7 @@ impl Tasks {
             running: 0,
             ok: Ranges::default(),
             bad: Ranges::default(),
+            cancelled: 0,
             again: BTreeMap::new(),
             started: false,
             stopped: None,
@@ -209,6 +213,7 @@ impl Tasks {
     pub fn are_in_range(&self) -> bool {
         let ends = [&self.waiting, &self.ok, &self.bad].map(Ranges::last).into_iter().flatten();
         ends.chain(self.again.keys().copied()).chain(self.running.checked_sub(1)).all(|n| n < self.spec.count())
+            && self.cancelled <= self.bad.len()
     }
 
     pub fn all_ended(&self) -> bool {

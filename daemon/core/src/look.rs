@@ -184,7 +184,8 @@ impl Core {
             waiting: tasks.spec.count() - tasks.ok.len() - tasks.bad.len() - tasks.running,
             running: tasks.running,
             completed: tasks.ok.len(),
-            failed: tasks.bad.len(),
+            failed: tasks.bad.len() - tasks.cancelled,
+            cancelled: tasks.cancelled,
         });
         Some(Live {
             state,

@@ -14,8 +14,8 @@ pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
     let dir = dir(row.id, jobs);
     let ended_tasks = row.tasks.zip(row.tasks_ended).map(|(array, (completed, failed))| {
         let total = array.count();
-        // Tasks that were cancelled with their array before they started have no row.
-        TaskCounts { total, waiting: 0, running: 0, completed, failed: failed.max(total - completed) }
+        let cancelled = total.saturating_sub(completed).saturating_sub(failed);
+        TaskCounts { total, waiting: 0, running: 0, completed, failed, cancelled }
     });
     let mut view = JobView {
         id: row.id,

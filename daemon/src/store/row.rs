@@ -54,7 +54,7 @@ pub struct Row {
     pub peak_memory: Option<u64>,
     /// An array's indices.
     pub tasks: Option<ArraySpec>,
-    /// An array's tasks when it ended: completed, and not.
+    /// An array's tasks when it ended: completed, and failed. The others were cancelled, and some of those have no row.
     pub tasks_ended: Option<(u32, u32)>,
     /// For people.
     pub comment: Option<String>,

@@ -492,7 +492,7 @@ impl Store {
         self.db
             .prepare_cached(
                 "UPDATE job SET (tasks_completed, tasks_failed, cpu_ms, peak_memory_bytes) =
-                     (SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state <> 'completed'), 0), sum(cpu_ms),
+                     (SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state NOT IN ('completed', 'cancelled')), 0), sum(cpu_ms),
                           max(peak_memory_bytes) FROM task WHERE task.job = job.id)
                  WHERE id = ? AND tasks IS NOT NULL",
             )?

@@ -32,8 +32,10 @@ pub struct TaskCounts {
     pub running: u32,
     /// Ended with exit code 0.
     pub completed: u32,
-    /// Ended in any other way.
+    /// Ended in any other way, but for those that were cancelled.
     pub failed: u32,
+    /// Cancelled, before or after they started.
+    pub cancelled: u32,
 }
 
 /// A job or a task as `--json` shows it. Keys are stable; additions only.
