@@ -3,6 +3,7 @@
 
 mod handle;
 mod keep;
+mod waiters;
 
 pub use handle::{Condition, Handle, Reply, Request};
 
@@ -10,6 +11,7 @@ use crate::clock::{self, Timers};
 use crate::fault;
 use crate::store::{JobText, Store, StoreError};
 use crate::supervise::{Launch, Order, Supervisor};
+use handle::Wait;
 use keep::Housekeeper;
 use qrm_core::{Action, Answer, Caller, Core, Demand, Effect, Event, Input, Observed, Run, Stage};
 use qrm_protocol::error::{Code, Error};
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
+use waiters::Waiters;
 
 /// The most requests that share a commit.
 const BATCH: usize = 1_024;
@@ -78,7 +81,7 @@ pub struct Engine {
     keeper: Housekeeper,
     batch: Batch,
     lazy_since: Option<Instant>,
-    waiters: BTreeMap<JobRef, Vec<(bool, oneshot::Sender<()>)>>,
+    waiters: Waiters,
     degraded: Option<Degraded>,
     armed: (Option<Timestamp>, Option<u64>),
     over: Option<Result<(), String>>,
@@ -125,7 +128,7 @@ impl Channel {
             keeper,
             batch: Batch::default(),
             lazy_since: None,
-            waiters: BTreeMap::new(),
+            waiters: Waiters::default(),
             degraded: None,
             armed: (None, None),
             over: None,
@@ -201,7 +204,7 @@ impl Engine {
         let orders = std::mem::take(&mut self.batch.orders);
         let owed = !orders.is_empty();
         self.supervisor.order_all(orders.into_iter());
-        fault::point_if(owed, "qrmd.29");
+        fault::point_if(owed, "qrmd.28");
     }
 
     /// The next request; nothing if something else is due.
@@ -249,7 +252,7 @@ impl Engine {
                     Err(error) => handle::give(reply, Err(error)),
                 }
             }
-            Request::Wait { job, started, reply } => self.wait(job, started, reply),
+            Request::Wait(wait) => self.wait(wait),
             Request::Look(look) => {
                 self.batch.urgent = true;
                 self.batch.looks.push(look);
@@ -281,17 +284,15 @@ impl Engine {
             .unwrap_or_else(|error| tracing::error!(error = error.message, "an observation"));
     }
 
-    fn wait(&mut self, job: JobRef, started: bool, reply: oneshot::Sender<()>) {
-        let running = started && self.core.state(job).is_some_and(|s| s == JobState::Executing);
-        if !self.core.is_live(job) || running {
-            // It may have ended in this very batch.
+    fn wait(&mut self, wait: Wait) {
+        let started = wait.started;
+        let core = &self.core;
+        let is_over = |job| !core.is_live(job) || started && core.state(job).is_some_and(|s| s == JobState::Executing);
+        if let Some(reply) = self.waiters.add(wait, is_over) {
+            // They may have ended in this very batch.
             self.batch.urgent = true;
             self.batch.looks.push(Box::new(move |_, _| handle::give(reply, ())));
-            return;
         }
-        let waiters = self.waiters.entry(job).or_default();
-        waiters.retain(|(_, reply)| !reply.is_closed());
-        waiters.push((started, reply));
     }
 
     fn retain(&mut self, before: Timestamp, reply: oneshot::Sender<Vec<JobId>>) {
@@ -510,12 +511,12 @@ impl Engine {
             handle::give(reply, Ok(done));
         }
         for job in batch.released {
-            self.tell(job, false);
+            self.waiters.tell(job, false);
         }
         for job in batch.ended {
-            self.tell(job, true);
+            self.waiters.tell(job, true);
             if job.task.is_none() {
-                self.tell_tasks(job.job);
+                self.waiters.tell_tasks(job.job);
             }
         }
         fault::point_if(starts, "qrmd.6");
@@ -530,30 +531,6 @@ impl Engine {
         self.condition.send_if_modified(|c| std::mem::replace(&mut c.last_seq, last_seq) != last_seq);
         self.arm();
         self.keeper.after_commit(&mut self.store);
-    }
-
-    fn tell(&mut self, job: JobRef, ended: bool) {
-        let Some(waiters) = self.waiters.remove(&job) else { return };
-        let mut patient = Vec::new();
-        for (started, reply) in waiters {
-            if ended || started {
-                handle::give(reply, ());
-            } else {
-                patient.push((started, reply));
-            }
-        }
-        if !patient.is_empty() {
-            self.waiters.insert(job, patient);
-        }
-    }
-
-    /// Who waits for a task that never ran waits for its array.
-    fn tell_tasks(&mut self, array: JobId) {
-        let tasks = JobRef::task(array, 0)..=JobRef::task(array, u32::MAX);
-        let waited: Vec<JobRef> = self.waiters.range(tasks).map(|(task, _)| *task).collect();
-        for task in waited {
-            self.tell(task, true);
-        }
     }
 
     fn arm(&mut self) {

@@ -193,25 +193,32 @@ pub struct JobParams {
 }
 
 /// See [`JobWait`].
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaitParams {
-    /// Which.
-    pub id: JobRef,
-    /// Also answer when it executes.
+    /// Which: 1 to [`MAX_WAIT`].
+    pub ids: Vec<JobRef>,
+    /// Answer when the first of them has ended, not when all have.
+    #[serde(default)]
+    pub any: bool,
+    /// To execute counts as to have ended.
     #[serde(default)]
     pub started: bool,
-    /// Answer after this even if it goes on.
+    /// Answer after this even if they go on.
     pub timeout_ms: Option<u64>,
 }
+
+/// How many jobs one call waits for.
+pub const MAX_WAIT: usize = 256;
 
 /// See [`JobWait`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WaitReply {
     /// The time was up first.
     pub timed_out: bool,
-    /// The job as it is then.
-    pub job: JobView,
+    /// The jobs as they are then, in the order of `ids`, and only the first ones if all would be too large for a frame;
+    /// for `any` those that were awaited and came.
+    pub jobs: Vec<JobView>,
 }
 
 /// See [`JobCancel`].

@@ -57,7 +57,7 @@ fn who_waits_and_goes_away_makes_room() {
     for round in 0..12 {
         let mut all: Vec<Wire> = (0..100).map(|_| Wire::new(&world)).collect();
         for wire in &mut all {
-            wire.ask("job.wait", &json!({"id": held}));
+            wire.ask("job.wait", &json!({"ids": [held]}));
         }
         drop(all);
         let said = world.run("status");
@@ -65,10 +65,10 @@ fn who_waits_and_goes_away_makes_room() {
     }
     // What is said while a wait goes on is answered after it.
     let mut wire = Wire::new(&world);
-    wire.ask("job.wait", &json!({"id": held}));
+    wire.ask("job.wait", &json!({"ids": [held]}));
     wire.ask("job.show", &json!({"id": held}));
     world.run(&format!("cancel {held}")).ok();
-    assert_eq!(wire.hear().unwrap()["result"]["job"]["state"], "cancelled");
+    assert_eq!(wire.hear().unwrap()["result"]["jobs"][0]["state"], "cancelled");
     assert_eq!(wire.hear().unwrap()["result"]["state"], "cancelled");
 }
 

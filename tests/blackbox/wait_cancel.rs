@@ -65,6 +65,21 @@ fn any_returns_with_the_first_that_ends() {
     let said = world.run(&format!("--json wait --any {held} {good}"));
     assert_eq!((said.code, said.json()["id"].as_str()), (0, Some(good.as_str())));
     assert_eq!(world.run(&format!("wait --any {held} 99")).code, 2);
+    let many = vec![held; 257].join(" ");
+    let said = world.run(&format!("wait --any {many}"));
+    assert_eq!((said.code, said.err.contains("one call waits for 1 to 256 jobs, not 257")), (2, true), "{said:?}");
+}
+
+#[test]
+fn more_than_one_call_takes_are_awaited_all() {
+    let world = World::new();
+    let array = world.submit("--array 0-1099", "exit $((QRM_ARRAY_INDEX % 2))");
+    let ids: Vec<String> = (0..1100).map(|task| format!("{array}.{task}")).collect();
+    let said = world.qrm(["--json", "wait"].into_iter().chain(ids.iter().map(String::as_str)));
+    let ended: Vec<_> =
+        said.json().as_array().unwrap().iter().map(|job| (job["id"].clone(), job["exit_code"].clone())).collect();
+    let expected: Vec<_> = ids.iter().enumerate().map(|(at, id)| (json!(id), json!(at % 2))).collect();
+    assert_eq!((ended, said.code), (expected, 1));
 }
 
 #[test]

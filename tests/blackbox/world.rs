@@ -150,8 +150,9 @@ impl World {
     /// Returns when the command of a job runs.
     pub fn executing(&self, id: &str) {
         let mut client = self.client();
-        let id = id.parse().unwrap();
-        let params = qrm_protocol::method::WaitParams { id, started: true, timeout_ms: Some(60_000) };
+        let ids = vec![id.parse().unwrap()];
+        let timeout_ms = Some(60_000);
+        let params = qrm_protocol::method::WaitParams { ids, any: false, started: true, timeout_ms };
         let reply = client.call::<qrm_protocol::method::JobWait>(&params).unwrap();
         assert!(!reply.timed_out, "job {id} has not started");
     }

@@ -2,14 +2,13 @@
 //! It refuses to show their output.
 
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::render::job::why;
-use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{FailureKind, JobState, JobView};
-use qrm_protocol::method::{JobParams, JobShow, JobWait, WaitParams};
+use qrm_protocol::method::{JobWait, MAX_WAIT, WaitParams};
 use qrm_protocol::time::Millis;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// Wait until jobs have ended.
@@ -34,9 +33,6 @@ impl Args {
     }
 }
 
-/// So many connections at most wait for the first of several.
-const MOST_AT_ONCE: usize = 256;
-
 /// What a job's end is as an exit code.
 pub(crate) fn exit_code(job: &JobView) -> u8 {
     let own = job.exit_code.and_then(|code| u8::try_from(code).ok());
@@ -53,41 +49,52 @@ pub(crate) fn exit_code(job: &JobView) -> u8 {
 }
 
 /// Waits for one job, over as many daemons as it takes.
-pub(crate) fn wait_for(context: &Context, id: JobRef, until: Option<Instant>) -> Result<Option<JobView>, Error> {
-    let reply = ask(context, |mut client| {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()).as_millis());
-        let timeout_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
-        client.call::<JobWait>(&WaitParams { id, started: false, timeout_ms })
-    })?;
-    Ok(if reply.timed_out { None } else { Some(reply.job) })
+pub(crate) fn wait_for(context: &Context, id: JobRef) -> Result<JobView, Error> {
+    let ended = wait_for_all(context, &[id], false, None)?;
+    ended.and_then(|mut ended| ended.pop()).ok_or_else(|| Error::new(Code::Internal, "a wait without an end ended"))
 }
 
-/// So many daemons in a row may go away before that is the answer.
-const DAEMONS: u32 = 5;
-/// One that lasted this long was no failure.
-const LASTED: Duration = Duration::from_secs(1);
-
-/// Asks again when the daemon goes away in the middle: the job does not. Only a daemon of the user's own is there
-/// again at once, because asking starts it.
-pub(crate) fn ask<T>(context: &Context, mut call: impl FnMut(Client) -> Result<T, Error>) -> Result<T, Error> {
-    let own = context.place()?.own_state.is_some();
-    let mut gone = 0;
-    loop {
-        let began = Instant::now();
-        match context.connect().and_then(&mut call) {
-            Err(error) if own && error.code == Code::NoDaemon && gone < DAEMONS => {
-                gone = if began.elapsed() > LASTED { 1 } else { gone + 1 };
+/// Waits for all of these or for the first of them; `None` if the time is up before that.
+fn wait_for_all(
+    context: &Context,
+    ids: &[JobRef],
+    any: bool,
+    until: Option<Instant>,
+) -> Result<Option<Vec<JobView>>, Error> {
+    let mut ended = Vec::with_capacity(ids.len());
+    while ended.len() < ids.len() {
+        let some = if any { ids } else { &ids[ended.len()..ids.len().min(ended.len() + MAX_WAIT)] };
+        let reply = ask(context, Stopped::Waits(until), |mut client| {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()).as_millis());
+            let timeout_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+            client.call::<JobWait>(&WaitParams { ids: some.to_vec(), any, started: false, timeout_ms })
+        });
+        match reply {
+            Ok(reply) if reply.timed_out => return Ok(None),
+            Ok(reply) if any => return Ok(Some(reply.jobs.into_iter().take(1).collect())),
+            Ok(reply) => ended.extend(reply.jobs),
+            // Nobody was there to say so.
+            Err(error) if error.code == Code::NoDaemon && until.is_some_and(|at| at <= Instant::now()) => {
+                return Ok(None);
             }
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
+    Ok(Some(ended))
+}
+
+/// Waits until a job executes or has ended; the job then.
+pub(crate) fn wait_for_start(context: &Context, id: JobRef) -> Result<JobView, Error> {
+    let params = WaitParams { ids: vec![id], any: false, started: true, timeout_ms: None };
+    let reply = ask(context, Stopped::Waits(None), |mut client| client.call::<JobWait>(&params))?;
+    reply.jobs.into_iter().next().ok_or_else(|| Error::new(Code::Internal, "a wait told of no job"))
 }
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let until = args.timeout.map(|d| Instant::now() + Duration::from_millis(d.0));
     let one = args.is_one();
-    let ended = if args.any && !one { first(context, &args.ids, until)? } else { all(context, &args.ids, until)? };
-    let Some(ended) = ended else {
+    let any = args.any && !one;
+    let Some(ended) = wait_for_all(context, &args.ids, any, until)? else {
         let left = args.timeout.unwrap_or_default();
         context.out.error(
             &Error::new(Code::FailedPrecondition, format!("not ended after {left}"))
@@ -96,11 +103,11 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         return Ok(124);
     };
     if context.out.json {
-        match (one, ended.first()) {
+        match (one || any, ended.first()) {
             (true, Some(job)) => context.out.document(job),
             _ => context.out.document(&ended),
         }
-    } else if context.out.terminal && !context.out.quiet {
+    } else if (context.out.terminal || any) && !context.out.quiet {
         for job in &ended {
             let why = why(job);
             context.out.print(&format!(
@@ -116,55 +123,4 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         (true, Some(job)) => exit_code(job),
         _ => u8::from(ended.iter().any(|job| job.state != JobState::Completed)),
     })
-}
-
-/// All of them must be there before the first is waited for.
-fn are_there(context: &Context, ids: &[JobRef]) -> Result<(), Error> {
-    ask(context, |mut client| ids.iter().try_for_each(|id| client.call::<JobShow>(&JobParams { id: *id }).map(drop)))
-}
-
-fn all(context: &Context, ids: &[JobRef], until: Option<Instant>) -> Result<Option<Vec<JobView>>, Error> {
-    are_there(context, ids)?;
-    let mut ended = Vec::with_capacity(ids.len());
-    for id in ids {
-        match wait_for(context, *id, until)? {
-            Some(job) => ended.push(job),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(ended))
-}
-
-fn first(context: &Context, ids: &[JobRef], until: Option<Instant>) -> Result<Option<Vec<JobView>>, Error> {
-    if ids.len() > MOST_AT_ONCE {
-        return Err(Error::new(Code::ResourceExhausted, format!("--any takes at most {MOST_AT_ONCE} ids")));
-    }
-    are_there(context, ids)?;
-    let (tell, told) = channel();
-    std::thread::scope(|scope| {
-        for id in ids {
-            let tell = tell.clone();
-            // The first answer ends the process, so nobody minds those that come later.
-            scope.spawn(move || drop(tell.send(wait_for(context, *id, until))));
-        }
-        let answer = told.recv().map_err(|_| Error::new(Code::Internal, "nothing was waited for"))?;
-        match answer {
-            Ok(None) => Ok(None),
-            Ok(Some(job)) => finish(context, &job),
-            Err(error) => {
-                context.out.error(&error);
-                std::process::exit(error.code.exit_code().into())
-            }
-        }
-    })
-}
-
-/// Ends the process here: the other waits have nobody to tell any more.
-fn finish(context: &Context, job: &JobView) -> ! {
-    if context.out.json {
-        context.out.document(job);
-    } else if !context.out.quiet {
-        context.out.print(&format!("job {} {}\n", job.id, job.state));
-    }
-    std::process::exit(i32::from(job.state != JobState::Completed));
 }

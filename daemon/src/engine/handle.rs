@@ -21,6 +21,18 @@ pub struct Reply {
     pub existing: Vec<(u64, JobId)>,
 }
 
+/// Who waits for jobs.
+pub struct Wait {
+    /// Which; none of them twice.
+    pub ids: Vec<JobRef>,
+    /// For the first, and not for all.
+    pub any: bool,
+    /// To execute counts as to have ended.
+    pub started: bool,
+    /// Told then.
+    pub reply: oneshot::Sender<()>,
+}
+
 pub(super) type Look = Box<dyn FnOnce(&Core, Now) + Send>;
 
 /// What can be asked of the engine.
@@ -36,15 +48,8 @@ pub enum Request {
         /// Told when it is durable.
         reply: oneshot::Sender<Result<Reply, Error>>,
     },
-    /// Tell when a job has ended, or also when it executes.
-    Wait {
-        /// Which.
-        job: JobRef,
-        /// Also when it executes.
-        started: bool,
-        /// Told then.
-        reply: oneshot::Sender<()>,
-    },
+    /// Tell when jobs have ended.
+    Wait(Wait),
     /// Look at what is committed.
     Look(Look),
     /// The world.
@@ -130,13 +135,15 @@ impl Handle {
         answer.await.map_err(|_| stopping())
     }
 
-    /// Resolves when a job has ended (or executes, if `started`), and at once if it has.
+    /// Resolves when `any` or all of these jobs have ended (or execute, if `started`), and at once if they have.
     ///
     /// # Errors
     /// The daemon is busy.
-    pub fn wait(&self, job: JobRef, started: bool) -> Result<oneshot::Receiver<()>, Error> {
+    pub fn wait(&self, mut ids: Vec<JobRef>, any: bool, started: bool) -> Result<oneshot::Receiver<()>, Error> {
+        ids.sort_unstable();
+        ids.dedup();
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Wait { job, started, reply })?;
+        self.send(Request::Wait(Wait { ids, any, started, reply }))?;
         Ok(answer)
     }
 

@@ -34,9 +34,17 @@ pub(super) async fn read<T: Send + 'static>(
 
 /// The row of a job or task.
 pub(super) async fn row(shared: &Shared, id: JobRef) -> Result<Option<Row>, Error> {
-    read(shared, move |reader| match (reader.row(id)?, id.task) {
-        (None, Some(_)) => Ok(reader.row(id.job.into())?.and_then(|array| view::task_of(array, id))),
-        (found, _) => Ok(found),
+    Ok(rows(shared, vec![id]).await?.pop().flatten())
+}
+
+/// The rows of jobs and tasks, in their order.
+async fn rows(shared: &Shared, ids: Vec<JobRef>) -> Result<Vec<Option<Row>>, Error> {
+    read(shared, move |reader| {
+        let one = |id: JobRef| match (reader.row(id)?, id.task) {
+            (None, Some(_)) => Ok(reader.row(id.job.into())?.and_then(|array| view::task_of(array, id))),
+            (found, _) => Ok(found),
+        };
+        ids.into_iter().map(one).collect()
     })
     .await
 }
@@ -183,26 +191,41 @@ pub(super) fn no_such(id: JobRef) -> Error {
 }
 
 pub(super) async fn show(shared: &Shared, id: JobRef) -> Result<JobView, Error> {
-    let look = move |core: &Core, now| (core.look(now, id), core.hidden(), core.owner(id.job).is_some());
-    let (live, hidden, array_lives) = shared.engine.look(look).await?;
-    let is_hidden = hidden.iter().any(|(first, count)| (first.0..first.0.saturating_add(*count)).contains(&id.job.0));
-    match row(shared, id).await? {
-        Some(mut row) if !is_hidden => {
-            // A task that will not run any more, of an array whose last tasks are being ended.
-            if array_lives && live.is_none() && id.task.is_some() && !row.state.is_terminal() {
-                row.state = JobState::Cancelled;
-            }
-            Ok(view::job(row, live, &shared.jobs))
+    show_all(shared, &[id]).await?.pop().ok_or_else(|| no_such(id))
+}
+
+/// All of these, in their order; that there is none of one refuses all.
+async fn show_all(shared: &Shared, ids: &[JobRef]) -> Result<Vec<JobView>, Error> {
+    let asked = ids.to_vec();
+    let look = move |core: &Core, now| {
+        let one = |id: JobRef| (core.look(now, id), core.owner(id.job).is_some());
+        (asked.into_iter().map(one).collect::<Vec<_>>(), core.hidden())
+    };
+    let (live, hidden) = shared.engine.look(look).await?;
+    let is_hidden =
+        |id: JobRef| hidden.iter().any(|(first, n)| (first.0..first.0.saturating_add(*n)).contains(&id.job.0));
+    let rows = rows(shared, ids.to_vec()).await?;
+    let views = ids.iter().zip(rows).zip(live).map(|((id, row), (live, array_lives))| {
+        let mut row = row.filter(|_| !is_hidden(*id)).ok_or_else(|| no_such(*id))?;
+        // A task that will not run any more, of an array whose last tasks are being ended.
+        if array_lives && live.is_none() && id.task.is_some() && !row.state.is_terminal() {
+            row.state = JobState::Cancelled;
         }
-        _ => Err(no_such(id)),
-    }
+        Ok(view::job(row, live, &shared.jobs))
+    });
+    views.collect()
 }
 
 pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::WaitReply, Error> {
-    show(shared, params.id).await?;
-    let ended = shared.engine.wait(params.id, params.started)?;
+    let m::WaitParams { ids, any, started, timeout_ms } = params;
+    if !(1..=m::MAX_WAIT).contains(&ids.len()) {
+        return Err(Error::invalid(format!("one call waits for 1 to {} jobs, not {}", m::MAX_WAIT, ids.len())));
+    }
+    // What has ended is known by the store alone.
+    show_all(shared, &ids).await?;
+    let ended = shared.engine.wait(ids.clone(), any, started)?;
     let gone = |_| Error::new(Code::NoDaemon, "the daemon is stopping").hint("the job goes on; wait for it again");
-    let timed_out = match params.timeout_ms {
+    let timed_out = match timeout_ms {
         None => {
             ended.await.map_err(gone)?;
             false
@@ -215,7 +238,13 @@ pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::Wa
             Err(_) => true,
         },
     };
-    Ok(m::WaitReply { timed_out, job: show(shared, params.id).await? })
+    let mut jobs = show_all(shared, &ids).await?;
+    if any && !timed_out {
+        jobs.retain(|job| job.state.is_terminal() || started && job.state == JobState::Executing);
+    }
+    let mut room = PAGE_BYTES;
+    jobs.truncate(view::fit(&jobs, &mut room).max(1));
+    Ok(m::WaitReply { timed_out, jobs })
 }
 
 pub(super) async fn signal(client: &Client, shared: &Shared, params: m::SignalParams) -> Result<m::Empty, Error> {
