@@ -1,6 +1,7 @@
 //! `qrm`: reads the command line, asks the daemon, prints for people, pipes or programs.
 //! It refuses to know how jobs are kept and run.
 
+mod again;
 mod commands;
 mod follow;
 mod render;
@@ -13,6 +14,7 @@ use qrm_protocol::place::{self, Place};
 use render::Out;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Queue, run and account for work on one shared machine.
 ///
@@ -42,6 +44,10 @@ pub(crate) struct Context {
     /// How to print.
     pub out: Out,
     socket: Option<PathBuf>,
+    /// A daemon was there for us once.
+    served: AtomicBool,
+    /// It was said that it was stopped.
+    told_of_stop: AtomicBool,
 }
 
 impl Context {
@@ -52,7 +58,9 @@ impl Context {
 
     /// A connection to the daemon, which is started if it is the user's own and does not run.
     pub(crate) fn connect(&self) -> Result<Client, Error> {
-        Client::connect_or_start(&self.place()?)
+        let client = Client::connect_or_start(&self.place()?)?;
+        self.served.store(true, Ordering::Relaxed);
+        Ok(client)
     }
 }
 
@@ -68,7 +76,12 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return wrong_usage(&error),
     };
-    let context = Context { out: Out::new(args.json, args.quiet), socket: args.socket };
+    let context = Context {
+        out: Out::new(args.json, args.quiet),
+        socket: args.socket,
+        served: AtomicBool::new(false),
+        told_of_stop: AtomicBool::new(false),
+    };
     let own_failure = args.verb.speaks_for_a_job();
     match commands::run(&context, args.verb) {
         Ok(code) => ExitCode::from(code),

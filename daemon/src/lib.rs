@@ -31,7 +31,7 @@ use store::{Readers, Store, fold};
 use supervise::{Settings, Supervisor};
 
 /// The file that says that the daemon was ended on purpose, and is not to be started by an ending job.
-pub const STOPPED: &str = "stopped";
+pub use qrm_protocol::place::STOPPED_NAME as STOPPED;
 
 /// The daemon of qrm: owns the queue and the jobs of one user, or of a test. People use it through qrm.
 #[derive(Debug, Parser)]
@@ -254,6 +254,7 @@ fn settings(
     Settings {
         state_dir: dir.path.clone(),
         jobs_dir: dir.jobs.clone(),
+        runs_dir: dir.runs.clone(),
         shim: program.with_file_name("qrm-shim"),
         qrmd: program.to_owned(),
         qrmd_args: args,

@@ -13,6 +13,8 @@ pub const SYSTEM_SOCKET: &str = "/run/qrm/qrm.sock";
 pub const SYSTEM_STATE: &str = "/var/lib/qrm";
 /// The socket's name in a user's state directory.
 pub const SOCKET_NAME: &str = "qrm.sock";
+/// The file there that says that the daemon was stopped on purpose; the next start removes it.
+pub const STOPPED_NAME: &str = "stopped";
 
 /// Where one daemon is.
 #[derive(Clone, Debug, PartialEq, Eq)]

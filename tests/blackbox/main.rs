@@ -14,6 +14,7 @@ mod lists;
 mod order;
 mod run;
 mod stages;
+mod stop;
 mod submit;
 mod wait_cancel;
 #[path = "world.rs"]

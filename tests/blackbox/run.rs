@@ -55,6 +55,53 @@ fn input_that_nobody_reads_does_not_keep_it() {
     assert_eq!(kept, [] as [std::path::PathBuf; 0]);
 }
 
+#[test]
+fn a_run_whose_client_was_killed_before_it_began_has_no_input() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let gate = Gate::new(&world, "gate");
+    let first = world.submit("", &gate.wait());
+    world.executing(&first);
+    let mut child = world.spawn("run -- sh -c wc");
+    let id = (first.parse::<u64>().unwrap() + 1).to_string();
+    while world.run(&format!("show {id}")).code != 0 {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    gate.open(1);
+    let job = world.ended(&id);
+    assert_eq!((job["state"].as_str(), job["exit_code"].as_i64()), (Some("completed"), Some(0)));
+    let said = world.run(&format!("logs {id}")).ok();
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["0", "0", "0"]);
+}
+
+#[test]
+fn a_run_that_has_not_begun_keeps_its_input_however_long_that_takes() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let gate = Gate::new(&world, "gate");
+    let first = world.submit("", &gate.wait());
+    world.executing(&first);
+    let mut child = world.spawn("run -- sh -c wc");
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"a b c\n").unwrap();
+    let id = (first.parse::<u64>().unwrap() + 1).to_string();
+    while world.run(&format!("show {id}")).code != 0 {
+        std::thread::yield_now();
+    }
+    // As Ctrl-Z does, from before its start until long after a job without a writer would have been given up.
+    signal(&child, Signal::STOP);
+    gate.open(1);
+    world.executing(&id);
+    let patience = world.submit("--cpus 0", "sleep 11");
+    world.ended(&patience);
+    signal(&child, Signal::CONT);
+    drop(input);
+    let mut out = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out.split_whitespace().collect::<Vec<_>>(), ["1", "3", "6"]);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 /// All files below a directory.
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());

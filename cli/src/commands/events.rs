@@ -1,8 +1,8 @@
 //! `qrm events`: what happened, and what happens, one line each, resumable by number.
 //! It refuses to interpret them.
 
-use super::wait::ask;
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::render::{Tone, clean, json};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::event::EventView;
@@ -28,10 +28,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
     let mut after = args.after.or(if args.follow { None } else { Some(0) });
+    let stopped = if args.follow { Stopped::Waits(None) } else { Stopped::Fails };
     loop {
         let params = SubscribeParams { after, job: args.job, follow: args.follow };
-        let (mut client, subscribed) =
-            ask(context, |mut client| client.call::<EventSubscribe>(&params).map(|subscribed| (client, subscribed)))?;
+        let (mut client, subscribed) = ask(context, stopped, |mut client| {
+            client.call::<EventSubscribe>(&params).map(|subscribed| (client, subscribed))
+        })?;
         if subscribed.lagged > 0 {
             lagged(context, subscribed.lagged);
         }

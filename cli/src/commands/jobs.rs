@@ -1,8 +1,8 @@
 //! `qrm jobs`: lists jobs, newest last, those that a filter finds.
 //! It refuses to filter: the daemon does.
 
-use super::wait::ask;
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::render::job::list;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::Error;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let params = ListParams { filter: args.filter, limit: None, before: None };
     let most = if args.all { usize::MAX } else { args.limit as usize };
-    let mut jobs = ask(context, |client| pages(client, params.clone(), most))?;
+    let mut jobs = ask(context, Stopped::Fails, |client| pages(client, params.clone(), most))?;
     jobs.reverse();
     if context.out.json {
         context.out.document(&jobs);

@@ -1,12 +1,13 @@
 //! `qrm logs`: the output of a job, as it is or as it grows.
 //! It refuses to change a byte of it.
 
-use super::wait::{ask, wait_for};
+use super::wait::{wait_for, wait_for_start};
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::follow::{Follow, NOW, Pump, Sink};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::method::{JobParams, JobShow, JobWait, WaitParams};
+use qrm_protocol::method::{JobParams, JobShow};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
-    let job = ask(context, |mut client| client.call::<JobShow>(&JobParams { id: args.id }))?;
+    let job = ask(context, Stopped::Fails, |mut client| client.call::<JobShow>(&JobParams { id: args.id }))?;
     if let Some(array) = job.array {
         return Err(Error::new(
             Code::FailedPrecondition,
@@ -74,11 +75,11 @@ fn until_ended(
         let waiting = scope.spawn(move || {
             let mut tell = tell;
             // Its directory comes to be with its start.
-            ask(context, |mut client| client.call::<JobWait>(&WaitParams { id, started: true, timeout_ms: None }))?;
+            wait_for_start(context, id)?;
             if tell.write_all(b"s").is_err() {
                 return Ok(());
             }
-            wait_for(context, id, None).map(drop)
+            wait_for(context, id).map(drop)
         });
         let mut over = false;
         while !over {

@@ -2,25 +2,24 @@
 //! It refuses to be more than a pane of glass: the job is a job like any other, and goes on if this process dies.
 
 use super::spec::{Options, context};
-use super::wait::{ask, exit_code, wait_for};
+use super::wait::{exit_code, wait_for, wait_for_start};
 use crate::Context;
+use crate::again::{Stopped, again};
 use crate::follow::{Follow, NOW, Pump, Sink};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{JobState, JobView, Stdin};
-use qrm_protocol::method::{
-    CancelParams, JobCancel, JobSignal, JobSubmit, JobWait, SignalParams, SubmitParams, WaitParams,
-};
+use qrm_protocol::method::{CancelParams, JobCancel, JobSignal, JobSubmit, SignalParams, SubmitParams};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Run a command as a job, here: its output, its input, signals passed on, its exit code.
 #[derive(Debug, clap::Args)]
@@ -55,14 +54,15 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         .map_err(|e| system("no signal descriptor", &e))?;
     let params = SubmitParams { context: self::context()?, job };
     let reply = context.connect()?.call::<JobSubmit>(&params)?;
+    let (started, start) = channel();
     if fifo && !reply.existing {
-        feed(Path::new(&reply.dir).join("stdin"));
+        feed(&Path::new(&reply.dir).join("stdin"), start);
     }
     let mut follow = Follow::new(Path::new(&reply.dir))?;
     let job = std::thread::scope(|scope| {
         let (told, tell) = std::io::pipe().map_err(|e| system("no pipe is to be had", &e))?;
         let id = reply.id;
-        let waiting = scope.spawn(move || watch(context, id, tell));
+        let waiting = scope.spawn(move || watch(context, id, started, tell));
         let mut pane = Pane { context, id, told, signals, interrupts: 0, closed: false };
         pane.show(&mut follow)?;
         waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
@@ -87,13 +87,22 @@ fn has_input() -> bool {
         || rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::CharacterDevice
 }
 
-/// Copies standard input into the job's, from a thread that ends with this process.
-fn feed(fifo: PathBuf) -> JoinHandle<()> {
+/// Copies standard input into the job's once that has started, from a thread that ends with this process: nothing is
+/// read here that nobody there could read.
+fn feed(fifo: &Path, start: Receiver<()>) {
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // Open from the first, for both ways and so without waiting: a job whose input nobody has open may find it empty.
+    let kept = open(fifo, flags | OFlags::RDWR | OFlags::NONBLOCK, Mode::empty());
+    let to = kept.and_then(|kept| Ok((open(fifo, flags | OFlags::WRONLY, Mode::empty())?, kept)));
     std::thread::spawn(move || {
         let copy = || -> std::io::Result<()> {
-            // Opening waits until the job opens its end: nothing is read here that nobody there could read.
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let mut to: File = open(&fifo, flags, Mode::empty())?.into();
+            let (to, kept) = to?;
+            let mut to = File::from(to);
+            if start.recv().is_err() {
+                return Ok(());
+            }
+            // Now the job is who reads; when it stops, writing fails.
+            drop(kept);
             let mut from = std::io::stdin().lock();
             let mut buffer = vec![0; 64 * 1024];
             loop {
@@ -111,18 +120,19 @@ fn feed(fifo: PathBuf) -> JoinHandle<()> {
                 eprintln!("qrm: standard input: {error}");
             }
         }
-    })
+    });
 }
 
-/// Says through the pipe when the job starts, and by closing it that the job has ended.
-fn watch(context: &Context, id: JobRef, mut tell: std::io::PipeWriter) -> Result<JobView, Error> {
-    let reply = ask(context, |mut client| client.call::<JobWait>(&WaitParams { id, started: true, timeout_ms: None }))?;
-    if reply.job.state.is_terminal() {
-        return Ok(reply.job);
+/// Says to both when the job starts, and by closing the pipe that it has ended.
+fn watch(context: &Context, id: JobRef, started: Sender<()>, mut tell: std::io::PipeWriter) -> Result<JobView, Error> {
+    let job = wait_for_start(context, id)?;
+    if job.state.is_terminal() {
+        return Ok(job);
     }
+    // Without an input nobody listens.
+    started.send(()).ok();
     tell.write_all(b"s").map_err(|e| Error::new(Code::Internal, format!("nobody looks at the job: {e}")))?;
-    let job = wait_for(context, id, None)?;
-    job.ok_or_else(|| Error::new(Code::Internal, "a wait without an end ended"))
+    wait_for(context, id)
 }
 
 /// What is shown of a job, and what is passed on to it.
@@ -192,7 +202,8 @@ impl Pane<'_> {
 
     /// Passes a signal to the job; one that waits is cancelled by those that would end it.
     fn signal(&self, signal: i32) {
-        let done = self.context.connect().and_then(|mut client| {
+        let connected = self.context.place().and_then(|place| again(self.context, &place, Stopped::Fails));
+        let done = connected.and_then(|mut client| {
             match client.call::<JobSignal>(&SignalParams { id: self.id, signal }) {
                 Err(error) if error.code == Code::FailedPrecondition && ends(signal) => {
                     client.call::<JobCancel>(&CancelParams { targets: vec![self.id.to_string()] }).map(drop)

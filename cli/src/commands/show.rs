@@ -1,8 +1,8 @@
 //! `qrm show`: everything of one job.
 //! It refuses to show output; that is `qrm logs`.
 
-use super::wait::ask;
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::render::job::full;
 use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, id: JobRef) -> Result<u8, Error> {
-    let job = ask(context, |mut client| client.call::<JobShow>(&JobParams { id }))?;
+    let job = ask(context, Stopped::Fails, |mut client| client.call::<JobShow>(&JobParams { id }))?;
     if context.out.json {
         context.out.document(&job);
     } else {

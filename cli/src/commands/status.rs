@@ -1,8 +1,8 @@
 //! `qrm status`: the machine at a glance, in less than 25 lines.
 //! It refuses to list everything.
 
-use super::wait::ask;
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::render::Tone;
 use crate::render::job::{short, tone, why};
 use crate::render::table::table;
@@ -24,7 +24,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
     if let Some(id) = args.id {
         return super::show::run(context, id);
     }
-    let reply = ask(context, |mut client| client.call::<Status>(&Empty {}))?;
+    let reply = ask(context, Stopped::Fails, |mut client| client.call::<Status>(&Empty {}))?;
     if context.out.json {
         context.out.document(&reply);
     } else {
