@@ -24,20 +24,19 @@ pub const POINTS: &[(&str, &str)] = &[
     ("qrmd.18", "an end was decided; nothing of it is written"),
     ("qrmd.19", "it is written, and not committed"),
     ("qrmd.20", "before the commit"),
-    ("qrmd.21", "after the commit; before its records are ordered to go"),
+    ("qrmd.21", "after the commit; before what is left is ordered to go"),
     ("qrmd.22", "that is ordered; before those who wait are told"),
     ("qrmd.23", "after they were told"),
-    ("qrmd.24", "before the records of the run are removed"),
-    ("qrmd.25", "they are removed; its directory and empty logs are not"),
-    ("qrmd.26", "nothing of the run is left"),
+    ("qrmd.24", "before the empty logs and the directory of the job are removed"),
+    ("qrmd.25", "nothing of the run is left"),
 ];
 
 /// The points that a daemon passes when it finds a run of before.
 #[cfg(feature = "testing")]
 pub const FOUND: &[(&str, &str)] = &[
-    ("qrmd.27", "a run of before is to be found; nothing was looked at"),
-    ("qrmd.28", "it is known what became of it"),
-    ("qrmd.29", "what is owed was ordered; before the first tick"),
+    ("qrmd.26", "a run of before is to be found; nothing was looked at"),
+    ("qrmd.27", "it is known what became of it"),
+    ("qrmd.28", "what is owed was ordered; before the first tick"),
 ];
 
 /// Kills this process if `QRM_FAULT` names this point; it may name several, separated by commas.

@@ -18,6 +18,9 @@ pub const LOCK: &str = "qrmd.lock";
 /// The directory of the jobs' directories.
 pub const JOBS: &str = "jobs";
 
+/// The directory of the files that hold the records of runs.
+pub const RUNS: &str = "runs";
+
 /// How long a daemon that answers nobody any more may take to end; its last commit has been made by then.
 const ENDING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
@@ -28,6 +31,8 @@ pub struct StateDir {
     pub path: PathBuf,
     /// Where the jobs have their directories.
     pub jobs: PathBuf,
+    /// Where the records of runs are.
+    pub runs: PathBuf,
     _lock: File,
     _starting: Option<OwnedFd>,
 }
@@ -61,10 +66,12 @@ impl StateDir {
             return Err(Error::new(Code::FailedPrecondition, message)
                 .hint("qrm daemon status asks it; qrm daemon stop ends it"));
         }
-        let jobs = path.join(JOBS);
-        DirBuilder::new().recursive(true).mode(0o700).create(&jobs).map_err(|e| failed(&jobs, &e))?;
-        make_private(&jobs).map_err(|why| failed(&jobs, &why))?;
-        Ok(Self { path, jobs, _lock: file, _starting: starting })
+        let (jobs, runs) = (path.join(JOBS), path.join(RUNS));
+        for dir in [&jobs, &runs] {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| failed(dir, &e))?;
+            make_private(dir).map_err(|why| failed(dir, &why))?;
+        }
+        Ok(Self { path, jobs, runs, _lock: file, _starting: starting })
     }
 
     /// The daemon answers: whoever wanted to start another one may look now.

@@ -14,13 +14,13 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup::JobCgroup;
 use crate::clock::{Moment, ticks};
-use crate::files::{Logs, write_new};
+use crate::files::{Logs, given};
 use crate::handshake::GO;
 use crate::plan::{Encoded, Plan, Stdin};
 use crate::proc::{Process, Stat};
 use crate::record::{ExecError, Started, Step, failure};
 use crate::vfork::vfork;
-use crate::{fault, fd};
+use crate::{fault, fd, run_file};
 
 /// Where a command is looked up if its environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
@@ -43,18 +43,13 @@ pub(crate) enum Withheld {
 
 /// Steps 5 to 8. Makes the child inside its group, lets it wait for `qrmd`'s word, and returns when it has executed
 /// the command or will not.
-pub(crate) fn run(
-    plan: &Plan<Encoded<'_>>,
-    shim: Process,
-    logs: Logs,
-    started_file: &str,
-) -> Result<Released, Withheld> {
+pub(crate) fn run(plan: &Plan<Encoded<'_>>, shim: Process, logs: Logs, owner: &[u8]) -> Result<Released, Withheld> {
     let unprepared = |stage| move |error: io::Error| Withheld::Unprepared(failure(stage, &error));
     let group = match &plan.cgroup {
         Some(JobCgroup::V2 { dir, .. }) => Some(open_group(dir).map_err(unprepared(Step::Cgroup))?),
         _ => None,
     };
-    let mut command = Command::of(plan, shim, &logs, started_file);
+    let mut command = Command::of(plan, shim, &logs, owner);
     command.inside = group.is_some();
     command.made_after = ticks();
     // SAFETY: the shim has one thread; `live` keeps to what is asked of it, and expects a `Command`.
@@ -119,7 +114,8 @@ struct Command<'a> {
     made_after: u64,
     /// Complete but for itself.
     started: Started,
-    started_file: CString,
+    /// Of the run's file.
+    owner: &'a [u8],
     /// Has the capacity for any start record of this run.
     text: String,
     phase: AtomicI32,
@@ -134,7 +130,7 @@ extern "C" fn live(command: *mut c_void) -> c_int {
 }
 
 impl<'a> Command<'a> {
-    fn of(plan: &'a Plan<Encoded<'a>>, shim: Process, logs: &Logs, started_file: &str) -> Self {
+    fn of(plan: &'a Plan<Encoded<'a>>, shim: Process, logs: &Logs, owner: &'a [u8]) -> Self {
         let mut argv = Vec::with_capacity(plan.argv.len() + 2);
         argv.push(ptr::null());
         argv.extend(plan.argv.iter().map(|text| text.0.as_ptr()));
@@ -167,7 +163,7 @@ impl<'a> Command<'a> {
             made_after: 0,
             text: started.to_json(),
             started,
-            started_file: c_string(started_file.as_bytes()),
+            owner,
             phase: AtomicI32::new(PREPARING),
             error: Left([AtomicI32::new(-1), AtomicI32::new(0)]),
             since: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -250,9 +246,6 @@ impl<'a> Command<'a> {
             libc::umask(self.plan.umask);
             check(Step::Stdout, libc::dup2(self.stdout, 1))?;
             check(Step::Stderr, libc::dup2(self.stderr, 2))?;
-            if self.plan.stdin == Stdin::Fd6 {
-                check(Step::Stdin, libc::dup2(fd::STDIN, 0))?;
-            }
             if let Some(nice) = self.plan.nice {
                 check(Step::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
             }
@@ -264,6 +257,11 @@ impl<'a> Command<'a> {
     fn prepare_late(&self) -> Result<(), ExecError> {
         // SAFETY: plain system calls on what was made before.
         unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+            // Whoever waits for a writer can be told to end.
+            let mut none = MaybeUninit::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
             if let Stdin::Fifo(name) = &self.plan.stdin {
                 let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
                 let fifo = libc::openat(fd::JOB_DIR, name.0.as_ptr(), flags);
@@ -274,10 +272,6 @@ impl<'a> Command<'a> {
                 let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
                 check(Step::Rlimit, libc::setrlimit(limit.resource as _, &raw const value))?;
             }
-            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
-            let mut none = MaybeUninit::uninit();
-            libc::sigemptyset(none.as_mut_ptr());
-            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
         }
         Ok(())
     }
@@ -290,7 +284,7 @@ impl<'a> Command<'a> {
         // It is shorter than what `text` was made for, so that nothing is allocated.
         self.text.clear();
         self.started.write_json(&mut self.text);
-        write_new(&self.started_file, &self.text)
+        run_file::write_started(given(fd::RUN_FILE), self.owner, &self.text)
     }
 
     /// Executes the command, looked up as execvp(3) does; returns the error only if that failed.

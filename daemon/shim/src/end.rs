@@ -3,19 +3,15 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::Duration;
-
-use rustix::fs::{Mode, OFlags, ftruncate, openat, renameat};
-use rustix::io::pwrite;
 
 use crate::cgroup::JobCgroup;
 use crate::clock::Moment;
 use crate::files::given;
 use crate::proc::Process;
-use crate::record::{Exit, Files, PeakFrom};
-use crate::{fd, tree};
+use crate::record::{Exit, PeakFrom};
+use crate::{fd, run_file, tree};
 
 /// How the command ended.
 pub(crate) struct Ended {
@@ -120,33 +116,15 @@ impl Ended {
     }
 }
 
-/// Puts the record in place; three attempts within a second, the first into the space set aside for it.
-pub(crate) fn write(record: &Exit, reserved: OwnedFd, files: &Files) -> io::Result<()> {
-    let text = record.to_json();
-    let mut file = Some(reserved);
-    let mut pause = Duration::from_millis(50);
-    for _ in 0..2 {
-        if put(&text, file.take(), files).is_ok() {
+/// Puts the record in place; three attempts within a second, all into the space set aside for it.
+pub(crate) fn write(record: &Exit) -> io::Result<()> {
+    let line = record.to_json();
+    let put = || run_file::write_exit(given(fd::RUN_FILE), &line);
+    for pause in [50, 100] {
+        if put().is_ok() {
             return Ok(());
         }
-        sleep(pause);
-        pause *= 2;
+        sleep(Duration::from_millis(pause));
     }
-    put(&text, None, files)
-}
-
-fn put(text: &str, file: Option<OwnedFd>, files: &Files) -> io::Result<()> {
-    let dir = given(fd::JOB_DIR);
-    let file = match file {
-        Some(file) => file,
-        None => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            openat(dir, files.exit_tmp.as_str(), flags, Mode::RUSR | Mode::WUSR)?
-        }
-    };
-    if pwrite(&file, text.as_bytes(), 0)? != text.len() {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    ftruncate(&file, text.len() as u64)?;
-    Ok(renameat(dir, files.exit_tmp.as_str(), dir, files.exit.as_str())?)
+    put()
 }

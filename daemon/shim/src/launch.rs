@@ -33,8 +33,20 @@ pub struct Given<'a> {
     pub handshake: BorrowedFd<'a>,
     /// The job's directory.
     pub job_dir: BorrowedFd<'a>,
-    /// The job's standard input, if the plan says so.
-    pub stdin: Option<BorrowedFd<'a>>,
+    /// The file for the run's records, claimed for it, open for reading and writing.
+    pub run_file: BorrowedFd<'a>,
+}
+
+impl<'a> Given<'a> {
+    /// Each with its place, in the order of the places.
+    fn placed(&self) -> [(BorrowedFd<'a>, RawFd); fd::COUNT] {
+        [
+            (self.plan, fd::PLAN),
+            (self.handshake, fd::HANDSHAKE),
+            (self.job_dir, fd::JOB_DIR),
+            (self.run_file, fd::RUN_FILE),
+        ]
+    }
 }
 
 /// A shim that was started.
@@ -52,9 +64,7 @@ pub struct Spawned {
 /// # Errors
 /// The program cannot be executed, or no process or descriptor is to be had.
 pub fn spawn(program: &Path, env: &[CString], given: Given<'_>) -> io::Result<Spawned> {
-    let mut fds = vec![(given.plan, fd::PLAN), (given.handshake, fd::HANDSHAKE), (given.job_dir, fd::JOB_DIR)];
-    fds.extend(given.stdin.map(|stdin| (stdin, fd::STDIN)));
-    execute(program, &[], env, &fds)
+    execute(program, &[], env, &given.placed())
 }
 
 /// The other end of a fork server.
@@ -89,11 +99,10 @@ impl ForkServer {
     /// The server is gone (`BrokenPipe`, `ConnectionReset` or `UnexpectedEof`): then no shim was started. Or it could
     /// not fork.
     pub fn spawn(&mut self, given: Given<'_>) -> io::Result<Spawned> {
-        let fds = [given.plan, given.handshake, given.job_dir, given.stdin.unwrap_or(given.plan)];
-        let fds = &fds[..3 + usize::from(given.stdin.is_some())];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let fds = given.placed().map(|(fd, _)| fd);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(fd::COUNT))];
         let mut message = SendAncillaryBuffer::new(&mut space);
-        message.push(SendAncillaryMessage::ScmRights(fds));
+        message.push(SendAncillaryMessage::ScmRights(&fds));
         sendmsg(&self.socket, &[IoSlice::new(b"s")], &mut message, SendFlags::NOSIGNAL)?;
 
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -136,7 +145,7 @@ fn execute(
     let standard = [0, 1, 2].map(|to| (null.as_fd(), to));
     // Above all that is overwritten.
     let fds =
-        standard.iter().chain(fds).map(|(from, to)| Ok((rustix::io::fcntl_dupfd_cloexec(from, fd::STDIN + 1)?, *to)));
+        standard.iter().chain(fds).map(|(from, to)| Ok((rustix::io::fcntl_dupfd_cloexec(from, fd::LAST + 1)?, *to)));
     let fds = fds.collect::<io::Result<Vec<_>>>()?;
 
     let pointers = |texts: &mut dyn Iterator<Item = &CStr>| -> Vec<*mut c_char> {

@@ -16,6 +16,7 @@ pub mod proc;
 pub mod record;
 mod restart;
 mod run;
+pub mod run_file;
 mod serve;
 pub mod tree;
 mod vfork;
@@ -41,15 +42,21 @@ pub mod fd {
     pub const HANDSHAKE: RawFd = 4;
     /// The job's directory, opened for reading.
     pub const JOB_DIR: RawFd = 5;
-    /// The job's standard input, if its plan says [`Stdin::Fd6`](crate::plan::Stdin::Fd6).
-    pub const STDIN: RawFd = 6;
+    /// The file for the records of the run, claimed for it, opened for reading and writing; see
+    /// [`run_file`](crate::run_file).
+    pub const RUN_FILE: RawFd = 6;
+
+    /// The highest of them.
+    pub(crate) const LAST: RawFd = RUN_FILE;
+    /// How many they are.
+    pub(crate) const COUNT: usize = (LAST - PLAN + 1) as usize;
 }
 
 /// What the shim's exit status says.
 pub mod status {
     /// The job ran and its record is in place, or nothing was to be run (`qrmd` closed the handshake before `g`).
     pub const DONE: i32 = 0;
-    /// Another shim holds the lock of this run; nothing was done.
+    /// Another shim holds the lock of the run's file, or that is another run's; nothing was done.
     pub const HELD: i32 = 75;
     /// This run was started once already; nothing was done.
     pub const RAN: i32 = 76;

@@ -58,8 +58,6 @@ pub enum LogTarget<S = Vec<u8>> {
 pub enum Stdin<S = Vec<u8>> {
     /// `/dev/null`.
     Null,
-    /// Descriptor 6 of the shim.
-    Fd6,
     /// A FIFO of this name in the job's directory. The command is executed when its writer has opened it.
     Fifo(S),
 }
@@ -206,9 +204,8 @@ impl<S: AsRef<[u8]>> Plan<S> {
         }
         match &self.stdin {
             Stdin::Null => out.u8(0),
-            Stdin::Fd6 => out.u8(1),
             Stdin::Fifo(name) => {
-                out.u8(2);
+                out.u8(1);
                 out.text(name.as_ref());
             }
         }
@@ -263,8 +260,7 @@ impl<S: AsRef<[u8]>> Plan<S> {
             stderr: log_target(&mut from)?,
             stdin: match from.u8()? {
                 0 => Stdin::Null,
-                1 => Stdin::Fd6,
-                2 => Stdin::Fifo(file_name(&mut from)?),
+                1 => Stdin::Fifo(file_name(&mut from)?),
                 _ => return Err(PlanError::Expected("a source of standard input")),
             },
             cgroup: from.option(JobCgroup::decode)?,

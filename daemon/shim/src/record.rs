@@ -1,39 +1,8 @@
-//! The two records of a run and the names of its files: what the shim writes once, on one line, and `qrmd` reads.
+//! The two records of a run: what the shim writes once, on one line, and `qrmd` reads.
 //! It writes JSON and cannot read it: reading belongs to whoever turns on the feature `serde`.
 
 use crate::cgroup::JobCgroup;
-use crate::plan::RunName;
-
-/// The space that is set aside for an exit record before the command starts, so that a full disk cannot lose it.
-/// A record with the largest value in every field is smaller.
-pub const EXIT_RECORD_BYTES: u64 = 1024;
-
-/// The names of a run's files in the job's directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    /// Locked by the shim with a POSIX record lock for as long as it lives; `F_GETLK` names its pid.
-    pub lock: String,
-    /// A [`Started`]; whole exactly if it ends with a newline, and only then may the command have run.
-    pub started: String,
-    /// An [`Exit`]; always whole.
-    pub exit: String,
-    /// Becomes `exit`.
-    pub exit_tmp: String,
-}
-
-impl Files {
-    /// The files of this run.
-    #[must_use]
-    pub fn of(run: &RunName) -> Self {
-        let name = |suffix: &str| [run.as_str(), suffix].concat();
-        Self {
-            lock: name(".lock"),
-            started: name(".started.json"),
-            exit: name(".exit.json"),
-            exit_tmp: name(".exit.tmp"),
-        }
-    }
-}
+use crate::run_file::EXIT_BYTES;
 
 /// Written before the command is released.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,10 +101,8 @@ pub enum PeakFrom {
 pub enum Step {
     /// Reading the plan.
     Plan,
-    /// Opening and locking the lock file.
+    /// Locking the file of its records.
     Lock,
-    /// Setting space aside for the exit record.
-    Reserve,
     /// Opening standard output.
     Stdout,
     /// Opening standard error.
@@ -159,10 +126,9 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &str); 13] = [
+    const ALL: [(Self, &str); 12] = [
         (Self::Plan, "plan"),
         (Self::Lock, "lock"),
-        (Self::Reserve, "reserve"),
         (Self::Stdout, "stdout"),
         (Self::Stderr, "stderr"),
         (Self::Stdin, "stdin"),
@@ -247,10 +213,10 @@ impl Started {
 }
 
 impl Exit {
-    /// The record on one line, with its newline; at most [`EXIT_RECORD_BYTES`].
+    /// The record on one line, with its newline; at most [`EXIT_BYTES`].
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut text = String::with_capacity(EXIT_RECORD_BYTES as usize);
+        let mut text = String::with_capacity(EXIT_BYTES);
         let mut out = Object::begin(&mut text);
         out.signed("code", self.code);
         out.signed("signal", self.signal);
@@ -406,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_largest_exit_record_fits_in_the_space_set_aside() {
-        assert!(largest().to_json().len() as u64 <= EXIT_RECORD_BYTES);
+        assert!(largest().to_json().len() <= EXIT_BYTES);
     }
 
     #[test]

@@ -10,12 +10,13 @@ use rustix::io::Errno;
 use crate::cgroup::JobCgroup;
 use crate::child::{self, Released, Withheld};
 use crate::clock::ticks;
-use crate::files::{Logs, clean, given, reserve, take_lock, was_run};
+use crate::files::{Logs, clean, given};
 use crate::map::Map;
-use crate::plan::{Encoded, Plan, Stdin};
+use crate::plan::{Encoded, Plan};
 use crate::proc::Process;
-use crate::record::{ExecError, Exit, Files, Step, failure};
-use crate::{end, fault, fd, handshake, restart, status};
+use crate::record::{ExecError, Exit, Step, failure};
+use crate::run_file::{self, RunFile};
+use crate::{end, fault, fd, handshake, lock, restart, status};
 
 /// How many signals the kernel has, on all machines but MIPS.
 const SIGNALS: usize = 64;
@@ -24,11 +25,6 @@ const SIGNALS: usize = 64;
 struct Running {
     /// The plan, unless it is large.
     map: Option<Map>,
-    files: Files,
-    /// Held for life: closing it would give up the lock.
-    lock: OwnedFd,
-    /// The space set aside for the exit record.
-    exit_tmp: OwnedFd,
     group: Option<JobCgroup>,
     shim: Process,
     command: Released,
@@ -99,13 +95,13 @@ pub(crate) fn run(origin: Origin) -> i32 {
     drop(handshake);
 
     fault::point("shim.9");
-    let Running { map, files, lock, exit_tmp, group, shim, command: Released { pid, since, exec_error } } = running;
+    let Running { map, group, shim, command: Released { pid, since, exec_error } } = running;
     let ended = end::wait(pid);
     let killed_leftovers = end::complete(group.as_ref(), shim);
     let record = Exit { exec_error, killed_leftovers, ..ended.record(since, group.as_ref()) };
 
     fault::point("shim.10");
-    let written = end::write(&record, exit_tmp, &files);
+    let written = end::write(&record);
 
     fault::point("shim.11");
     if let Ok(map) = map.map_or_else(|| Map::of(fd::PLAN), Ok)
@@ -113,7 +109,6 @@ pub(crate) fn run(origin: Origin) -> i32 {
     {
         restart::unless_present(&restart);
     }
-    drop(lock);
     if written.is_ok() { status::DONE } else { status::UNRECORDED }
 }
 
@@ -137,7 +132,7 @@ pub(crate) fn isolate() {
 
 /// Step 1: nothing of what others left open is kept, and nothing of ours reaches the job.
 fn keep_given_only() {
-    let (first, last) = (fd::PLAN as libc::c_uint, fd::STDIN as libc::c_uint);
+    let (first, last) = (fd::PLAN as libc::c_uint, fd::LAST as libc::c_uint);
     // SAFETY: nothing but the given descriptors is in use.
     unsafe {
         if libc::close_range(last + 1, libc::c_uint::MAX, 0) != 0
@@ -158,7 +153,7 @@ fn close_one_by_one() {
     for fd in open {
         // SAFETY: as in `keep_given_only`; the listing's own descriptor is closed by now, and closing it again is harmless.
         unsafe {
-            if fd > fd::STDIN {
+            if fd > fd::LAST {
                 libc::close(fd);
             } else if fd >= fd::PLAN {
                 libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
@@ -171,34 +166,36 @@ fn close_one_by_one() {
 fn begin(known_start: Option<u64>) -> Result<Running, Stop> {
     let map = Map::of(fd::PLAN).map_err(Stop::at(Step::Plan))?;
     let plan = Plan::view(map.bytes()).map_err(|_| Stop::at(Step::Plan)(Errno::INVAL))?;
-    let files = Files::of(&plan.run);
-    // Settled before anything is opened, which could get its number.
-    if plan.stdin == Stdin::Fd6 {
-        rustix::io::fcntl_getfd(given(fd::STDIN)).map_err(Stop::at(Step::Stdin))?;
-    } else {
-        close_stdin();
-    }
+    let owner = run_file::owner(plan.job.0.to_bytes(), &plan.run);
 
     fault::point("shim.2");
-    let lock = take_lock(&files.lock).map_err(Stop::at(Step::Lock))?.ok_or(Stop::Status(status::HELD))?;
+    // Held for life: this descriptor is never closed.
+    if !lock::take(given(fd::RUN_FILE)).map_err(Stop::at(Step::Lock))? {
+        return Err(Stop::Status(status::HELD));
+    }
 
     fault::point("shim.3");
-    if was_run(&files).map_err(Stop::at(Step::Started))? {
+    let file = RunFile::read(given(fd::RUN_FILE)).map_err(Stop::at(Step::Started))?;
+    if file.owner() != Some(&owner) {
+        // A `qrmd` that is gone asked for us, and the next one has used the file for another run.
+        return Err(Stop::Status(status::HELD));
+    }
+    if file.exit().or(file.started()).is_some() {
         return Err(Stop::Status(status::RAN));
     }
 
-    match release(&plan, &files, known_start) {
-        Ok((exit_tmp, shim, command)) => {
+    match release(&plan, &owner, known_start) {
+        Ok((shim, command)) => {
             let group = plan.cgroup.clone();
             drop(plan);
             let map = (map.bytes().len() <= KEPT_BYTES).then_some(map);
             if map.is_none() {
                 give_back_memory();
             }
-            Ok(Running { map, files, lock, exit_tmp, group, shim, command })
+            Ok(Running { map, group, shim, command })
         }
         Err(withheld) => {
-            clean(&plan, &files);
+            clean(&plan);
             Err(match withheld {
                 Withheld::Unwanted => Stop::Status(status::DONE),
                 Withheld::Unprepared(error) => Stop::Failed(error),
@@ -208,14 +205,9 @@ fn begin(known_start: Option<u64>) -> Result<Running, Stop> {
 }
 
 /// Steps 4 to 8.
-fn release(
-    plan: &Plan<Encoded<'_>>,
-    files: &Files,
-    known_start: Option<u64>,
-) -> Result<(OwnedFd, Process, Released), Withheld> {
+fn release(plan: &Plan<Encoded<'_>>, owner: &[u8], known_start: Option<u64>) -> Result<(Process, Released), Withheld> {
     fault::point("shim.4");
     let failed = |stage| move |error: std::io::Error| Withheld::Unprepared(failure(stage, &error));
-    let exit_tmp = reserve(&files.exit_tmp).map_err(failed(Step::Reserve))?;
     let logs = Logs::open(plan).map_err(Withheld::Unprepared)?;
 
     fault::point("shim.5");
@@ -226,12 +218,8 @@ fn release(
             shim.ok_or(Errno::SRCH.into()).map_err(failed(Step::Fork))?
         }
     };
-    let command = child::run(plan, shim, logs, &files.started)?;
-    // As long as we have it open, the writer of the command's input does not see that nobody reads any more.
-    if plan.stdin == Stdin::Fd6 {
-        close_stdin();
-    }
-    Ok((exit_tmp, shim, command))
+    let command = child::run(plan, shim, logs, owner)?;
+    Ok((shim, command))
 }
 
 /// What a large plan took from the heap goes back to the kernel; the C library would keep it for later.
@@ -241,9 +229,4 @@ fn give_back_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-pub(crate) fn close_stdin() {
-    // SAFETY: nobody owns it, and it is used by the child alone.
-    unsafe { libc::close(fd::STDIN) };
 }

@@ -27,7 +27,7 @@ pub(crate) fn serve() -> i32 {
     // The heap is set up once, here, and not in every copy.
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1024)));
     loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(fd::COUNT))];
         let mut message = RecvAncillaryBuffer::new(&mut space);
         let mut word = [0; 1];
         let flags = RecvFlags::CMSG_CLOEXEC;
@@ -36,7 +36,7 @@ pub(crate) fn serve() -> i32 {
             _ => return status::DONE,
         }
         let mut fds = received_fds(&mut message);
-        let fds: [Option<OwnedFd>; 4] = std::array::from_fn(|_| fds.next());
+        let fds: [Option<OwnedFd>; fd::COUNT] = std::array::from_fn(|_| fds.next());
         let after = ticks();
         match fork() {
             Ok((0, _)) => {
@@ -53,16 +53,11 @@ pub(crate) fn serve() -> i32 {
 
 /// Puts the descriptors where a shim expects them. They are the lowest that were free, in this order, so that each
 /// one's place is below it and none is overwritten before it was copied.
-fn place(fds: [Option<OwnedFd>; 4]) {
-    let mut next = fd::PLAN;
-    for given in fds.into_iter().flatten() {
+fn place(fds: [Option<OwnedFd>; fd::COUNT]) {
+    for (place, given) in (fd::PLAN..).zip(fds.into_iter().flatten()) {
         // SAFETY: the place is the server's socket, which this copy does not use, or was copied already. The
         // descriptor is not closed here: the shim closes all that it does not use.
-        unsafe { libc::dup2(given.into_raw_fd(), next) };
-        next += 1;
-    }
-    if next == fd::STDIN {
-        run::close_stdin();
+        unsafe { libc::dup2(given.into_raw_fd(), place) };
     }
 }
 
@@ -111,7 +106,7 @@ fn close_all_but_socket() {
     // SAFETY: nothing else is in use. Where the call is missing, a copy closes what is above its own.
     unsafe {
         libc::close_range(SOCKET as libc::c_uint + 1, libc::c_uint::MAX, 0);
-        for fd in SOCKET + 1..=fd::STDIN + 1 {
+        for fd in SOCKET + 1..=fd::LAST + 1 {
             libc::close(fd);
         }
     }

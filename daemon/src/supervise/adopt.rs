@@ -10,7 +10,7 @@ use crate::fault;
 use qrm_core::Observed;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::proc::Process;
-use qrm_shim::record::{Exit, Files, Started};
+use qrm_shim::record::{Exit, Started};
 use qrm_shim::{lock, tree};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -42,9 +42,9 @@ impl Means {
     pub fn look(&mut self, entry: &mut Entry) {
         self.cancel(entry);
         let run = entry.run;
-        fault::point("qrmd.27");
+        fault::point("qrmd.26");
         let fate = self.fate(entry);
-        fault::point("qrmd.28");
+        fault::point("qrmd.27");
         match fate {
             Ok(Fate::Over(exit)) => self.on_exit(entry, &exit),
             Ok(Fate::Alive(shim, started)) => self.adopt(entry, shim, started),
@@ -72,7 +72,10 @@ impl Means {
         self.after(entry, pause);
     }
 
-    fn fate(&mut self, entry: &Entry) -> io::Result<Fate> {
+    fn fate(&mut self, entry: &mut Entry) -> io::Result<Fate> {
+        if entry.file.is_none() {
+            entry.file = self.run_files.find(entry.run)?;
+        }
         // An end is final, whoever still holds the lock: its shim may be starting the daemon that we are.
         if let Some(exit) = self.exit(entry)? {
             return Ok(Fate::Over(exit));
@@ -89,16 +92,16 @@ impl Means {
     }
 
     /// The shim that holds the lock of a run; `None` if it is free.
-    fn holder(&mut self, entry: &Entry) -> io::Result<Option<Shim>> {
-        let Some(file) = self.dirs.file(entry.run.job, &Files::of(&entry.name).lock)? else { return Ok(None) };
+    fn holder(&self, entry: &Entry) -> io::Result<Option<Shim>> {
+        let Some(file) = entry.file.as_ref().map(|file| &file.file) else { return Ok(None) };
         for _ in 0..HOLDERS {
-            let Some(pid) = lock::holder(&file)? else { return Ok(None) };
+            let Some(pid) = lock::holder(file)? else { return Ok(None) };
             let Some(number) = Pid::from_raw(pid.cast_signed()) else {
                 return Err(io::Error::other("its shim lives in another pid namespace"));
             };
             match pidfd_open(number, PidfdFlags::empty()) {
                 // Who has the lock after it was opened is who was opened.
-                Ok(pidfd) if lock::holder(&file)? == Some(pid) => {
+                Ok(pidfd) if lock::holder(file)? == Some(pid) => {
                     return Ok(Some(Shim { pidfd, pid }));
                 }
                 Ok(_) | Err(Errno::SRCH) => {}
@@ -121,6 +124,7 @@ impl Means {
                 self.executing(entry, &started);
                 entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&name, group));
                 self.now_running(entry, shim);
+                self.await_writer(entry);
             }
             // Its release is under way, or it sees that nobody will release it and ends.
             None => {
@@ -167,6 +171,7 @@ impl Means {
 impl Thread {
     /// Ends what is left in groups that belong to no run that is alive, and removes them.
     pub fn sweep(&mut self) {
+        self.means.run_files.settle();
         let groups = match self.means.tracking.groups() {
             Ok(groups) => groups,
             Err(error) => return tracing::error!(%error, "cannot list the control groups of runs"),

@@ -1,12 +1,11 @@
 //! The directories of jobs and the files in them: made, read and removed relative to one open descriptor.
-//! It refuses to know what a record means, and removes nothing that a job wrote.
+//! It removes nothing that a job wrote.
 
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_shim::plan::RunName;
-use qrm_shim::record::Files;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, mknodat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, mkdirat, mknodat, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -18,14 +17,12 @@ pub const STDERR: &str = "stderr";
 /// The FIFO that standard input is read from, if the job has one.
 pub const STDIN: &str = "stdin";
 
-/// How many jobs share a directory: few enough for every tool, many enough to keep the tree flat.
-const SHARD: u64 = 1000;
+/// How many jobs share a directory.
+const SHARD: u64 = 100;
 /// How often making a directory is tried again when someone removes the empty one above it meanwhile.
 const RACES: u32 = 16;
-/// The longest record: two paths with every byte escaped, and a few numbers.
-const RECORD_BYTES: usize = 64 << 10;
 
-/// The directory of a job or task, below the directory of all jobs: `0/12`, `0/12/0/12.3`, sharded by thousands.
+/// The directory of a job or task, below the directory of all jobs: `0/12`, `0/12/0/12.3`, sharded by hundreds.
 #[must_use]
 pub fn job_dir(job: JobRef) -> PathBuf {
     Parent::of(job).path().join(leaf(job))
@@ -63,7 +60,7 @@ fn make_stdin(dir: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// The directory that holds the directories of a thousand jobs, or of a thousand tasks of one array.
+/// The directory that holds the directories of a hundred jobs, or of a hundred tasks of one array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Parent {
     job: JobId,
@@ -134,6 +131,15 @@ fn make_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Asks the file system to place the directories that are made in this one far from each other. Where short jobs come
+/// and go, ext4 otherwise looks for each new file among all those that were removed in the last minutes.
+fn spread(dir: &OwnedFd) {
+    // Other file systems do not know it, and need not.
+    if let Ok(flags) = ioctl_getflags(dir) {
+        ioctl_setflags(dir, flags | IFlags::TOPDIR).ok();
+    }
+}
+
 fn open_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
@@ -154,7 +160,9 @@ impl JobDirs {
     /// Those below this directory, which exists.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())?, last: None })
+        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        spread(&root);
+        Ok(Self { root, last: None })
     }
 
     /// The job's directory, made if it is missing.
@@ -170,77 +178,15 @@ impl JobDirs {
         Err(Errno::NOENT.into())
     }
 
-    /// A file of the job's directory, opened for reading, with its path below the parent; `None` if it is not there.
-    pub fn file(&mut self, job: JobRef, name: &str) -> io::Result<Option<OwnedFd>> {
-        // Opening a FIFO that someone put there would wait for its writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let path = [&leaf(job), "/", name].concat();
+    /// Opens the FIFO `stdin` of a job for writing and closes it; `false` if nobody reads it.
+    pub fn open_input_once(&mut self, job: JobRef) -> io::Result<bool> {
+        let path = [&leaf(job), "/", STDIN].concat();
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match self.parent(job, Parent::open).and_then(|parent| openat(parent, path, flags, Mode::empty())) {
-            Ok(file) => Ok(Some(file)),
-            Err(Errno::NOENT) => Ok(None),
+            Ok(_) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NXIO) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// What is in a record; `None` if it is not there.
-    pub fn record(&mut self, job: JobRef, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.file(job, name)? else { return Ok(None) };
-        let mut bytes = vec![0; 2048];
-        let mut len = 0;
-        loop {
-            match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[len..]))? {
-                0 => break,
-                read => len += read,
-            }
-            // A regular file gives all it has.
-            if len < bytes.len() {
-                break;
-            }
-            if len >= RECORD_BYTES {
-                return Err(Errno::FBIG.into());
-            }
-            bytes.resize(bytes.len() * 2, 0);
-        }
-        bytes.truncate(len);
-        Ok(Some(bytes))
-    }
-
-    /// Removes a file of the job's directory; whether it was there.
-    pub fn remove(&mut self, job: JobRef, name: &str) -> io::Result<bool> {
-        let path = [&leaf(job), "/", name].concat();
-        match self.parent(job, Parent::open).and_then(|parent| unlinkat(parent, path, AtFlags::empty())) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Removes all records of a run.
-    pub fn remove_records(&mut self, job: JobRef, run: &RunName) -> io::Result<()> {
-        let files = Files::of(run);
-        self.remove(job, &files.started)?;
-        // The one becomes the other.
-        if !self.remove(job, &files.exit)? {
-            self.remove(job, &files.exit_tmp)?;
-        }
-        self.remove(job, &files.lock)?;
-        Ok(())
-    }
-
-    /// Removes the records of all runs of a job, whichever there were.
-    pub fn remove_all_records(&mut self, job: JobRef) -> io::Result<()> {
-        let leaf = leaf(job);
-        let dir = match self.parent(job, Parent::open).and_then(|parent| open_dir(parent, &leaf)) {
-            Err(Errno::NOENT) => return Ok(()),
-            opened => opened?,
-        };
-        let mut runs = BTreeSet::new();
-        for entry in rustix::fs::Dir::read_from(&dir)? {
-            let entry = entry?;
-            let run = entry.file_name().to_str().ok().and_then(|name| RunName::parse(name.split('.').next()?));
-            runs.extend(run.map(|run| run.as_str().to_owned()));
-        }
-        runs.iter().filter_map(|run| RunName::parse(run)).try_for_each(|run| self.remove_records(job, &run))
     }
 
     /// Removes what is left of a job: empty logs, the FIFO if nobody will need it, and the directories that are empty
@@ -305,13 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_sharded_by_thousands() {
+    fn directories_are_sharded_by_hundreds() {
         for (id, path) in [
             ("12", "0/12"),
-            ("1000", "1/1000"),
-            ("12345", "12/12345"),
+            ("100", "1/100"),
+            ("12345", "123/12345"),
             ("12.3", "0/12/0/12.3"),
-            ("12345.67890", "12/12345/67/12345.67890"),
+            ("12345.67890", "123/12345/678/12345.67890"),
         ] {
             assert_eq!(job_dir(job(id)), Path::new(path));
         }
@@ -326,20 +272,16 @@ mod tests {
             make_fifo(dirs.root.as_fd(), job(id)).unwrap();
             make_fifo(dirs.root.as_fd(), job(id)).unwrap();
             std::fs::write(temp.path().join(job_dir(job(id))).join(STDOUT), "").unwrap();
-            std::fs::write(temp.path().join(job_dir(job(id))).join("execute-1.lock"), "x").unwrap();
             assert_eq!(kind(&dir, STDIN), Ok(FileType::Fifo));
-            assert_eq!(dirs.record(job(id), "execute-1.lock").unwrap().unwrap(), b"x");
-            assert_eq!(dirs.record(job(id), "execute-2.lock").unwrap(), None);
         }
-        std::fs::write(temp.path().join("4/4711/result"), "42").unwrap();
+        std::fs::write(temp.path().join("47/4711/result"), "42").unwrap();
         for id in ["12.3", "12.1999", "12", "4711", "999999"] {
-            dirs.remove_records(job(id), &RunName::parse("execute-1").unwrap()).unwrap();
             dirs.tidy(job(id), true).unwrap();
         }
         let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["4"]);
+        assert_eq!(left, ["47"]);
         let left: Vec<_> =
-            std::fs::read_dir(temp.path().join("4/4711")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            std::fs::read_dir(temp.path().join("47/4711")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["result"]);
     }
 
@@ -351,14 +293,5 @@ mod tests {
         std::fs::remove_dir_all(temp.path().join("0")).unwrap();
         dirs.make(job("2")).unwrap();
         assert!(temp.path().join("0/2").is_dir());
-    }
-
-    #[test]
-    fn a_link_in_the_place_of_a_record_is_not_followed() {
-        let temp = tempfile::tempdir().unwrap();
-        let mut dirs = JobDirs::open(temp.path()).unwrap();
-        dirs.make(job("1")).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", temp.path().join("0/1/execute-1.exit.json")).unwrap();
-        assert!(dirs.record(job("1"), "execute-1.exit.json").is_err());
     }
 }

@@ -70,9 +70,7 @@ impl Means {
             }
         }
         fault::point("qrmd.11");
-        if entry.has_input() {
-            self.tell_later(entry);
-        }
+        self.await_writer(entry);
         self.deliver(entry);
     }
 
@@ -109,7 +107,7 @@ impl Means {
     fn clean(&mut self, entry: &mut Entry) {
         let job = entry.run.job;
         self.remove_group(entry);
-        if let Err(error) = self.dirs.remove_records(job, &entry.name).and_then(|()| self.dirs.tidy(job, false)) {
+        if let Err(error) = self.dirs.tidy(job, false) {
             tracing::warn!(%job, run = %entry.run, %error, "cannot remove the traces of a run that was taken back");
         }
     }
@@ -138,6 +136,9 @@ impl Means {
         fault::point("qrmd.7");
         entry.group = self.tracking.make(&watch::group_name(run)).map_err(at("cannot make its control group"))?;
         fault::point("qrmd.8");
+        if entry.file.is_none() {
+            entry.file = Some(self.run_files.lend(run).map_err(at("cannot have a file for its records"))?);
+        }
         if entry.has_input() {
             make_fifo_in(&dir).map_err(at("cannot make its standard input"))?;
         }
@@ -146,7 +147,8 @@ impl Means {
         let plan = plan_fd(&plan).map_err(at("cannot write its plan"))?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| at("cannot make a socket")(error.into()))?;
-        let given = Given { plan: plan.as_fd(), handshake: theirs.as_fd(), job_dir: dir.as_fd(), stdin: None };
+        let run_file = entry.file.as_ref().ok_or("its records have no file")?.file.as_fd();
+        let given = Given { plan: plan.as_fd(), handshake: theirs.as_fd(), job_dir: dir.as_fd(), run_file };
         let shim = self.spawner.spawn(given).map_err(at("cannot start qrm-shim"))?;
         fault::point("qrmd.9");
         // Without its handshake it ends by itself, having done nothing.

@@ -7,6 +7,7 @@ pub mod cgroup;
 mod files;
 mod launch;
 mod mail;
+mod run_files;
 mod signal;
 mod spawn;
 #[cfg(test)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The directory of all job directories; exists.
     pub jobs_dir: PathBuf,
+    /// The directory of the files with the records of runs; exists.
+    pub runs_dir: PathBuf,
     /// The program `qrm-shim`.
     pub shim: PathBuf,
     /// The program `qrmd`, for a shim that has to start it again.
@@ -84,7 +87,7 @@ pub enum Order {
     Resume(Box<Launch>),
     /// Signal it.
     Signal(Run, StopSignal),
-    /// The end (or requeue) of the run is committed: remove its records; if the job is over, also empty logs, the
+    /// The end (or requeue) of the run is committed: forget its records; if the job is over, remove empty logs, the
     /// FIFO, and the directories that are empty then. A run that is still alive is cleared, unreported, when it ends.
     Clear {
         /// Which, if there was one.

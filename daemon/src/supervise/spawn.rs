@@ -99,7 +99,7 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let null = null.as_fd();
         // They find no plan, and end.
-        let given = Given { plan: null, handshake: null, job_dir: null, stdin: None };
+        let given = Given { plan: null, handshake: null, job_dir: null, run_file: null };
         spawner.spawn(given).unwrap();
         let first = spawner.server.as_ref().unwrap().process().pid;
         assert!(Process::of(first).unwrap().unwrap().signal(libc::SIGKILL).unwrap());

@@ -8,6 +8,7 @@ use super::{Launch, Order, Settings, Supervisor, job_dir, make_fifo};
 use qrm_core::{Observed, Run, RunOutcome, Stage, StopSignal};
 use qrm_shim::proc::Process;
 use qrm_shim::record::Started;
+use qrm_shim::run_file::{self, RunFile};
 use rustix::fs::{CWD, FileType, Mode};
 use std::cell::RefCell;
 use std::fs;
@@ -57,8 +58,10 @@ impl World {
         let state = temp.path().to_owned();
         let at = |name: &str| state.join(name);
         fs::create_dir(at("jobs")).unwrap();
+        fs::create_dir(at("runs")).unwrap();
         let mut settings = Settings {
             jobs_dir: at("jobs"),
+            runs_dir: at("runs"),
             shim: shim().to_owned(),
             qrmd: at("no-qrmd"),
             qrmd_args: vec![],
@@ -133,8 +136,22 @@ impl World {
     }
 
     fn started(&self, run: Run) -> Started {
-        let path = self.job_path(run).join(format!("{run}.started.json"));
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        serde_json::from_slice(self.records(run).unwrap().started().unwrap()).unwrap()
+    }
+
+    /// The file with the records of a run.
+    fn records(&self, run: Run) -> Option<RunFile> {
+        let files = walk(&self.settings.runs_dir);
+        let mut files = files.iter().map(|path| RunFile::read(fs::File::open(path).unwrap()).unwrap());
+        files.find(|file| file.owner() == Some(&owner(run)))
+    }
+
+    /// Puts a file there with such a start record.
+    fn put_started(&self, run: Run, record: &str) {
+        let file = fs::File::create_new(self.settings.runs_dir.join("0")).unwrap();
+        run_file::claim(&file, &owner(run)).unwrap();
+        let after_owner = run_file::EXIT_BYTES + owner(run).len() + 1;
+        rustix::io::pwrite(&file, record.as_bytes(), after_owner as u64).unwrap();
     }
 
     fn clear(&self, run: Run) {
@@ -144,12 +161,16 @@ impl World {
     /// Stops, and claims that nothing is left anywhere.
     fn leaves_nothing(&self) {
         self.stop();
-        let left: Vec<_> = walk(&self.settings.jobs_dir);
+        let left = [walk(&self.settings.jobs_dir), walk(&self.settings.runs_dir)].concat();
         assert!(left.is_empty(), "{left:?}");
         if let Some(subtree) = &self.subtree {
             assert!(!subtree.exists(), "{:?}", walk(subtree));
         }
     }
+}
+
+fn owner(run: Run) -> Vec<u8> {
+    run_file::owner(run.job.to_string().as_bytes(), &super::watch::run_name(run))
 }
 
 fn walk(dir: &Path) -> Vec<PathBuf> {
@@ -300,15 +321,17 @@ fn a_run_that_waits_for_its_input_can_be_ended() {
         world.order(Order::Signal(run, StopSignal::Kill));
         assert_eq!(world.outcome(run).signal, Some(9));
         world.clear(run);
-        // Also later, when its time already counts.
+        // Also later, when its process waits.
         let mut launch = self::launch(2, &["cat"]);
         launch.fifo = true;
         let run = launch.run;
         world.order(Order::Prepare(launch));
         world.order(Order::Release(run));
-        assert!(matches!(world.next(), Observed::Executing { .. }));
-        world.order(Order::Signal(run, StopSignal::Kill));
-        assert_eq!(world.outcome(run).signal, Some(9));
+        while world.records(run).is_none_or(|file| file.started().is_none()) {
+            std::thread::yield_now();
+        }
+        world.order(Order::Signal(run, StopSignal::Number(15)));
+        assert_eq!(world.outcome(run).signal, Some(15));
         world.clear(run);
         world.leaves_nothing();
     });
@@ -427,7 +450,7 @@ fn a_run_that_is_cleared_before_its_end_is_told_to_nobody() {
         wait_gone(command.pid, command.start);
         // The thread takes one thing after the other: when this run has ended, the first has long been forgotten.
         let mut second = world.run(2, &["true"]);
-        while world.job_path(run).join("execute-1.lock").exists() {
+        while world.job_path(run).exists() {
             world.outcome(second);
             world.clear(second);
             second = world.run(second.job.job.0 + 1, &["true"]);

@@ -4,6 +4,7 @@
 use super::cgroup::Tracking;
 use super::files::JobDirs;
 use super::mail::{Mail, Message};
+use super::run_files::RunFiles;
 use super::spawn::Spawner;
 use super::watch::{self, Entry, State};
 use super::{Launch, Order, Settings};
@@ -32,6 +33,7 @@ const UNTIDY: usize = 256;
 pub(super) struct Means {
     pub settings: Settings,
     pub dirs: JobDirs,
+    pub run_files: RunFiles,
     pub spawner: Spawner,
     pub tracking: Tracking,
     pub epoll: OwnedFd,
@@ -64,6 +66,7 @@ impl Thread {
         epoll::add(&epoll, &mail.bell.fd, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
         let means = Means {
             dirs: JobDirs::open(&settings.jobs_dir)?,
+            run_files: RunFiles::open(&settings.runs_dir)?,
             spawner: Spawner::new(&settings.shim)?,
             tracking,
             epoll,
@@ -112,6 +115,7 @@ impl Thread {
                     Err(_) => break,
                     Ok(Message::Order(Order::Stop)) => {
                         while self.tidy_one() {}
+                        self.means.run_files.leave();
                         return self.means.tracking.leave();
                     }
                     Ok(Message::Order(order)) => self.carry_out(order),
@@ -156,7 +160,16 @@ impl Thread {
             Order::Abort(run) => self.with(run, Means::abort),
             Order::Signal(run, signal) => self.with(run, |means, entry| means.signal(entry, signal)),
             Order::Sweep => self.sweep(),
-            Order::Clear { run, job, job_over } => self.later.push_back((run, job, job_over)),
+            Order::Clear { run, job, job_over } => {
+                if let Some(entry) = run.and_then(|run| self.runs.get_mut(&run)) {
+                    match entry.state {
+                        // Its records are not needed any more, and the next run can have their file.
+                        State::Over(_) => entry.file.take().into_iter().for_each(|f| self.means.run_files.give_back(f)),
+                        _ => entry.clear = Some(job_over),
+                    }
+                }
+                self.later.push_back((run, job, job_over));
+            }
             Order::Stop => {}
         }
     }
@@ -214,10 +227,13 @@ impl Thread {
         does(&mut self.means, entry);
         if let (State::Over(_), Some(job_over)) = (&entry.state, entry.clear) {
             self.means.remove_group(entry);
-            self.means.clear(Some(run), run.job, job_over);
+            self.means.clear(run.job, job_over);
             entry.state = State::Gone;
         }
         if matches!(entry.state, State::Gone) {
+            if let Some(file) = entry.file.take() {
+                self.means.run_files.give_back(file);
+            }
             self.means.cancel(entry);
             self.tokens.remove(&entry.token);
             self.runs.remove(&run);
@@ -248,27 +264,19 @@ impl Thread {
             {
                 self.means.tracking.remove(&name, &group);
             }
-            self.means.clear(run, job, job_over && !alive);
+            self.means.clear(job, job_over && !alive);
         }
     }
 }
 
 impl Means {
-    /// Removes what a run that is over has left, and what a job that is over has.
-    pub fn clear(&mut self, run: Option<Run>, job: JobRef, job_over: bool) {
+    /// Removes what a job that is over has left.
+    pub fn clear(&mut self, job: JobRef, job_over: bool) {
         fault::point("qrmd.24");
-        if let Some(run) = run {
-            if let Err(error) = self.dirs.remove_records(job, &watch::run_name(run)) {
-                tracing::warn!(%job, %run, %error, "cannot remove the records of a run");
-            }
-        } else if job_over && let Err(error) = self.dirs.remove_all_records(job) {
-            tracing::warn!(%job, %error, "cannot remove the records of a job");
-        }
-        fault::point("qrmd.25");
         if job_over && let Err(error) = self.dirs.tidy(job, true) {
             tracing::warn!(%job, %error, "cannot tidy the directory of a job");
         }
-        fault::point("qrmd.26");
+        fault::point("qrmd.25");
     }
 
     /// Looks at the run again after this time, and at no other.

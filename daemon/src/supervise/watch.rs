@@ -2,6 +2,7 @@
 //! It refuses to make or signal a process, and to judge an end: the records say how it was.
 
 use super::Launch;
+use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
 use crate::fault;
@@ -10,7 +11,7 @@ use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
 use qrm_shim::plan::RunName;
-use qrm_shim::record::{ExecError, Exit, Files, Started, Step};
+use qrm_shim::record::{ExecError, Exit, Started, Step};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::collections::VecDeque;
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 /// A run has to last this long for it to be told that it executes; of a shorter one, its end says all. It spares
 /// short jobs a record read, an event and its commit, and nobody can tell the difference.
 const SETTLED: Duration = Duration::from_millis(10);
+/// Who will write to a job's standard input has it open before the job can start. If nobody has by this time after the
+/// release, nobody lives who would, and the input is empty.
+const WRITER_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer of a shim.
 const ANSWER_BYTES: usize = 64;
 
@@ -35,6 +39,8 @@ pub(super) struct Entry {
     /// What it was made from. Once the command is released, only what messages need of it.
     pub launch: Option<Box<Launch>>,
     pub group: Option<JobCgroup>,
+    /// Where its records are.
+    pub file: Option<RunFile>,
     /// The engine has said that it may run.
     pub released: bool,
     /// Signals that came before there was certainly somebody to get them, oldest first.
@@ -55,6 +61,8 @@ pub(super) struct Entry {
     pub pause: Duration,
     /// When it is looked at by itself.
     pub due: Option<Instant>,
+    /// When nobody is awaited any more who would write to its standard input.
+    pub input_ends: Option<Instant>,
 }
 
 /// Where a run is.
@@ -91,6 +99,7 @@ impl Entry {
             state: State::Idle,
             launch: Some(launch),
             group: None,
+            file: None,
             released: false,
             waiting: VecDeque::new(),
             early: 0,
@@ -101,10 +110,11 @@ impl Entry {
             failed: None,
             pause: FIRST_PAUSE,
             due: None,
+            input_ends: None,
         }
     }
 
-    /// Its standard input is the FIFO in its directory; until that has a writer, its shim says nothing.
+    /// Its standard input is the FIFO in its directory; until that has a writer, its command is not executed.
     pub fn has_input(&self) -> bool {
         self.run.stage == Stage::Execute && self.launch.as_ref().is_some_and(|launch| launch.fifo)
     }
@@ -160,8 +170,13 @@ impl Means {
         };
         fault::point("qrmd.12");
         self.cancel(entry);
+        entry.input_ends = None;
         self.now_running(entry, shim);
-        self.tell_later(entry);
+        match entry.has_input() {
+            // Whoever writes that waits for this.
+            true => self.tell(entry),
+            false => self.tell_later(entry),
+        }
     }
 
     /// The command is released, and whoever waited for somebody to be there is served.
@@ -186,31 +201,61 @@ impl Means {
     pub fn on_due(&mut self, entry: &mut Entry) {
         match &entry.state {
             State::Idle => self.launch(entry),
-            State::Running(_) => drop(self.tell(entry)),
-            // One that waits for its input executes, as far as anybody but its shim can see.
-            State::Starting(..) => {
-                if entry.has_input() && !entry.told && !self.tell(entry) {
-                    let pause = entry.next_pause();
-                    self.after(entry, pause);
+            State::Running(_) => {
+                if !entry.told {
+                    self.tell(entry);
                 }
+                self.end_input(entry);
+            }
+            State::Starting(..) => {
                 self.deliver(entry);
+                self.end_input(entry);
             }
             State::Found(_) | State::Unknown => self.look(entry),
             _ => {}
         }
     }
 
-    /// Says that the command was released, if it was; whether it was.
-    fn tell(&mut self, entry: &mut Entry) -> bool {
-        match self.started(entry) {
-            Ok(Some(started)) => {
-                self.executing(entry, &started);
-                true
+    /// Its command was released just now, or some time ago: it waits for a writer of its input, but not for ever.
+    pub fn await_writer(&mut self, entry: &mut Entry) {
+        if entry.has_input() {
+            entry.input_ends = Some(Instant::now() + WRITER_PATIENCE);
+            self.end_input(entry);
+        }
+    }
+
+    /// If its time has come, opens and closes the input of a run: who waits for a writer has an empty input then. One
+    /// that has a writer does not notice.
+    fn end_input(&mut self, entry: &mut Entry) {
+        let Some(at) = entry.input_ends else { return };
+        let now = Instant::now();
+        if at <= now {
+            match self.dirs.open_input_once(entry.run.job) {
+                Ok(true) => return entry.input_ends = None,
+                // Its process is not there yet.
+                Ok(false) => {}
+                Err(error) => {
+                    entry.input_ends = None;
+                    let job = entry.run.job;
+                    return tracing::error!(%job, run = %entry.run, %error, "cannot end the input of a run");
+                }
             }
-            Ok(None) => false,
+            entry.input_ends = Some(now + entry.next_pause());
+        }
+        if entry.due.is_none()
+            && let Some(at) = entry.input_ends
+        {
+            self.after(entry, at.saturating_duration_since(now));
+        }
+    }
+
+    /// Says that the command was released, if it was.
+    fn tell(&mut self, entry: &mut Entry) {
+        match self.started(entry) {
+            Ok(Some(started)) => self.executing(entry, &started),
+            Ok(None) => {}
             Err(error) => {
                 tracing::error!(job = %entry.run.job, run = %entry.run, %error, "cannot read when a run was started");
-                false
             }
         }
     }
@@ -286,15 +331,15 @@ impl Means {
     }
 
     /// The record of its end; `None` without one. One that says nothing is logged and counts as none.
-    pub fn exit(&mut self, entry: &Entry) -> io::Result<Option<Exit>> {
-        let Some(bytes) = self.dirs.record(entry.run.job, &Files::of(&entry.name).exit)? else { return Ok(None) };
-        Ok(parsed(entry, &bytes))
+    pub fn exit(&self, entry: &Entry) -> io::Result<Option<Exit>> {
+        let Some(file) = &entry.file else { return Ok(None) };
+        Ok(file.read()?.exit().and_then(|record| parsed(entry, record)))
     }
 
     /// The record of its start; `None` unless it is whole.
-    pub fn started(&mut self, entry: &Entry) -> io::Result<Option<Started>> {
-        let Some(bytes) = self.dirs.record(entry.run.job, &Files::of(&entry.name).started)? else { return Ok(None) };
-        Ok(bytes.ends_with(b"\n").then(|| parsed(entry, &bytes)).flatten())
+    pub fn started(&self, entry: &Entry) -> io::Result<Option<Started>> {
+        let Some(file) = &entry.file else { return Ok(None) };
+        Ok(file.read()?.started().and_then(|record| parsed(entry, record)))
     }
 }
 
@@ -333,8 +378,7 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
         (Step::Chdir, None) => "cannot enter its directory".to_owned(),
         (Step::Exec, None) => "cannot execute its command".to_owned(),
         (Step::Plan, _) => "cannot read its plan".to_owned(),
-        (Step::Lock, _) => "cannot lock its record".to_owned(),
-        (Step::Reserve, _) => "cannot set space aside for its record".to_owned(),
+        (Step::Lock, _) => "cannot lock the file of its records".to_owned(),
         (Step::Stdout, _) => "cannot open its standard output".to_owned(),
         (Step::Stderr, _) => "cannot open its standard error".to_owned(),
         (Step::Stdin, _) => "cannot open its standard input".to_owned(),

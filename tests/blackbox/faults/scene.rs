@@ -193,6 +193,7 @@ impl Scene {
             assert!(!subtree.exists(), "control groups are left: {} {left:?}", subtree.display());
         }
         let mut left = Vec::new();
+        files(&self.state().join("runs"), &mut left);
         files(&self.state().join("jobs"), &mut left);
         left.retain(|path| path.file_name().is_none_or(|name| name != "stdout" && name != "stderr"));
         assert!(left.is_empty(), "records are left: {left:?}");

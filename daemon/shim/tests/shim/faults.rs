@@ -3,33 +3,33 @@
 use qrm_shim::handshake::Report;
 use qrm_shim::proc::Process;
 use qrm_shim::record::Step;
+use qrm_shim::run_file::RunFile;
 use qrm_shim::{status, tree};
 
 use crate::scene::{Scene, Shim, hear, names, tell};
 
 #[test]
 fn a_shim_that_dies_at_any_step_leaves_what_tells_how_far_it_came() {
-    let prepared = ["execute-1.exit.tmp", "execute-1.lock", "stderr", "stdout"];
-    let released = ["execute-1.exit.tmp", "execute-1.lock", "execute-1.started.json", "stderr", "stdout"];
-    let recorded = ["execute-1.exit.json", "execute-1.lock", "execute-1.started.json", "stderr", "stdout"];
-    let table: [(&str, &[&str], bool, Option<i32>); 11] = [
-        // Where it dies, the files that it leaves, whether the command ran, what the next shim says.
-        ("shim.1", &[], false, Some(status::DONE)),
-        ("shim.2", &[], false, Some(status::DONE)),
-        ("shim.3", &["execute-1.lock"], false, Some(status::DONE)),
-        ("shim.4", &["execute-1.lock"], false, Some(status::DONE)),
-        ("shim.5", &prepared, false, Some(status::DONE)),
-        ("shim.6", &prepared, false, Some(status::DONE)),
-        ("shim.7", &prepared, false, Some(status::DONE)),
-        ("shim.8", &released, false, Some(status::RAN)),
-        ("shim.9", &released, true, Some(status::RAN)),
-        ("shim.10", &released, true, Some(status::RAN)),
-        ("shim.11", &recorded, true, Some(status::RAN)),
+    let logs = ["stderr", "stdout"];
+    // Where it dies, the files and records that it leaves, whether the command ran, what the next shim says.
+    let (logs, none) = (&logs[..], &[][..]);
+    let table = [
+        ("shim.1", none, [false, false], false, status::DONE),
+        ("shim.2", none, [false, false], false, status::DONE),
+        ("shim.3", none, [false, false], false, status::DONE),
+        ("shim.4", none, [false, false], false, status::DONE),
+        ("shim.5", logs, [false, false], false, status::DONE),
+        ("shim.6", logs, [false, false], false, status::DONE),
+        ("shim.7", logs, [false, false], false, status::DONE),
+        ("shim.8", logs, [true, false], false, status::RAN),
+        ("shim.9", logs, [true, false], true, status::RAN),
+        ("shim.10", logs, [true, false], true, status::RAN),
+        ("shim.11", logs, [true, true], true, status::RAN),
     ];
-    for (point, files, ran, next) in table {
+    for (point, files, records, ran, next) in table {
         let scene = Scene::sh("echo ran >> marker; echo ran > up");
         let up = scene.fifo("up");
-        let mut shim = scene.start_with(None, point);
+        let mut shim = scene.start_with(point);
         shim.go();
         if ran {
             // Read first: without a reader the command would not end.
@@ -37,14 +37,16 @@ fn a_shim_that_dies_at_any_step_leaves_what_tells_how_far_it_came() {
         }
         assert_eq!(shim.wait(), None, "{point}");
         assert_eq!(names(&scene.job_dir), files, "{point}");
+        let file = RunFile::read(&scene.run_file).unwrap();
+        assert_eq!([file.started().is_some(), file.exit().is_some()], records, "{point}");
         assert_eq!(scene.path("marker").exists(), ran, "{point}");
 
         let mut shim = scene.start();
         shim.go();
-        if next == Some(status::DONE) {
+        if next == status::DONE {
             assert_eq!(hear(&up), "ran\n", "{point}");
         }
-        assert_eq!(shim.wait(), next, "{point}");
+        assert_eq!(shim.wait(), Some(next), "{point}");
         assert_eq!(std::fs::read_to_string(scene.path("marker")).is_ok_and(|text| text == "ran\n"), point != "shim.8");
     }
 }
@@ -61,7 +63,7 @@ fn a_job_goes_on_when_its_shim_is_killed() {
     tell(&down, "go on\n");
     assert_eq!(hear(&up), "done\n");
     assert_eq!(scene.read("stdout"), "after\n");
-    assert!(!scene.files().contains(&"execute-1.exit.json".to_owned()));
+    assert!(RunFile::read(&scene.run_file).unwrap().exit().is_none());
 }
 
 #[test]

@@ -8,9 +8,10 @@ use std::ptr;
 
 use qrm_shim::handshake::Report;
 use qrm_shim::record::{Exit, Step};
+use qrm_shim::run_file::{self, RunFile};
 use qrm_shim::status;
 
-use crate::scene::{Scene, Shim, names};
+use crate::scene::{Scene, Shim, claimed, names};
 
 /// A tmpfs of our own that is mounted nowhere; `None` where we may not.
 fn tmpfs(options: &[(&str, &str)]) -> Option<(File, PathBuf)> {
@@ -35,14 +36,13 @@ fn tmpfs(options: &[(&str, &str)]) -> Option<(File, PathBuf)> {
 
 #[test]
 fn a_start_that_finds_no_space_is_reported_and_leaves_nothing() {
-    // The root is one inode; then come the lock, the exit record, the logs and the start record.
-    let steps = [Step::Lock, Step::Reserve, Step::Stdout, Step::Stderr, Step::Started];
-    for (files, step) in steps.into_iter().enumerate() {
+    // The root is one inode; then come the logs.
+    for (files, step) in [Step::Stdout, Step::Stderr].into_iter().enumerate() {
         let Some((dir, path)) = tmpfs(&[("nr_inodes", &(files + 1).to_string())]) else {
             return println!("SKIP: we may not mount");
         };
         let scene = Scene::sh("echo ran > marker");
-        let mut shim = Shim::spawn(&scene.plan, &dir, None, "");
+        let mut shim = Shim::spawn(&scene.plan, &dir, &scene.run_file, "");
         shim.go();
         assert_eq!(shim.report(), Some(Report::Failed { step, errno: libc::ENOSPC }));
         assert_eq!(shim.wait(), Some(status::UNPREPARED));
@@ -51,13 +51,36 @@ fn a_start_that_finds_no_space_is_reported_and_leaves_nothing() {
 }
 
 #[test]
+fn a_start_record_that_finds_no_space_is_reported() {
+    let Some((dir, path)) = tmpfs(&[("size", "8k")]) else { return println!("SKIP: we may not mount") };
+    // Longer than what a claim sets aside.
+    let scene = Scene::sh("echo ran > marker").with(|plan| plan.boot_id = vec![b'b'; 4000]);
+    let run_file = claimed(&path, &scene.plan);
+    std::fs::write(path.join("ballast"), [1; 4 << 10]).unwrap();
+    let mut shim = Shim::spawn(&scene.plan, &dir, &run_file, "");
+    shim.go();
+    assert_eq!(shim.report(), Some(Report::Failed { step: Step::Started, errno: libc::ENOSPC }));
+    assert_eq!(shim.wait(), Some(status::UNPREPARED));
+    assert!(RunFile::read(&run_file).unwrap().started().is_none() && !scene.path("marker").exists());
+}
+
+#[test]
+fn a_claim_that_finds_no_space_is_refused() {
+    let Some((_dir, path)) = tmpfs(&[("size", "4k")]) else { return println!("SKIP: we may not mount") };
+    std::fs::write(path.join("ballast"), [1; 4 << 10]).unwrap();
+    let file = File::create_new(path.join("run-file")).unwrap();
+    let error = run_file::claim(&file, b"12 execute-1").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+}
+
+#[test]
 fn a_job_that_fills_the_disk_is_recorded() {
     let Some((dir, path)) = tmpfs(&[("size", "64k")]) else { return println!("SKIP: we may not mount") };
     let scene = Scene::sh("yes; exit 11");
-    let mut shim = Shim::spawn(&scene.plan, &dir, None, "");
+    let run_file = claimed(&path, &scene.plan);
+    let mut shim = Shim::spawn(&scene.plan, &dir, &run_file, "");
     shim.go();
     assert_eq!((shim.report(), shim.wait()), (Some(Report::Started), Some(status::DONE)));
-    let exit = std::fs::read_to_string(path.join("execute-1.exit.json")).unwrap();
-    assert_eq!(serde_json::from_str::<Exit>(&exit).unwrap().code, Some(11));
-    assert!(!path.join("execute-1.exit.tmp").exists());
+    let file = RunFile::read(&run_file).unwrap();
+    assert_eq!(serde_json::from_slice::<Exit>(file.exit().unwrap()).unwrap().code, Some(11));
 }

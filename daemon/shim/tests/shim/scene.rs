@@ -14,7 +14,8 @@ use qrm_shim::handshake::{GO, Report};
 use qrm_shim::launch::{self, ForkServer, Given, Spawned, plan_fd};
 use qrm_shim::plan::{LogTarget, Plan, RunName, Stdin};
 use qrm_shim::proc::Process;
-use qrm_shim::record::{Exit, Files, Started};
+use qrm_shim::record::{Exit, Started};
+use qrm_shim::run_file::{self, RunFile};
 use qrm_shim::{status, tree};
 use tempfile::TempDir;
 
@@ -22,6 +23,8 @@ pub struct Scene {
     /// Where the job runs, and a `job` directory inside it with its files.
     pub root: TempDir,
     pub job_dir: PathBuf,
+    /// The file for the records of the plan's run, claimed for it.
+    pub run_file: File,
     pub plan: Plan,
 }
 
@@ -48,7 +51,8 @@ impl Scene {
             nice: None,
             restart: None,
         };
-        Self { root, job_dir, plan }
+        let run_file = claimed(root.path(), &plan);
+        Self { root, job_dir, run_file, plan }
     }
 
     /// A job that is this shell script.
@@ -84,21 +88,21 @@ impl Scene {
     }
 
     pub fn started(&self) -> Started {
-        serde_json::from_str(&self.read(&Files::of(&self.plan.run).started)).unwrap()
+        serde_json::from_slice(RunFile::read(&self.run_file).unwrap().started().unwrap()).unwrap()
     }
 
     pub fn exit(&self) -> Exit {
-        serde_json::from_str(&self.read(&Files::of(&self.plan.run).exit)).unwrap()
+        serde_json::from_slice(RunFile::read(&self.run_file).unwrap().exit().unwrap()).unwrap()
     }
 
     /// Starts a shim, which waits.
     pub fn start(&self) -> Shim {
-        self.start_with(None, "")
+        self.start_with("")
     }
 
-    /// The same, with this as descriptor 6, and to die at this point.
-    pub fn start_with(&self, stdin: Option<OwnedFd>, fault: &str) -> Shim {
-        Shim::spawn(&self.plan, &File::open(&self.job_dir).unwrap(), stdin, fault)
+    /// The same, to die at this point.
+    pub fn start_with(&self, fault: &str) -> Shim {
+        Shim::spawn(&self.plan, &File::open(&self.job_dir).unwrap(), &self.run_file, fault)
     }
 
     /// Runs it to its end.
@@ -109,6 +113,13 @@ impl Scene {
         assert_eq!(shim.wait(), Some(status::DONE));
         self.exit()
     }
+}
+
+/// A file in this directory, for the records of the plan's run.
+pub fn claimed(dir: &Path, plan: &Plan) -> File {
+    let file = File::options().read(true).write(true).create_new(true).open(dir.join("run-file")).unwrap();
+    run_file::claim(&file, &run_file::owner(&plan.job, &plan.run)).unwrap();
+    file
 }
 
 pub fn names(dir: &Path) -> Vec<String> {
@@ -147,20 +158,20 @@ pub struct Shim {
 
 impl Shim {
     /// As a process of its own.
-    pub fn spawn(plan: &Plan, job_dir: &File, stdin: Option<OwnedFd>, fault: &str) -> Self {
+    pub fn spawn(plan: &Plan, job_dir: &File, run_file: &File, fault: &str) -> Self {
         let fault = CString::new(format!("QRM_FAULT={fault}")).unwrap();
-        Self::start(plan, job_dir, stdin, |given| launch::spawn(&program(), &[fault], given))
+        Self::start(plan, job_dir, run_file, |given| launch::spawn(&program(), &[fault], given))
     }
 
     /// By a fork server; then `wait` is not for us.
-    pub fn ask(server: &mut ForkServer, scene: &Scene, stdin: Option<OwnedFd>) -> Self {
-        Self::start(&scene.plan, &File::open(&scene.job_dir).unwrap(), stdin, |given| server.spawn(given))
+    pub fn ask(server: &mut ForkServer, scene: &Scene) -> Self {
+        Self::start(&scene.plan, &File::open(&scene.job_dir).unwrap(), &scene.run_file, |given| server.spawn(given))
     }
 
     fn start(
         plan: &Plan,
         job_dir: &File,
-        stdin: Option<OwnedFd>,
+        run_file: &File,
         spawn: impl FnOnce(Given<'_>) -> io::Result<Spawned>,
     ) -> Self {
         // What a careless parent leaves open.
@@ -168,9 +179,8 @@ impl Shim {
         let stray = unsafe { OwnedFd::from_raw_fd(libc::fcntl(stray.as_raw_fd(), libc::F_DUPFD, 50)) };
         let plan = plan_fd(&plan.encode()).unwrap();
         let (handshake, theirs) = UnixStream::pair().unwrap();
-        let stdin = stdin.as_ref().map(AsFd::as_fd);
-        let (plan, job_dir) = (plan.as_fd(), job_dir.as_fd());
-        let spawned = spawn(Given { plan, handshake: theirs.as_fd(), job_dir, stdin }).unwrap();
+        let (plan, job_dir, run_file) = (plan.as_fd(), job_dir.as_fd(), run_file.as_fd());
+        let spawned = spawn(Given { plan, handshake: theirs.as_fd(), job_dir, run_file }).unwrap();
         drop(stray);
         // One that had nothing to do may be gone.
         let process = Process::of(spawned.pid).unwrap().unwrap_or(Process { pid: spawned.pid, start: 0 });

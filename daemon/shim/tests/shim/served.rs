@@ -1,11 +1,9 @@
 //! Shims from a fork server are shims like any other, and need neither it nor `qrmd` once they are there.
 
-use std::io::Write;
 use std::path::Path;
 
 use qrm_shim::handshake::Report;
 use qrm_shim::launch::ForkServer;
-use qrm_shim::plan::Stdin;
 use qrm_shim::proc::Process;
 
 use crate::group::trackings;
@@ -20,7 +18,7 @@ impl Server {
     }
 
     fn run(&mut self, scene: &Scene) {
-        let mut shim = Shim::ask(self.0.as_mut().unwrap(), scene, None);
+        let mut shim = Shim::ask(self.0.as_mut().unwrap(), scene);
         shim.go();
         assert_eq!(shim.report(), Some(Report::Started));
         shim.wait_for_end();
@@ -48,14 +46,6 @@ fn a_copy_does_all_that_a_shim_does() {
         assert_eq!((exit.code, exit.killed_leftovers), (Some(3), 1), "{}", way.name);
         assert_eq!(scene.read("stdout").trim(), "4\nown session");
     }
-    let scene = Scene::new(&["cat"]).with(|plan| plan.stdin = Stdin::Fd6);
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let mut shim = Shim::ask(server.0.as_mut().unwrap(), &scene, Some(reader.into()));
-    shim.go();
-    writer.write_all(b"through a pipe").unwrap();
-    drop(writer);
-    shim.wait_for_end();
-    assert_eq!(scene.read("stdout"), "through a pipe");
 }
 
 #[test]
@@ -64,7 +54,7 @@ fn the_answer_says_what_the_exit_status_would() {
     let scene = Scene::sh("echo ready > up; read line < down");
     let (up, down) = (scene.fifo("up"), scene.fifo("down"));
     let mut ask = |word: &str| {
-        let mut shim = Shim::ask(server.0.as_mut().unwrap(), &scene, None);
+        let mut shim = Shim::ask(server.0.as_mut().unwrap(), &scene);
         match word {
             "go" => shim.go(),
             _ => shim.no_go(),
@@ -87,7 +77,7 @@ fn a_shim_outlives_its_server_and_a_killed_one_leaves_its_job_to_nobody() {
         let mut server = Server::start();
         let scene = Scene::sh("echo ready > up; read line < down; exit 5");
         let (up, down) = (scene.fifo("up"), scene.fifo("down"));
-        let mut shim = Shim::ask(server.0.as_mut().unwrap(), &scene, None);
+        let mut shim = Shim::ask(server.0.as_mut().unwrap(), &scene);
         shim.go();
         assert_eq!(hear(&up), "ready\n");
         let pid = server.0.as_ref().unwrap().process().pid;
@@ -110,7 +100,7 @@ fn a_server_that_is_gone_is_an_error() {
     let scene = Scene::sh("exit 0");
     let dir = std::fs::File::open(&scene.job_dir).unwrap();
     let fd = std::os::fd::AsFd::as_fd(&dir);
-    let given = qrm_shim::launch::Given { plan: fd, handshake: fd, job_dir: fd, stdin: None };
+    let given = qrm_shim::launch::Given { plan: fd, handshake: fd, job_dir: fd, run_file: fd };
     assert!(server.0.as_mut().unwrap().spawn(given).is_err());
     assert!(ForkServer::start(Path::new("/no/such/program"), &[]).is_err());
 }
@@ -118,13 +108,13 @@ fn a_server_that_is_gone_is_an_error() {
 #[test]
 fn a_waiting_shim_and_its_server_are_small() {
     let mut server = Server::start();
-    let scene = Scene::sh("echo ready > up; read line < down").with(|plan| {
-        plan.env.extend((0..2000).map(|at| format!("VARIABLE_{at}={}", "x".repeat(400)).into_bytes()));
-    });
-    let (up, down) = (scene.fifo("up"), scene.fifo("down"));
     for served in [true, false] {
+        let scene = Scene::sh("echo ready > up; read line < down").with(|plan| {
+            plan.env.extend((0..2000).map(|at| format!("VARIABLE_{at}={}", "x".repeat(400)).into_bytes()));
+        });
+        let (up, down) = (scene.fifo("up"), scene.fifo("down"));
         let mut shim = match served {
-            true => Shim::ask(server.0.as_mut().unwrap(), &scene, None),
+            true => Shim::ask(server.0.as_mut().unwrap(), &scene),
             false => scene.start(),
         };
         shim.go();
@@ -138,9 +128,6 @@ fn a_waiting_shim_and_its_server_are_small() {
         assert!(private <= 200);
         tell(&down, "end\n");
         shim.wait_for_end();
-        for file in scene.files() {
-            std::fs::remove_file(scene.job_dir.join(file)).unwrap();
-        }
     }
     assert!(private_dirty(server.0.as_ref().unwrap().process().pid) <= 200);
 }

@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::PathBuf;
 
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
 use qrm_shim::plan::{LogTarget, Restart, Rlimit, Stdin};
-use qrm_shim::record::{Files, Step};
+use qrm_shim::proc::Process;
+use qrm_shim::record::Step;
+use qrm_shim::run_file::{self, RunFile};
 use qrm_shim::{lock, status};
 
 use crate::scene::{Scene, hear, make_fifo};
@@ -56,15 +58,7 @@ fn output_is_appended_and_both_streams_may_share_a_file() {
 }
 
 #[test]
-fn input_comes_from_the_descriptor_or_from_the_fifo() {
-    let scene = Scene::new(&["cat"]).with(|plan| plan.stdin = Stdin::Fd6);
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let mut shim = scene.start_with(Some(reader.into()), "");
-    shim.go();
-    writer.write_all(b"through a pipe").unwrap();
-    drop(writer);
-    assert_eq!((shim.wait(), scene.read("stdout").as_str()), (Some(0), "through a pipe"));
-
+fn input_comes_from_the_fifo() {
     let scene = Scene::new(&["cat"]).with(|plan| plan.stdin = Stdin::Fifo(b"stdin".to_vec()));
     let fifo = scene.job_dir.join("stdin");
     make_fifo(&fifo);
@@ -76,15 +70,34 @@ fn input_comes_from_the_descriptor_or_from_the_fifo() {
 
 #[test]
 fn a_writer_sees_that_the_reading_command_has_ended() {
-    let scene = Scene::sh("exec 0<&-; echo closed > up; read never < down").with(|plan| plan.stdin = Stdin::Fd6);
+    let scene = Scene::sh("exec 0<&-; echo closed > up; read never < down");
+    let scene = scene.with(|plan| plan.stdin = Stdin::Fifo(b"stdin".to_vec()));
     let (up, down) = (scene.fifo("up"), scene.fifo("down"));
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let mut shim = scene.start_with(Some(reader.into()), "");
+    let fifo = scene.job_dir.join("stdin");
+    make_fifo(&fifo);
+    let mut shim = scene.start();
     shim.go();
+    let mut writer = File::options().write(true).open(&fifo).unwrap();
     assert_eq!((hear(&up).as_str(), shim.report()), ("closed\n", Some(Report::Started)));
     assert_eq!(writer.write_all(b"x").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
     crate::scene::tell(&down, "end\n");
     assert_eq!(shim.wait(), Some(0));
+}
+
+#[test]
+fn a_command_that_waits_for_its_input_can_be_terminated() {
+    let scene = Scene::new(&["cat"]).with(|plan| plan.stdin = Stdin::Fifo(b"stdin".to_vec()));
+    make_fifo(&scene.job_dir.join("stdin"));
+    let mut shim = scene.start();
+    shim.go();
+    let command = loop {
+        match RunFile::read(&scene.run_file).unwrap().started() {
+            Some(_) => break scene.started(),
+            None => std::thread::yield_now(),
+        }
+    };
+    assert!(Process { pid: command.pid, start: command.pid_start }.signal(libc::SIGTERM).unwrap());
+    assert_eq!((shim.wait(), scene.exit().signal), (Some(0), Some(libc::SIGTERM)));
 }
 
 #[test]
@@ -113,30 +126,42 @@ fn one_run_has_one_shim_and_runs_once() {
     let mut first = scene.start();
     first.go();
     assert_eq!(hear(&up), "ready\n");
-    let lock_file = File::open(scene.job_dir.join(Files::of(&scene.plan.run).lock)).unwrap();
-    assert_eq!(lock::holder(&lock_file).unwrap(), Some(first.process.pid));
+    assert_eq!(lock::holder(&scene.run_file).unwrap(), Some(first.process.pid));
     let mut second = scene.start();
     second.go();
     assert_eq!((second.report(), second.wait()), (Some(Report::Held), Some(status::HELD)));
     crate::scene::tell(&down, "end\n");
     assert_eq!(first.wait(), Some(status::DONE));
-    assert_eq!(lock::holder(&lock_file).unwrap(), None);
+    assert_eq!(lock::holder(&scene.run_file).unwrap(), None);
 
-    for file in ["execute-1.exit.json", "execute-1.started.json"] {
+    for wiped in [&b""[..], &[0; 2]] {
+        // Without its exit record, too.
+        scene.run_file.write_all_at(wiped, 0).unwrap();
         let mut third = scene.start();
         third.go();
         assert_eq!((third.report(), third.wait()), (Some(Report::Ran), Some(status::RAN)));
-        fs::remove_file(scene.job_dir.join(file)).unwrap();
     }
     assert_eq!(fs::read_to_string(scene.path("marker")).unwrap(), "ran\n");
+}
+
+#[test]
+fn a_file_that_is_another_run_s_by_now_is_left_alone() {
+    let scene = Scene::sh("echo ran > marker");
+    run_file::claim(&scene.run_file, b"13 execute-1").unwrap();
+    let mut shim = scene.start();
+    shim.go();
+    assert_eq!((shim.report(), shim.wait()), (Some(Report::Held), Some(status::HELD)));
+    assert_eq!((scene.files(), scene.path("marker").exists()), (vec![], false));
+    assert_eq!(RunFile::read(&scene.run_file).unwrap().owner(), Some(&b"13 execute-1"[..]));
 }
 
 #[test]
 fn a_start_record_that_is_not_whole_does_not_count() {
     for partial in ["", "{\"boot_id\":\"a-b"] {
         let scene = Scene::sh("exit 6");
-        fs::write(scene.job_dir.join("execute-1.started.json"), partial).unwrap();
-        fs::write(scene.job_dir.join("execute-1.exit.tmp"), "x".repeat(5000)).unwrap();
+        let size = fs::metadata(scene.path("run-file")).unwrap().len();
+        scene.run_file.write_all_at(partial.as_bytes(), 1024 + "12 execute-1\n".len() as u64).unwrap();
+        assert_eq!(fs::metadata(scene.path("run-file")).unwrap().len(), size);
         assert_eq!(scene.run().code, Some(6));
     }
 }

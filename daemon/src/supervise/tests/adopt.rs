@@ -72,8 +72,9 @@ fn a_run_that_never_was_is_made_when_it_is_looked_for() {
         let launch = launch(1, &["sh", "-c", "exit 6"]);
         let run = launch.run;
         // A start record that is not whole: the power of its writer ended first.
-        fs::create_dir_all(world.job_path(run)).unwrap();
-        fs::write(world.job_path(run).join("execute-1.started.json"), "{\"boot").unwrap();
+        world.stop();
+        world.put_started(run, "{\"boot");
+        world.start();
         world.order(Order::Resume(launch));
         assert_eq!(world.outcome(run).exit_code, Some(6));
         world.clear(run);
@@ -130,9 +131,9 @@ fn a_run_of_another_boot_is_lost_and_nobody_is_killed_for_it() {
         at_wall_ms: 1,
         at_boot_ms: 1,
     };
-    fs::create_dir_all(world.job_path(run)).unwrap();
-    fs::write(world.job_path(run).join("execute-1.started.json"), started.to_json()).unwrap();
-    fs::write(world.job_path(run).join("execute-1.lock"), "").unwrap();
+    world.stop();
+    world.put_started(run, &started.to_json());
+    world.start();
     world.order(Order::Resume(launch));
     assert!(matches!(world.next(), Observed::Lost(lost) if lost == run));
     world.clear(run);
