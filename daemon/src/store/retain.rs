@@ -29,6 +29,7 @@ impl Store {
         for id in &ids {
             self.delete_jobs("id = ?", params![*id])?;
         }
+        self.delete_environments()?;
         self.db().execute_batch("PRAGMA incremental_vacuum(1000)")?;
         self.commit()?;
         Ok(ids.into_iter().map(JobId).collect())
@@ -52,7 +53,7 @@ impl Store {
         Ok(gone == EVENTS_AT_ONCE as usize)
     }
 
-    /// Takes the rows of jobs away, with those of their tasks, and environments with their last job.
+    /// Takes the rows of jobs away, with those of their tasks; environments that nobody needs then are still there.
     pub(super) fn delete_jobs(&self, which: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), StoreError> {
         let db = self.db();
         db.prepare_cached(&format!("DELETE FROM task WHERE job IN (SELECT id FROM job WHERE {which})"))?
@@ -63,6 +64,12 @@ impl Store {
         ))?
         .execute(&*[values, values].concat())?;
         db.prepare_cached(&format!("DELETE FROM job WHERE {which}"))?.execute(values)?;
+        Ok(())
+    }
+
+    /// Takes environments away whose last job has gone.
+    pub(super) fn delete_environments(&self) -> Result<(), StoreError> {
+        let db = self.db();
         db.prepare_cached("DELETE FROM environment_body WHERE id IN (SELECT id FROM environment WHERE jobs <= 0)")?
             .execute([])?;
         db.prepare_cached("DELETE FROM environment WHERE jobs <= 0")?.execute([])?;

@@ -508,7 +508,8 @@ impl Store {
         self.begin()?;
         self.forget_environment()?;
         let last = first.0.saturating_add(count);
-        self.delete_jobs("id >= ? AND id < ?", params![first.0, last])
+        self.delete_jobs("id >= ? AND id < ?", params![first.0, last])?;
+        self.delete_environments()
     }
 
     /// The job of a key, if it was used.
