@@ -51,8 +51,16 @@ methods! {
     JobWait = "job.wait": WaitParams => WaitReply;
     /// Ends jobs.
     JobCancel = "job.cancel": CancelParams => CancelReply;
-    /// Sends a signal to all processes of a running job.
-    JobSignal = "job.signal": SignalParams => Empty;
+    /// Keeps jobs that wait from starting.
+    JobHold = "job.hold": TargetParams => ControlReply;
+    /// Lets them start.
+    JobRelease = "job.release": TargetParams => ControlReply;
+    /// Lets all processes of executing jobs stand still; what they were granted stays theirs, their time stands still.
+    JobSuspend = "job.suspend": TargetParams => ControlReply;
+    /// Lets them go on.
+    JobResume = "job.resume": TargetParams => ControlReply;
+    /// Sends a signal to all processes of executing jobs.
+    JobSignal = "job.signal": SignalParams => ControlReply;
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
     EventSubscribe = "event.subscribe": SubscribeParams => SubscribeReply;
     /// The machine at a glance.
@@ -221,6 +229,35 @@ pub struct WaitReply {
     pub jobs: Vec<JobView>,
 }
 
+/// Jobs to do something to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetParams {
+    /// Ids, tasks, ranges `3-9` and filter terms, as in a list: any of the ids, and all of the terms. A single id for
+    /// which it can not be done refuses all; of what a range or filter finds, it is done to those for which it can.
+    pub targets: Vec<String>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ControlReply {
+    /// For so many it changed something.
+    pub changed: u64,
+    /// So many were so already.
+    pub unchanged: u64,
+    /// Each, up to a thousand of them.
+    pub jobs: Vec<ControlledJob>,
+}
+
+/// One of these.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ControlledJob {
+    /// Which.
+    pub id: JobRef,
+    /// It was not so before.
+    pub changed: bool,
+}
+
 /// See [`JobCancel`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,11 +302,11 @@ pub enum CancelDid {
 }
 
 /// See [`JobSignal`].
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignalParams {
-    /// Which.
-    pub id: JobRef,
+    /// As in [`TargetParams`].
+    pub targets: Vec<String>,
     /// The kernel's number.
     pub signal: i32,
 }

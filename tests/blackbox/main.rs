@@ -6,6 +6,7 @@ mod arrays;
 mod bad_input;
 mod bulk;
 mod clients;
+mod control;
 mod dependencies;
 mod events;
 mod hands;

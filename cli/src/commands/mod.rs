@@ -2,6 +2,7 @@
 //! This file refuses to do more than to name them.
 
 mod cancel;
+mod control;
 mod daemon;
 mod doctor;
 mod events;
@@ -29,6 +30,11 @@ pub(crate) enum Verb {
     Logs(logs::Args),
     Wait(wait::Args),
     Cancel(cancel::Args),
+    Hold(control::Hold),
+    Release(control::Release),
+    Suspend(control::Suspend),
+    Resume(control::Resume),
+    Signal(control::Signalled),
     Events(events::Args),
     Daemon(daemon::Args),
     Doctor(doctor::Args),
@@ -56,6 +62,11 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Logs(args) => logs::run(context, &args),
         Verb::Wait(args) => wait::run(context, args),
         Verb::Cancel(args) => cancel::run(context, args),
+        Verb::Hold(args) => control::hold(context, args),
+        Verb::Release(args) => control::release(context, args),
+        Verb::Suspend(args) => control::suspend(context, args),
+        Verb::Resume(args) => control::resume(context, args),
+        Verb::Signal(args) => control::signal(context, args),
         Verb::Events(args) => events::run(context, &args),
         Verb::Daemon(args) => daemon::run(context, &args),
         Verb::Doctor(args) => doctor::run(context, &args),

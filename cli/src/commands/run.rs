@@ -204,7 +204,7 @@ impl Pane<'_> {
     fn signal(&self, signal: i32) {
         let connected = self.context.place().and_then(|place| again(self.context, &place, Stopped::Fails));
         let done = connected.and_then(|mut client| {
-            match client.call::<JobSignal>(&SignalParams { id: self.id, signal }) {
+            match client.call::<JobSignal>(&SignalParams { targets: vec![self.id.to_string()], signal }) {
                 Err(error) if error.code == Code::FailedPrecondition && ends(signal) => {
                     client.call::<JobCancel>(&CancelParams { targets: vec![self.id.to_string()] }).map(drop)
                 }

@@ -44,7 +44,17 @@ impl Core {
             }
             Event::StageStarted { job, stage } => {
                 self.change(job.job, |j| j.phase = Phase::Staging(*stage));
-                self.set_run(*job, Some(RunState { stage: *stage, attempt: 1, released: None, stop: None }));
+                self.set_run(
+                    *job,
+                    Some(RunState {
+                        stage: *stage,
+                        attempt: 1,
+                        released: None,
+                        stop: None,
+                        suspended: None,
+                        stood_ms: 0,
+                    }),
+                );
             }
             Event::StagePassed { job, stage } => {
                 self.set_run(*job, None);
@@ -59,9 +69,17 @@ impl Core {
                 self.change_run(*job, |run| run.released = Some((*started_at, *boot_ms)));
             }
             Event::Signalled { .. } => {}
+            Event::Held { job, .. } => drop(self.change(job.job, |j| j.demand.hold = true)),
+            Event::Released { job, .. } => drop(self.change(job.job, |j| j.demand.hold = false)),
+            Event::Suspended { job, boot_ms, .. } => self.change_run(*job, |run| run.suspended = Some(*boot_ms)),
+            Event::Resumed { job, boot_ms, .. } => self.change_run(*job, |run| {
+                if let Some(since) = run.suspended.take() {
+                    run.stood_ms = run.stood_ms.saturating_add(boot_ms.saturating_sub(since));
+                }
+            }),
             Event::Stopping { job, why, by, kill_at_boot_ms } => {
                 let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false };
-                self.change_run(*job, |run| run.stop = Some(stop));
+                self.change_run(*job, |run| (run.stop, run.suspended) = (Some(stop), None));
             }
             Event::Killing { job } => {
                 self.change_run(*job, |run| run.stop = run.stop.map(|stop| Stop { killed: true, ..stop }));
@@ -150,7 +168,10 @@ impl Core {
                 j.attempt = attempt;
             }
         });
-        self.set_run(job, Some(RunState { stage: Stage::Execute, attempt, released: None, stop: None }));
+        self.set_run(
+            job,
+            Some(RunState { stage: Stage::Execute, attempt, released: None, stop: None, suspended: None, stood_ms: 0 }),
+        );
         self.resolve(job, Happened::Started);
         if job.task.is_some() {
             self.resolve(job.job.into(), Happened::Started);

@@ -1,10 +1,10 @@
-//! Ending and signalling jobs because someone wants that.
+//! Ending jobs because someone wants that.
 //! It refuses to look at jobs that are over: those are the store's.
 
-use crate::event::{Event, Stage, StopWhy};
+use crate::event::{Event, StopWhy};
 use crate::refusal::Refusal;
 use crate::state::Core;
-use crate::step::{Answer, Caller, CancelledAs, Deciding, Effect, StopSignal};
+use crate::step::{Answer, Caller, CancelledAs, Deciding};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobState;
 
@@ -67,26 +67,5 @@ impl Deciding<'_> {
             }
         }
         CancelledAs::Running
-    }
-
-    pub(crate) fn signal(&mut self, caller: Caller, job: JobRef, signal: i32) -> Result<Answer, Refusal> {
-        self.core.may_control(caller, job)?;
-        let mut targets = self.core.running_tasks(job.job);
-        targets.retain(|task| job.task.is_none() || *task == job);
-        if self.core.runs.contains_key(&job) {
-            targets = vec![job];
-        }
-        // One whose command was not reported yet may run already; the signal waits for it if it does not.
-        targets.retain(|task| self.core.runs.get(task).is_some_and(|run| run.stage == Stage::Execute));
-        if targets.is_empty() {
-            return Err(Refusal::NotExecuting(job));
-        }
-        self.emit(Event::Signalled { job, signal, by: caller.uid });
-        for task in targets {
-            if let Some(run) = self.core.runs.get(&task) {
-                self.effects.push(Effect::Signal(run.of(task), StopSignal::Number(signal)));
-            }
-        }
-        Ok(Answer::Done)
     }
 }

@@ -181,6 +181,42 @@ pub enum Event {
         /// Who.
         by: Uid,
     },
+    /// Someone wants that a job does not start; of an array, that no more tasks do.
+    #[serde(rename = "job.held")]
+    Held {
+        /// Which.
+        job: JobRef,
+        /// Who.
+        by: Uid,
+    },
+    /// It may start.
+    #[serde(rename = "job.released")]
+    Released {
+        /// Which.
+        job: JobRef,
+        /// Who.
+        by: Uid,
+    },
+    /// Its processes stand still, and its time does.
+    #[serde(rename = "job.suspended")]
+    Suspended {
+        /// Which.
+        job: JobRef,
+        /// Who.
+        by: Uid,
+        /// Since when, on the clock that never jumps.
+        boot_ms: u64,
+    },
+    /// They go on.
+    #[serde(rename = "job.resumed")]
+    Resumed {
+        /// Which.
+        job: JobRef,
+        /// Who.
+        by: Uid,
+        /// Since when, on the clock that never jumps.
+        boot_ms: u64,
+    },
     /// A running job, or a stage of it, is being ended.
     #[serde(rename = "job.stopping")]
     Stopping {
@@ -266,6 +302,10 @@ impl Event {
             | Self::Started { job, .. }
             | Self::Executing { job, .. }
             | Self::Signalled { job, .. }
+            | Self::Held { job, .. }
+            | Self::Released { job, .. }
+            | Self::Suspended { job, .. }
+            | Self::Resumed { job, .. }
             | Self::Stopping { job, .. }
             | Self::Killing { job }
             | Self::ArrayStopping { job, .. }

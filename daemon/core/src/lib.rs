@@ -6,6 +6,7 @@
 mod apply;
 mod cancel;
 mod check;
+mod control;
 mod depend;
 mod event;
 mod job;
@@ -18,6 +19,7 @@ mod state;
 mod step;
 mod submit;
 
+pub use control::Control;
 pub use event::{Event, Run, RunUsage, Stage, StopWhy};
 pub use job::{Demand, Need, When};
 pub use look::{Counts, Live, Waiting};
@@ -25,7 +27,7 @@ pub use refusal::Refusal;
 pub use snapshot::{SNAPSHOT_FORMAT, SnapshotError};
 pub use state::{Core, Machine};
 pub use step::{
-    Action, Answer, Caller, CancelledAs, Effect, Input, Now, Observed, RunOutcome, StagedJob, Step, StopSignal,
+    Action, Answer, Caller, CancelledAs, Effect, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step,
 };
 
 /// How long a job has between the signal that asks it to end and the one that ends it.

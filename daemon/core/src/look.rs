@@ -18,7 +18,7 @@ use std::fmt;
 pub enum Waiting {
     /// Its stage command waits for a place.
     Stage,
-    /// It was submitted on hold.
+    /// Someone wants that.
     Held,
     /// Its begin is to come.
     Begin(Timestamp),
@@ -101,6 +101,8 @@ pub struct Live {
     pub started_at: Option<Timestamp>,
     /// It is being ended, and why.
     pub stopping: Option<StopWhy>,
+    /// It stands still.
+    pub suspended: bool,
     /// For an array.
     pub tasks: Option<TaskCounts>,
     /// What it waits for, in words.
@@ -193,6 +195,7 @@ impl Core {
             waiting: if run.is_some() { None } else { self.waiting(now, job, record) },
             started_at: run.and_then(|r| r.released).map(|(at, _)| at),
             stopping: run.and_then(|r| r.stop).map(|s| s.why),
+            suspended: run.is_some_and(|r| r.suspended.is_some()),
             tasks: counts,
             after: record.needs().iter().map(need_text).collect(),
         })

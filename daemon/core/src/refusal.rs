@@ -17,6 +17,15 @@ pub enum Refusal {
     /// It has no process now.
     #[error("job {0} is not executing")]
     NotExecuting(JobRef),
+    /// A process of it runs.
+    #[error("job {0} has started")]
+    HasStarted(JobRef),
+    /// It is on its way to its end.
+    #[error("job {0} is being ended")]
+    IsEnding(JobRef),
+    /// A task can not have this for itself.
+    #[error("{0} is a task, and only its whole array can be held or released")]
+    OnlyWhole(JobRef),
     /// More cpus than there will ever be.
     #[error("{asked} cpus are asked for, and this machine offers {most}")]
     TooManyCpus {
@@ -62,7 +71,9 @@ impl Refusal {
         match self {
             Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
             Self::NotYours(_) => Code::PermissionDenied,
-            Self::NotExecuting(_) => Code::FailedPrecondition,
+            Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) => {
+                Code::FailedPrecondition
+            }
             Self::TooManyCpus { .. } | Self::TooMuchMemory { .. } | Self::BulkCount { .. } => Code::InvalidArgument,
             Self::QueueFull(_) => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
@@ -74,6 +85,9 @@ impl Refusal {
             Self::NoSuchJob(_) => Some("qrm jobs lists them".into()),
             Self::NotYours(_) => Some("its owner or an administrator can do that".into()),
             Self::NotExecuting(job) => Some(format!("qrm show {job} says where it is")),
+            Self::HasStarted(job) => Some(format!("qrm suspend {job} lets it stand still")),
+            Self::IsEnding(job) => Some(format!("qrm wait {job} returns when it has ended")),
+            Self::OnlyWhole(task) => Some(format!("qrm hold {} keeps all tasks that have not started", task.job)),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
             Self::QueueFull(_) => Some("wait until some have ended, or use an array: it counts as one".into()),

@@ -2,6 +2,7 @@
 //! It refuses to decide; see [`crate::step`] for that, and [`crate::apply`] for how it changes.
 
 use crate::event::{Run, Stage, StopWhy};
+use crate::job::is_default;
 use crate::job::{Job, Phase};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::JobState;
@@ -45,6 +46,12 @@ pub(crate) struct RunState {
     /// When the command was released, by both clocks.
     pub released: Option<(Timestamp, u64)>,
     pub stop: Option<Stop>,
+    /// It stands still, since then on the clock that never jumps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<u64>,
+    /// For how long it stood still before, which does not count against its limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stood_ms: u64,
 }
 
 impl RunState {
@@ -181,10 +188,10 @@ impl Core {
             if !stop.killed {
                 alarms.push((stop.kill_at, Alarm::Kill(job)));
             }
-        } else if let (Stage::Execute, Some((_, boot))) = (run.stage, run.released) {
+        } else if let (Stage::Execute, Some((_, boot)), None) = (run.stage, run.released, run.suspended) {
             let limit = self.jobs.get(&job.job).map_or(0, |j| j.demand.time_ms);
             if limit > 0 {
-                alarms.push((boot.saturating_add(limit), Alarm::Limit(job)));
+                alarms.push((boot.saturating_add(limit).saturating_add(run.stood_ms), Alarm::Limit(job)));
             }
         }
         alarms

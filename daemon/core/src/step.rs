@@ -2,6 +2,7 @@
 //! It refuses to change state itself: each decision is an event, made true by [`Core::apply`] at once.
 
 use crate::GRACE_MS;
+use crate::control::Control;
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
 use crate::job::{Demand, Phase};
 use crate::placement;
@@ -86,12 +87,12 @@ pub enum Action {
         /// Which.
         targets: Vec<JobRef>,
     },
-    /// Send a signal to all processes of a running job, or of an array's running tasks.
-    Signal {
+    /// Do something else to jobs: to all of them, or to none if one can not have it.
+    Control {
         /// Which.
-        job: JobRef,
-        /// The kernel's number.
-        signal: i32,
+        targets: Vec<JobRef>,
+        /// What.
+        what: Control,
     },
 }
 
@@ -147,11 +148,15 @@ pub struct RunOutcome {
 
 /// A signal to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopSignal {
+pub enum RunSignal {
     /// This one, to every process.
     Number(i32),
     /// The end of every process, now.
     Kill,
+    /// Every process stands still.
+    Freeze,
+    /// They go on.
+    Thaw,
 }
 
 /// What the world should do once the events are durable.
@@ -160,7 +165,7 @@ pub enum Effect {
     /// Make the process; after a restart, find out first what became of it.
     Launch(Run),
     /// Signal it.
-    Signal(Run, StopSignal),
+    Signal(Run, RunSignal),
 }
 
 /// What a cancel did.
@@ -187,6 +192,8 @@ pub enum Answer {
     BulkSubmitted(u64),
     /// What was done to each.
     Cancelled(Vec<(JobRef, CancelledAs)>),
+    /// Whether it changed anything for each.
+    Controlled(Vec<(JobRef, bool)>),
 }
 
 /// What a step decided.
@@ -244,8 +251,11 @@ impl Core {
         let mut effects = Vec::new();
         for (job, run) in &self.runs {
             effects.push(Effect::Launch(run.of(*job)));
+            if run.suspended.is_some() {
+                effects.push(Effect::Signal(run.of(*job), RunSignal::Freeze));
+            }
             if let Some(stop) = run.stop {
-                effects.push(Effect::Signal(run.of(*job), stop_signal(stop.killed)));
+                effects.push(Effect::Signal(run.of(*job), run_signal(stop.killed)));
             }
         }
         effects
@@ -264,9 +274,9 @@ impl Core {
     }
 }
 
-pub(crate) fn stop_signal(kill: bool) -> StopSignal {
+pub(crate) fn run_signal(kill: bool) -> RunSignal {
     // SIGTERM is 15 on every architecture.
-    if kill { StopSignal::Kill } else { StopSignal::Number(15) }
+    if kill { RunSignal::Kill } else { RunSignal::Number(15) }
 }
 
 impl Deciding<'_> {
@@ -284,7 +294,7 @@ impl Deciding<'_> {
             Action::BulkCommit { bulk } => self.bulk_commit(caller, bulk),
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
-            Action::Signal { job, signal } => self.signal(caller, job, signal),
+            Action::Control { targets, what } => self.control(caller, &targets, what),
         }
     }
 
@@ -316,7 +326,7 @@ impl Deciding<'_> {
                 Alarm::Kill(job) => {
                     self.emit(Event::Killing { job });
                     if let Some(run) = self.core.runs.get(&job) {
-                        self.effects.push(Effect::Signal(run.of(job), StopSignal::Kill));
+                        self.effects.push(Effect::Signal(run.of(job), RunSignal::Kill));
                     }
                 }
             }
@@ -339,7 +349,7 @@ impl Deciding<'_> {
         };
         // A validate command may be running; what it would say does not matter any more.
         if let Some(run) = self.core.runs.get(&id.into()) {
-            self.effects.push(Effect::Signal(run.of(id.into()), StopSignal::Kill));
+            self.effects.push(Effect::Signal(run.of(id.into()), RunSignal::Kill));
         }
         self.end_waiting(id.into(), JobState::Cancelled, Some(failure), None);
     }
@@ -378,7 +388,11 @@ impl Deciding<'_> {
         let Some(run) = self.core.runs.get(&job).copied() else { return };
         let kill_at_boot_ms = self.now.boot_ms.saturating_add(GRACE_MS);
         self.emit(Event::Stopping { job, why, by, kill_at_boot_ms });
-        self.effects.push(Effect::Signal(run.of(job), stop_signal(false)));
+        self.effects.push(Effect::Signal(run.of(job), run_signal(false)));
+        // It has to go on to hear that.
+        if run.suspended.is_some() {
+            self.effects.push(Effect::Signal(run.of(job), RunSignal::Thaw));
+        }
     }
 
     fn observed(&mut self, observed: Observed) {

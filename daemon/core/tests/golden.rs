@@ -4,7 +4,7 @@
 // A test's failure is its report; and the core touches no files, but its golden ones are files.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use qrm_core::{Action, Caller, Core, Demand, Event, Input, Now, Observed, Run, RunOutcome, RunUsage, Stage};
+use qrm_core::{Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Run, RunOutcome, RunUsage, Stage};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::time::Timestamp;
@@ -77,9 +77,13 @@ fn kind(event: &Event) -> usize {
         Event::ArrayStopping { .. } => 14,
         Event::Requeued { .. } => 15,
         Event::Ended { .. } => 16,
+        Event::Held { .. } => 17,
+        Event::Released { .. } => 18,
+        Event::Suspended { .. } => 19,
+        Event::Resumed { .. } => 20,
     }
 }
-const KINDS: usize = 17;
+const KINDS: usize = 21;
 
 /// Keys that an event may lack.
 const OPTIONAL: &[&str] = &[
@@ -283,7 +287,11 @@ fn story() -> (Vec<Event>, Core) {
 fn plain_lives(t: &mut Teller) {
     let plain = t.submit(r#"{"command":["true"],"name":"žluť \"quoted\""}"#);
     t.execute(plain, 1, 4_711);
-    t.command(Action::Signal { job: plain, signal: 10 });
+    t.command(Action::Control { targets: vec![plain], what: Control::Signal(10) });
+    for what in [Control::Suspend, Control::Resume] {
+        t.command(Action::Control { targets: vec![plain], what });
+        t.pass(1_500);
+    }
     t.end(plain, Stage::Execute, 1, Some(0), None);
     let whole = t.submit(
         r#"{"command":["/usr/bin/train","--lr","0.1"],"priority":"high","cpus":2,"mem":"8G","time":"1h",
@@ -302,7 +310,10 @@ fn plain_lives(t: &mut Teller) {
     let cancelled = t.submit(r#"{"command":["sleep","9"]}"#);
     t.command(Action::Cancel { targets: vec![cancelled] });
     t.end(cancelled, Stage::Execute, 1, None, Some(15));
-    let held = t.submit(r#"{"command":["sleep"],"hold":true}"#);
+    let held = t.submit(r#"{"command":["sleep"],"hold":true,"begin":"2099-01-01T00:00:00Z"}"#);
+    for what in [Control::Release, Control::Hold] {
+        t.command(Action::Control { targets: vec![held], what });
+    }
     t.command(Action::Cancel { targets: vec![held] });
     let refused = t.submit(r#"{"command":["true"],"compile":"false"}"#);
     t.submit(&format!(r#"{{"command":["collect"],"after_ok":["{refused}"]}}"#));
@@ -340,6 +351,10 @@ fn bulks(t: &mut Teller) {
 fn what_is_left(t: &mut Teller) {
     let executing = t.submit(r#"{"command":["serve"],"cpus":2,"mem":"4G","time":"2d"}"#);
     t.execute(executing, 1, 6_000);
+    for what in [Control::Suspend, Control::Resume, Control::Suspend] {
+        t.command(Action::Control { targets: vec![executing], what });
+        t.pass(10);
+    }
     t.submit(r#"{"command":["allocating"],"cpus":0}"#);
     let killing = t.submit(r#"{"command":["killing"],"cpus":0,"time":"1s"}"#);
     t.execute(killing, 1, 6_001);

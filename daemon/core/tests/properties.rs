@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::large_enum_variant)]
 use proptest::prelude::*;
 use qrm_core::{
-    Action, Answer, Caller, Core, Demand, Effect, Event, Input, Now, Observed, Run, RunOutcome, StopSignal,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Now, Observed, Run, RunOutcome, RunSignal,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
@@ -17,7 +17,7 @@ enum Op {
     Submit(JobSpec),
     Bulk(Vec<JobSpec>, bool),
     Cancel(u8, Option<u8>),
-    Signal(u8),
+    Control(Control, u8, Option<u8>),
     Execute(u8),
     End(u8, u8),
     Lose(u8),
@@ -65,7 +65,10 @@ fn op() -> impl Strategy<Value = Op> {
         6 => spec().prop_map(Op::Submit),
         1 => (prop::collection::vec(spec(), 0..4), any::<bool>()).prop_map(|(jobs, commit)| Op::Bulk(jobs, commit)),
         2 => (1u8..12, prop::option::of(0u8..4)).prop_map(|(job, task)| Op::Cancel(job, task)),
-        1 => (1u8..12).prop_map(Op::Signal),
+        3 => (0usize..5, 1u8..12, prop::option::of(0u8..4)).prop_map(|(what, job, task)| {
+            let all = [Control::Hold, Control::Release, Control::Suspend, Control::Resume, Control::Signal(10)];
+            Op::Control(all[what], job, task)
+        }),
         3 => any::<u8>().prop_map(Op::Execute),
         6 => (any::<u8>(), 0u8..3).prop_map(|(run, code)| Op::End(run, code)),
         1 => any::<u8>().prop_map(Op::Lose),
@@ -131,7 +134,7 @@ impl World {
             match effect {
                 Effect::Launch(run) => assert!(self.runs.insert(run, false).is_none(), "{run:?} was launched twice"),
                 // The end comes as an observation of its own, at once or later.
-                Effect::Signal(run, StopSignal::Kill) => drop(self.runs.insert(run, true)),
+                Effect::Signal(run, RunSignal::Kill) => drop(self.runs.insert(run, true)),
                 Effect::Signal(run, _) => {
                     assert!(self.runs.contains_key(&run), "{run:?} was signalled and is not there")
                 }
@@ -194,8 +197,20 @@ impl World {
                 assert!(self.step(Input::Command(other, Action::Cancel { targets: vec![target] })).is_none());
                 self.step(Input::Command(ME, Action::Cancel { targets: vec![target] }));
             }
-            Op::Signal(job) => {
-                self.step(Input::Command(ME, Action::Signal { job: JobId(job.into()).into(), signal: 10 }));
+            Op::Control(what, job, task) => {
+                let target = JobRef { job: JobId(job.into()), task: task.map(Into::into) };
+                let action = Action::Control { targets: vec![target], what };
+                let would = self.core.would(ME, what, target);
+                let done = self.step(Input::Command(ME, action));
+                let expected = would.ok().map(|changes| Answer::Controlled(vec![(target, changes)]));
+                assert_eq!(done, expected, "what was said before is what was done");
+                if matches!(what, Control::Signal(_)) {
+                    return;
+                }
+                let again = Action::Control { targets: vec![target], what };
+                if let Some(Answer::Controlled(again)) = self.step(Input::Command(ME, again)) {
+                    assert_eq!(again, [(target, false)], "the second time changes nothing");
+                }
             }
             Op::Execute(n) => {
                 let Some(run) = self.pick(n) else { return };

@@ -70,7 +70,7 @@ async fn has_ended(shared: &Shared, id: JobRef) -> Result<bool, Error> {
 }
 
 /// The ids, if nothing but ids was said.
-fn named(filter: &Filter) -> Option<Vec<JobRef>> {
+pub(super) fn named(filter: &Filter) -> Option<Vec<JobRef>> {
     let [Term { field: Field::Id, op: Op::Eq, values }] = filter.terms.as_slice() else { return None };
     values.iter().map(|value| if let Value::One(id) = value { Some(*id) } else { None }).collect()
 }

@@ -246,19 +246,3 @@ pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::Wa
     jobs.truncate(view::fit(&jobs, &mut room).max(1));
     Ok(m::WaitReply { timed_out, jobs })
 }
-
-pub(super) async fn signal(client: &Client, shared: &Shared, params: m::SignalParams) -> Result<m::Empty, Error> {
-    // signal(7): 1 to 31 are the standard ones, 32 and 33 belong to the C library, 64 is the last.
-    if !(1..=64).contains(&params.signal) {
-        return Err(Error::invalid(format!("{} is not a signal; signals are 1 to 64", params.signal)));
-    }
-    let action = Action::Signal { job: params.id, signal: params.signal };
-    match shared.engine.command(client.caller, action, Vec::new()).await {
-        Ok(_) => Ok(m::Empty {}),
-        // It may be over, which is another thing than never having been.
-        Err(error) if error.code == Code::NotFound && row(shared, params.id).await?.is_some() => {
-            Err(qrm_core::Refusal::NotExecuting(params.id).into())
-        }
-        Err(error) => Err(error),
-    }
-}

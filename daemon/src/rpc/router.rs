@@ -1,7 +1,8 @@
 //! Which method is answered by what.
 //! It refuses to do anything else.
 
-use super::{Client, Frames, Shared, bulk, cancel, daemon, events, jobs};
+use super::{Client, Frames, Shared, bulk, cancel, control, daemon, events, jobs};
+use qrm_core::Control;
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::frame;
@@ -38,7 +39,19 @@ pub(super) async fn answer(
             () = frames.gone() => return Ok(false),
         },
         m::JobCancel::NAME => reply::<m::JobCancel>(id, then(params, |p| cancel::cancel(client, shared, p)).await),
-        m::JobSignal::NAME => reply::<m::JobSignal>(id, then(params, |p| jobs::signal(client, shared, p)).await),
+        m::JobHold::NAME => {
+            reply::<m::JobHold>(id, then(params, |p| control::control(client, shared, p, Control::Hold)).await)
+        }
+        m::JobRelease::NAME => {
+            reply::<m::JobRelease>(id, then(params, |p| control::control(client, shared, p, Control::Release)).await)
+        }
+        m::JobSuspend::NAME => {
+            reply::<m::JobSuspend>(id, then(params, |p| control::control(client, shared, p, Control::Suspend)).await)
+        }
+        m::JobResume::NAME => {
+            reply::<m::JobResume>(id, then(params, |p| control::control(client, shared, p, Control::Resume)).await)
+        }
+        m::JobSignal::NAME => reply::<m::JobSignal>(id, then(params, |p| control::signal(client, shared, p)).await),
         m::Status::NAME => reply::<m::Status>(id, then(params, |_: m::Empty| daemon::status(shared)).await),
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)

@@ -68,6 +68,7 @@ fn complete(view: &mut JobView, live: Live) {
     view.waiting_reason = match (live.stopping, live.waiting) {
         (Some(qrm_core::StopWhy::Cancelled), _) => Some("cancelled; waits for its processes to end".to_owned()),
         (Some(qrm_core::StopWhy::Timeout), _) => Some("its time is up; waits for its processes to end".to_owned()),
+        (None, _) if live.suspended => Some("suspended".to_owned()),
         (None, Some(Waiting::Begin(at))) => {
             let local = at.zoned(jiff::tz::TimeZone::system());
             Some(format!("begins {}", local.strftime("%Y-%m-%d %H:%M:%S")))

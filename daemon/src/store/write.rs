@@ -286,6 +286,10 @@ impl Store {
             | Event::BulkDiscarded { .. }
             | Event::Due { .. }
             | Event::Signalled { .. }
+            | Event::Held { .. }
+            | Event::Released { .. }
+            | Event::Suspended { .. }
+            | Event::Resumed { .. }
             | Event::Stopping { .. }
             | Event::Killing { .. }
             | Event::ArrayStopping { .. } => {}

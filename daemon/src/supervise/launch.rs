@@ -7,7 +7,7 @@ use super::thread::Means;
 use super::watch::{self, Entry, State};
 use super::{Launch, STDERR, STDIN, STDOUT, Settings, job_dir};
 use crate::fault;
-use qrm_core::{Observed, Run, Stage, StopSignal};
+use qrm_core::{Observed, Run, RunSignal, Stage};
 use qrm_protocol::ids::JobRef;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake;
@@ -119,7 +119,7 @@ impl Means {
         entry.early = 0;
         entry.state = State::Idle;
         // One that is to be killed need not be made for that.
-        if entry.tries < TRIES && !entry.waiting.contains(&StopSignal::Kill) {
+        if entry.tries < TRIES && !entry.waiting.contains(&RunSignal::Kill) {
             self.after(entry, PAUSE * (1 << (entry.tries - 1)));
         } else if entry.released {
             self.finish(entry, Observed::LaunchFailed(run, why));

@@ -19,7 +19,7 @@ pub use files::{STDERR, STDIN, STDOUT, job_dir, make_fifo};
 
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
-use qrm_core::{Observed, Run, StopSignal};
+use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::method::Finding;
 use std::io;
@@ -86,7 +86,7 @@ pub enum Order {
     /// did. A run that is known to be alive is left alone; an end that was reported is reported again.
     Resume(Box<Launch>),
     /// Signal it.
-    Signal(Run, StopSignal),
+    Signal(Run, RunSignal),
     /// The end (or requeue) of the run is committed: forget its records; if the job is over, remove empty logs, the
     /// FIFO, and the directories that are empty then. A run that is still alive is cleared, unreported, when it ends.
     Clear {

@@ -5,7 +5,7 @@ use super::mail::{Mail, Message};
 use super::spawn::Shim;
 use super::thread::Means;
 use super::watch::{Entry, FIRST_PAUSE, State};
-use qrm_core::StopSignal;
+use qrm_core::RunSignal;
 use qrm_shim::proc::Process;
 use qrm_shim::tree;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,7 +19,7 @@ const STRIKE_WAIT: Duration = Duration::from_secs(10);
 
 impl Means {
     /// Signals a run, now or as soon as there is somebody to get it.
-    pub fn signal(&mut self, entry: &mut Entry, signal: StopSignal) {
+    pub fn signal(&mut self, entry: &mut Entry, signal: RunSignal) {
         if matches!(entry.state, State::Over(_) | State::Burying | State::Gone) {
             return;
         }
@@ -63,18 +63,22 @@ impl Means {
         self.started(entry).is_ok_and(|started| started.is_some())
     }
 
-    fn send(&mut self, entry: &mut Entry, signal: StopSignal) -> io::Result<()> {
+    fn send(&mut self, entry: &mut Entry, signal: RunSignal) -> io::Result<()> {
         let (State::Starting(shim, _) | State::Running(shim)) = &entry.state else { return Ok(()) };
         match (&entry.group, signal) {
-            (Some(group), StopSignal::Number(number)) => group.signal_all(number).map(drop),
+            (Some(group), RunSignal::Number(number)) => group.signal_all(number).map(drop),
             // Whoever is stuck or was forked meanwhile is the shim's to wait for.
-            (Some(group), StopSignal::Kill) => match group.kill_all(Some(Duration::ZERO)) {
+            (Some(group), RunSignal::Freeze) => group.freeze(),
+            (Some(group), RunSignal::Thaw) => group.thaw(),
+            (Some(group), RunSignal::Kill) => match group.kill_all(Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::TimedOut => Ok(()),
                 other => other.map(drop),
             },
             (None, signal) => match (process(shim)?, signal) {
-                (Some(root), StopSignal::Number(number)) => tree::signal_all(root, number).map(drop),
-                (Some(root), StopSignal::Kill) => {
+                (Some(root), RunSignal::Number(number)) => tree::signal_all(root, number).map(drop),
+                (Some(root), RunSignal::Freeze) => tree::signal_all(root, libc::SIGSTOP).map(drop),
+                (Some(root), RunSignal::Thaw) => tree::signal_all(root, libc::SIGCONT).map(drop),
+                (Some(root), RunSignal::Kill) => {
                     strike(&self.mail, entry, root);
                     Ok(())
                 }

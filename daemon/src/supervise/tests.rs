@@ -5,7 +5,7 @@ mod adopt;
 
 use super::cgroup::Wish;
 use super::{Launch, Order, Settings, Supervisor, job_dir, make_fifo};
-use qrm_core::{Observed, Run, RunOutcome, Stage, StopSignal};
+use qrm_core::{Observed, Run, RunOutcome, RunSignal, Stage};
 use qrm_shim::proc::Process;
 use qrm_shim::record::Started;
 use qrm_shim::run_file::{self, RunFile};
@@ -318,7 +318,7 @@ fn a_run_that_waits_for_its_input_can_be_ended() {
         make_fifo(fs::File::open(&world.settings.jobs_dir).unwrap().as_fd(), run.job).unwrap();
         world.order(Order::Prepare(launch));
         world.order(Order::Release(run));
-        world.order(Order::Signal(run, StopSignal::Kill));
+        world.order(Order::Signal(run, RunSignal::Kill));
         assert_eq!(world.outcome(run).signal, Some(9));
         world.clear(run);
         // Also later, when its process waits.
@@ -330,7 +330,7 @@ fn a_run_that_waits_for_its_input_can_be_ended() {
         while world.records(run).is_none_or(|file| file.started().is_none()) {
             std::thread::yield_now();
         }
-        world.order(Order::Signal(run, StopSignal::Number(15)));
+        world.order(Order::Signal(run, RunSignal::Number(15)));
         assert_eq!(world.outcome(run).signal, Some(15));
         world.clear(run);
         world.leaves_nothing();
@@ -344,7 +344,7 @@ fn killing_reaches_a_grandchild_that_made_itself_a_daemon() {
         let script = format!("(setsid sh -c 'echo $$ > {}; exec sleep 100' &) ; sleep 100", fifo.display());
         let run = world.run(1, &["sh", "-c", &script]);
         let daemon = Process::of(number(&fifo)).unwrap().unwrap();
-        world.order(Order::Signal(run, StopSignal::Kill));
+        world.order(Order::Signal(run, RunSignal::Kill));
         assert_eq!(world.outcome(run).signal, Some(9));
         assert!(!daemon.is_alive().unwrap());
         world.clear(run);
@@ -355,7 +355,7 @@ fn killing_reaches_a_grandchild_that_made_itself_a_daemon() {
 #[test]
 fn a_signal_that_comes_too_early_is_kept_until_somebody_is_there() {
     everywhere(|world| {
-        let (term, kill) = (StopSignal::Number(libc::SIGTERM), StopSignal::Kill);
+        let (term, kill) = (RunSignal::Number(libc::SIGTERM), RunSignal::Kill);
         let cases = [(term, false, libc::SIGTERM), (term, true, libc::SIGTERM), (kill, false, 9), (kill, true, 9)];
         for (id, (signal, released, want)) in (1..).zip(cases.into_iter().cycle().take(20)) {
             let launch = launch(id, &["sleep", "100"]);
@@ -385,7 +385,7 @@ fn a_signal_reaches_every_process_of_a_run() {
         );
         let run = world.run(1, &["sh", "-c", &script]);
         assert_eq!(hear(&fifo), "ready\n");
-        world.order(Order::Signal(run, StopSignal::Number(libc::SIGUSR1)));
+        world.order(Order::Signal(run, RunSignal::Number(libc::SIGUSR1)));
         assert_eq!(hear(&fifo), "got\n");
         assert_eq!(world.outcome(run).exit_code, Some(3));
         world.clear(run);
@@ -446,7 +446,7 @@ fn a_run_that_is_cleared_before_its_end_is_told_to_nobody() {
         let run = world.run(1, &["sh", "-c", &script]);
         let command = Process::of(number(&fifo)).unwrap().unwrap();
         world.clear(run);
-        world.order(Order::Signal(run, StopSignal::Kill));
+        world.order(Order::Signal(run, RunSignal::Kill));
         wait_gone(command.pid, command.start);
         // The thread takes one thing after the other: when this run has ended, the first has long been forgotten.
         let mut second = world.run(2, &["true"]);
@@ -457,6 +457,37 @@ fn a_run_that_is_cleared_before_its_end_is_told_to_nobody() {
         }
         world.outcome(second);
         world.clear(second);
+        world.leaves_nothing();
+    });
+}
+
+#[test]
+fn a_frozen_run_stands_still_until_it_is_thawed_or_killed() {
+    everywhere(|world| {
+        let (pid, go) = (world.fifo("pid"), world.fifo("go"));
+        let script = format!("echo $$ > {}; read word < {}; exit 7", pid.display(), go.display());
+        for (id, end) in [(1, RunSignal::Thaw), (3, RunSignal::Kill)] {
+            let run = world.run(id, &["sh", "-c", &script]);
+            number(&pid);
+            world.order(Order::Signal(run, RunSignal::Freeze));
+            let other = |id: u64, seconds: &str| {
+                let other = world.run(id, &["sleep", seconds]);
+                world.outcome(other);
+                world.clear(other);
+            };
+            // Orders are carried out one after the other.
+            other(id + 10, "0");
+            let gate = fs::File::options().read(true).write(true).open(&go).unwrap();
+            rustix::io::write(&gate, b"\n").unwrap();
+            // Long enough for one that can go on.
+            other(id + 20, "0.1");
+            assert!(world.silent());
+            world.order(Order::Signal(run, end));
+            let outcome = world.outcome(run);
+            let expected = if end == RunSignal::Kill { (None, Some(9)) } else { (Some(7), None) };
+            assert_eq!((outcome.exit_code, outcome.signal), expected);
+            world.clear(run);
+        }
         world.leaves_nothing();
     });
 }

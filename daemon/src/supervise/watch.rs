@@ -6,7 +6,7 @@ use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
 use crate::fault;
-use qrm_core::{Observed, Run, RunOutcome, RunUsage, Stage, StopSignal};
+use qrm_core::{Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
@@ -44,7 +44,7 @@ pub(super) struct Entry {
     /// The engine has said that it may run.
     pub released: bool,
     /// Signals that came before there was certainly somebody to get them, oldest first.
-    pub waiting: VecDeque<StopSignal>,
+    pub waiting: VecDeque<RunSignal>,
     /// How many of these were sent all the same, and are sent again should the run have to be made again.
     pub early: usize,
     /// It was told that it executes.

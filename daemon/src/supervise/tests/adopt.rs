@@ -36,7 +36,7 @@ fn a_run_that_was_found_again_can_be_killed() {
         world.stop();
         world.start();
         world.order(Order::Resume(launch(1, &["sh"])));
-        world.order(Order::Signal(run, StopSignal::Kill));
+        world.order(Order::Signal(run, RunSignal::Kill));
         assert_eq!(world.outcome(run).signal, Some(9));
         assert!(!daemon.is_alive().unwrap());
         world.clear(run);

@@ -1,0 +1,139 @@
+//! `qrm hold`, `release`, `suspend`, `resume` and `signal`: what is done to jobs short of ending them.
+//! It refuses to do half of what was named.
+
+use crate::Context;
+use nix::sys::signal::Signal;
+use qrm_protocol::error::{Error, nearest};
+use qrm_protocol::method::{
+    ControlReply, JobHold, JobRelease, JobResume, JobSignal, JobSuspend, Method, SignalParams, TargetParams,
+};
+use std::str::FromStr;
+
+/// Keep jobs that wait from starting.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  qrm hold 12 13\n  qrm hold state=queued name~sweep")]
+pub(crate) struct Hold {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// Let jobs start that were held.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  qrm release 12\n  qrm release 20-29")]
+pub(crate) struct Release {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// Let executing jobs stand still.
+///
+/// They keep what they were granted, so that they can go on at any time; their time limit stands still, too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  qrm suspend 12\n  qrm suspend state=executing user=alice")]
+pub(crate) struct Suspend {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// Let suspended jobs go on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  qrm resume 12")]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// Send a signal to all processes of executing jobs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  qrm signal USR1 12\n  qrm signal INT 12.3 14-19")]
+pub(crate) struct Signalled {
+    /// A name as USR1 or SIGUSR1, or a number.
+    #[arg(value_name = "SIGNAL", value_parser = number)]
+    signal: i32,
+    #[command(flatten)]
+    targets: Targets,
+}
+
+#[derive(Debug, clap::Args)]
+struct Targets {
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true)]
+    targets: Vec<String>,
+}
+
+/// The words for what was done, and for what was so before.
+struct Words {
+    changed: &'static str,
+    unchanged: &'static str,
+}
+
+/// So many are named one by one.
+const NAMED: usize = 20;
+
+fn number(text: &str) -> Result<i32, String> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number).ok_or_else(|| "signals are 1 to 64".to_owned());
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32).map_err(|_| {
+        let known: Vec<&str> = Signal::iterator().map(|signal| signal.as_str().trim_start_matches("SIG")).collect();
+        match nearest(name, known.iter().copied()) {
+            Some(near) => format!("there is no such signal; did you mean {near}?"),
+            None => "there is no such signal; TERM, INT, HUP, USR1, USR2 and numbers are".to_owned(),
+        }
+    })
+}
+
+fn control<M: Method<Params = TargetParams, Reply = ControlReply>>(
+    context: &Context,
+    targets: Targets,
+    words: &Words,
+) -> Result<u8, Error> {
+    let reply = context.connect()?.call::<M>(&TargetParams { targets: targets.targets })?;
+    Ok(say(context, &reply, words))
+}
+
+pub(crate) fn hold(context: &Context, args: Hold) -> Result<u8, Error> {
+    control::<JobHold>(context, args.targets, &Words { changed: "held", unchanged: "was held already" })
+}
+
+pub(crate) fn release(context: &Context, args: Release) -> Result<u8, Error> {
+    control::<JobRelease>(context, args.targets, &Words { changed: "released", unchanged: "was not held" })
+}
+
+pub(crate) fn suspend(context: &Context, args: Suspend) -> Result<u8, Error> {
+    control::<JobSuspend>(context, args.targets, &Words { changed: "suspended", unchanged: "was suspended already" })
+}
+
+pub(crate) fn resume(context: &Context, args: Resume) -> Result<u8, Error> {
+    control::<JobResume>(context, args.targets, &Words { changed: "resumed", unchanged: "was not suspended" })
+}
+
+pub(crate) fn signal(context: &Context, args: Signalled) -> Result<u8, Error> {
+    let params = SignalParams { targets: args.targets.targets, signal: args.signal };
+    let reply = context.connect()?.call::<JobSignal>(&params)?;
+    Ok(say(context, &reply, &Words { changed: "signalled", unchanged: "not signalled" }))
+}
+
+fn say(context: &Context, reply: &ControlReply, words: &Words) -> u8 {
+    if context.out.json {
+        context.out.document(reply);
+        return 0;
+    }
+    let mut text = String::new();
+    for job in reply.jobs.iter().take(NAMED) {
+        text += &format!("job {} {}\n", job.id, if job.changed { words.changed } else { words.unchanged });
+    }
+    let all = reply.changed + reply.unchanged;
+    if all > NAMED as u64 {
+        let (more, Words { changed, unchanged }) = (all - NAMED as u64, words);
+        text += &format!("and {more} more: in all {} {changed}, {} {unchanged}\n", reply.changed, reply.unchanged);
+    }
+    if all == 0 {
+        context.out.note("no job matches");
+    } else if !context.out.quiet {
+        context.out.print(&text);
+    }
+    0
+}

@@ -1,0 +1,138 @@
+//! Holding, releasing, suspending, resuming and signalling what is named and what a filter finds.
+//! It refuses to do half of what was named: one that can not have it refuses all of them.
+
+use super::cancel::named;
+use super::jobs::{no_such, page, row};
+use super::{Client, Shared};
+use qrm_core::{Action, Answer, Control, Core};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
+use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::JobState;
+use qrm_protocol::method::{ControlReply, ControlledJob, SignalParams, TargetParams};
+use std::sync::Arc;
+
+/// The most jobs that an answer names.
+const NAMED: usize = 1_000;
+/// So many are dealt with at once; others are served in between.
+const SLICE: u32 = 1_000;
+
+pub(super) async fn signal(client: &Client, shared: &Arc<Shared>, params: SignalParams) -> Result<ControlReply, Error> {
+    // signal(7): 1 to 31 are the standard ones, 32 and 33 belong to the C library, 64 is the last.
+    if !(1..=64).contains(&params.signal) {
+        return Err(Error::invalid(format!("{} is not a signal; signals are 1 to 64", params.signal)));
+    }
+    control(client, shared, TargetParams { targets: params.targets }, Control::Signal(params.signal)).await
+}
+
+pub(super) async fn control(
+    client: &Client,
+    shared: &Arc<Shared>,
+    params: TargetParams,
+    what: Control,
+) -> Result<ControlReply, Error> {
+    let filter = Filter::parse(&params.targets, &jiff::Zoned::now())?;
+    if filter.terms.is_empty() {
+        return Err(Error::invalid("no job is named").hint("name ids, as 12 13.4 20-29, or a filter, as state=queued"));
+    }
+    let mut reply = ControlReply::default();
+    if let Some(mut ids) = named(&filter) {
+        let mut seen = std::collections::BTreeSet::new();
+        ids.retain(|id| seen.insert(*id));
+        match run(client, shared, ids.clone(), what).await {
+            Ok(done) => note(&mut reply, done),
+            Err(error) if error.code == Code::NotFound => return Err(why_not(shared, &ids).await?.unwrap_or(error)),
+            Err(error) => return Err(error),
+        }
+        return Ok(reply);
+    }
+    // Also beside a range or another term, what is named must be there.
+    let ids = filter.terms.iter().filter(|term| term.field == Field::Id && term.op == Op::Eq);
+    for value in ids.flat_map(|term| &term.values) {
+        if let Value::One(id) = value
+            && row(shared, *id).await?.is_none()
+        {
+            return Err(no_such(*id));
+        }
+    }
+    found(client, shared, filter, what, &mut reply).await?;
+    Ok(reply)
+}
+
+/// Which of these ended, or was never there.
+async fn why_not(shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error> {
+    let asked = ids.to_vec();
+    let live = move |core: &Core, _| asked.into_iter().map(|id| core.is_live(id)).collect::<Vec<_>>();
+    for (id, is_live) in ids.iter().zip(shared.engine.look(live).await?) {
+        if is_live {
+            continue;
+        }
+        return Ok(Some(match row(shared, *id).await? {
+            Some(_) => Error::new(Code::FailedPrecondition, format!("job {id} has ended"))
+                .hint(format!("qrm show {id} says how")),
+            None => no_such(*id),
+        }));
+    }
+    Ok(None)
+}
+
+/// Does it to those that a filter finds and that can have it, page by page.
+async fn found(
+    client: &Client,
+    shared: &Arc<Shared>,
+    mut filter: Filter,
+    what: Control,
+    reply: &mut ControlReply,
+) -> Result<(), Error> {
+    let live: Vec<JobState> = JobState::ALL.into_iter().filter(|s| !s.is_terminal()).collect();
+    filter.terms.push(Term { field: Field::State, op: Op::Eq, values: vec![Value::States(live)] });
+    let mut before = None;
+    loop {
+        let (rows, more) = page(shared, filter.clone(), SLICE, before).await?;
+        before = rows.last().map(|row| row.id);
+        let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
+        loop {
+            let (asked, caller) = (ids.clone(), client.caller);
+            let can = move |core: &Core, _| {
+                asked.into_iter().filter(|id| core.would(caller, what, *id).is_ok()).collect::<Vec<_>>()
+            };
+            let can = shared.engine.look(can).await?;
+            if can.is_empty() {
+                break;
+            }
+            match run(client, shared, can, what).await {
+                Ok(done) => {
+                    note(reply, done);
+                    break;
+                }
+                // One of them went on between the look and this; the others are looked at again.
+                Err(error) if matches!(error.code, Code::NotFound | Code::FailedPrecondition) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+async fn run(
+    client: &Client,
+    shared: &Arc<Shared>,
+    targets: Vec<JobRef>,
+    what: Control,
+) -> Result<Vec<(JobRef, bool)>, Error> {
+    match shared.engine.command(client.caller, Action::Control { targets, what }, Vec::new()).await?.answer {
+        Answer::Controlled(done) => Ok(done),
+        _ => Err(Error::new(Code::Internal, "a control was answered with something else")),
+    }
+}
+
+fn note(reply: &mut ControlReply, done: Vec<(JobRef, bool)>) {
+    for (id, changed) in done {
+        *if changed { &mut reply.changed } else { &mut reply.unchanged } += 1;
+        if reply.jobs.len() < NAMED {
+            reply.jobs.push(ControlledJob { id, changed });
+        }
+    }
+}
