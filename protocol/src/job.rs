@@ -11,6 +11,7 @@ use crate::ids::{JobRef, MAX_TASKS, TaskIndex};
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -421,10 +422,22 @@ pub struct JobSpec {
     /// Where to run, if not where it was submitted.
     #[serde(skip_serializing_if = "is_default")]
     pub chdir: Option<OsText>,
+    /// Variables that it has besides those of where it was submitted, or instead of them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub env: BTreeMap<String, OsText>,
+    /// Of those of where it was submitted it has only [`CLEAN_ENV`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub clean_env: bool,
     /// Where standard input comes from.
     #[serde(skip_serializing_if = "is_default")]
     pub stdin: Stdin,
 }
+
+/// The variables that are left of a clean environment.
+pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
+
+/// The variables by which a job knows itself; nobody else sets them.
+pub const OWN_ENV: [&str; 5] = ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SOCKET"];
 
 /// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
 #[derive(Deserialize)]
@@ -464,6 +477,10 @@ struct RawSpec {
     validate: Option<String>,
     compile: Option<String>,
     chdir: Option<OsText>,
+    #[serde(default)]
+    env: BTreeMap<String, OsText>,
+    #[serde(default)]
+    clean_env: bool,
     #[serde(default)]
     stdin: Stdin,
 }
@@ -507,6 +524,8 @@ pub const SPEC_KEYS: &[&str] = &[
     "validate",
     "compile",
     "chdir",
+    "env",
+    "clean_env",
     "stdin",
 ];
 
@@ -552,6 +571,8 @@ impl TryFrom<RawSpec> for JobSpec {
             validate: raw.validate,
             compile: raw.compile,
             chdir: raw.chdir,
+            env: raw.env,
+            clean_env: raw.clean_env,
             stdin: raw.stdin,
         };
         spec.checked().map_err(|e| e.message)
@@ -620,6 +641,12 @@ impl JobSpec {
             return Err(Error::invalid("chdir is not an absolute path"));
         }
         bound("the path of chdir", self.chdir.as_ref().map_or(0, |dir| dir.as_bytes().len()), MAX_PATH_BYTES)?;
+        if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            return Err(Error::invalid(format!("'{}' can not be the name of a variable", name.replace('\0', "\\0"))));
+        }
+        if let Some(name) = self.env.keys().find(|name| OWN_ENV.contains(&name.as_str())) {
+            return Err(Error::invalid(format!("{name} can not be set: it is what qrm tells a job of itself")));
+        }
         if self.array.is_some() && self.stdin == Stdin::Fifo {
             return Err(Error::invalid("the tasks of an array can not share one standard input"));
         }

@@ -229,3 +229,38 @@ fn a_job_of_another_world_is_not_found_in_this_one() {
     assert_eq!(through.output().unwrap().stdout, b"2\n");
     assert!(words(&one, "nothing").is_empty());
 }
+
+#[test]
+fn variables_are_added_replaced_and_left_out() {
+    let mut world = World::new();
+    for (name, value) in [("KEPT", "kept"), ("OVER", "mine"), ("LANG", "C.UTF-8")] {
+        world.set(name, value);
+    }
+    let say = "echo ${KEPT-no} ${OVER-no} ${NEW-no} ${LANG-no}";
+    let run = |options: &[&str]| world.qrm([&["run"], options, &["--", "sh", "-c", say]].concat()).ok();
+    assert_eq!(run(&[]), "kept mine no C.UTF-8\n");
+    assert_eq!(run(&["--env", "OVER=yours", "--env", "NEW=a=b c"]), "kept yours a=b c C.UTF-8\n");
+    assert_eq!(run(&["--clean-env"]), "no no no C.UTF-8\n");
+    assert_eq!(run(&["--clean-env", "--env", "KEPT", "--env", "LANG="]), "kept no no\n");
+    let lines = r#"{"command":["sh","-c","echo $NEW $KEPT"],"env":{"NEW":"1"},"clean_env":true}
+{"command":["sh","-c","echo $NEW $KEPT"],"env":{"NEW":"2"}}
+"#;
+    let said = world.feed("submit --bulk -", lines.as_bytes()).ok();
+    let ids: Vec<&str> = said.split_whitespace().collect();
+    world.run(&format!("wait {}", ids.join(" "))).ok();
+    let said: Vec<String> = ids.iter().map(|id| world.run(&format!("logs {id}")).ok()).collect();
+    assert_eq!(said, ["1\n", "2 kept\n"]);
+    // What is secret in them is nowhere but in the table of environments.
+    world.qrm(["run", "--env", "TOKEN=s3cr3t-value", "--", "true"]).ok();
+    for line in ["--json jobs --all", "--json events", "--json show 1"] {
+        assert!(!world.run(line).ok().contains("s3cr3t-value"), "{line}");
+    }
+    for (args, says) in [
+        (["submit", "--env", "NOPE", "true"], "no such variable here"),
+        (["submit", "--env", "=x", "true"], "can not be the name of a variable"),
+        (["submit", "--env", "QRM_JOB_ID=7", "true"], "QRM_JOB_ID can not be set"),
+    ] {
+        let said = world.qrm(args);
+        assert!(said.code == 2 && said.err.contains(says), "{args:?}: {said:?}");
+    }
+}

@@ -72,6 +72,12 @@ pub(crate) struct Options {
     /// A shell command that prepares the job before it is queued.
     #[arg(long, value_name = "CMD")]
     compile: Option<String>,
+    /// A variable that it has besides yours, or instead of yours; without a value, yours as it is now. May be repeated.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Of your variables it has only HOME, LANG, LOGNAME, PATH, SHELL and USER, and those of --env.
+    #[arg(long)]
+    clean_env: bool,
     /// Run it in this directory instead of the current one.
     #[arg(long, value_name = "DIR")]
     chdir: Option<PathBuf>,
@@ -98,6 +104,8 @@ impl Options {
             || !self.retry_on.is_empty()
             || self.backoff.is_some()
             || self.chdir.is_some()
+            || !self.env.is_empty()
+            || self.clean_env
     }
 
     /// The job that they and a command describe.
@@ -125,10 +133,29 @@ impl Options {
             validate: self.validate,
             compile: self.compile,
             chdir,
+            env: self.env.into_iter().map(variable).collect::<Result<_, _>>()?,
+            clean_env: self.clean_env,
             ..JobSpec::default()
         };
         spec.checked()
     }
+}
+
+/// `NAME=VALUE`, or `NAME` for the value that it has here.
+fn variable(entry: OsString) -> Result<(String, OsText), Error> {
+    let bytes = entry.as_bytes();
+    let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&bytes[..at], Some(bytes[at + 1..].to_vec())),
+        None => (bytes, None),
+    };
+    let name = String::from_utf8(name.to_vec())
+        .map_err(|_| Error::invalid(format!("--env {}: the name is not UTF-8", entry.display())))?;
+    let value = value.or_else(|| std::env::var_os(&name).filter(|_| !name.is_empty()).map(OsString::into_vec));
+    let value = value.ok_or_else(|| {
+        let error = Error::invalid(format!("--env {name}: there is no such variable here"));
+        error.hint(format!("--env {name}=VALUE gives it one"))
+    })?;
+    Ok((name, text(value, "--env")?))
 }
 
 fn text(bytes: Vec<u8>, what: &str) -> Result<OsText, Error> {

@@ -100,7 +100,13 @@ async fn add_slices(
         }
         let jobs = slice.iter().map(|spec| Some(Demand::from(spec))).collect();
         let count = slice.len() as u64;
-        let texts = slice.into_iter().map(|spec| open.origin.text(spec)).collect();
+        let text = |(place, spec)| {
+            open.origin.text(spec).map_err(|mut error: Error| {
+                error.message = format!("job {} of the bulk: {}", open.staged + place + 1, error.message);
+                error
+            })
+        };
+        let texts = (0..).zip(slice).map(text).collect::<Result<_, _>>()?;
         let action = Action::BulkAdd { bulk: open.id, jobs, ended: BTreeMap::new() };
         let reply = shared.engine.command(caller, action, texts).await?;
         existing.extend(reply.existing.into_iter().map(|(place, id)| (open.staged + place, id.into())));

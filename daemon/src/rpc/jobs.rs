@@ -8,7 +8,7 @@ use qrm_core::{Action, Answer, Core, Demand};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::{JobRef, Uid};
-use qrm_protocol::job::{JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
+use qrm_protocol::job::{CLEAN_ENV, JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
 use qrm_protocol::method as m;
 use qrm_protocol::text::OsText;
 use std::collections::BTreeMap;
@@ -55,6 +55,7 @@ pub(super) struct Origin {
     user: String,
     cwd: OsText,
     umask: u32,
+    env: Arc<[OsText]>,
     environment: Arc<Environment>,
 }
 
@@ -67,12 +68,7 @@ impl Origin {
             let message = format!("the working directory is longer than {MAX_PATH_BYTES} bytes, the bound of a path");
             return Err(Error::new(Code::ResourceExhausted, message));
         }
-        let length: usize = context.env.iter().map(|entry| entry.as_bytes().len() + 1).sum();
-        if length > MAX_ENVIRONMENT_BYTES {
-            let message = format!("the environment is {length} bytes long; the bound is {MAX_ENVIRONMENT_BYTES}");
-            return Err(Error::new(Code::ResourceExhausted, message)
-                .hint("env -i NAME=value … qrm submit … gives a smaller one"));
-        }
+        is_bounded(&context.env)?;
         if let Some(bad) = context.env.iter().find(|entry| !entry.as_bytes().contains(&b'=')) {
             let name: String = bad.lossy().chars().take(40).collect();
             return Err(Error::invalid(format!("'{name}' in the environment is not NAME=value")));
@@ -82,18 +78,48 @@ impl Origin {
             cwd: context.cwd,
             umask: context.umask & 0o777,
             environment: Arc::new(Environment::new(&context.env)),
+            env: context.env.into(),
         })
     }
 
-    pub(super) fn text(&self, spec: JobSpec) -> JobText {
-        JobText {
+    /// # Errors
+    /// Its environment is too large.
+    pub(super) fn text(&self, spec: JobSpec) -> Result<JobText, Error> {
+        Ok(JobText {
             user: self.user.clone(),
             cwd: spec.chdir.clone().unwrap_or_else(|| self.cwd.clone()),
             umask: self.umask,
-            environment: self.environment.clone(),
+            environment: self.environment_of(&spec)?,
             spec,
-        }
+        })
     }
+
+    fn environment_of(&self, spec: &JobSpec) -> Result<Arc<Environment>, Error> {
+        if spec.env.is_empty() && !spec.clean_env {
+            return Ok(self.environment.clone());
+        }
+        let stays = |entry: &&OsText| {
+            let name = entry.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+            let is_set = std::str::from_utf8(name).is_ok_and(|name| spec.env.contains_key(name));
+            !is_set && (!spec.clean_env || CLEAN_ENV.iter().any(|kept| kept.as_bytes() == name))
+        };
+        let mut env: Vec<OsText> = self.env.iter().filter(stays).cloned().collect();
+        for (name, value) in &spec.env {
+            let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            env.push(OsText::new(entry).map_err(|e| Error::invalid(format!("{name} in the environment: {e}")))?);
+        }
+        is_bounded(&env)?;
+        Ok(Arc::new(Environment::new(&env)))
+    }
+}
+
+fn is_bounded(env: &[OsText]) -> Result<(), Error> {
+    let length: usize = env.iter().map(|entry| entry.as_bytes().len() + 1).sum();
+    if length <= MAX_ENVIRONMENT_BYTES {
+        return Ok(());
+    }
+    let message = format!("the environment is {length} bytes long; the bound is {MAX_ENVIRONMENT_BYTES}");
+    Err(Error::new(Code::ResourceExhausted, message).hint("--clean-env takes only the most necessary of yours"))
 }
 
 /// The login name, or the number where there is none.
@@ -116,7 +142,7 @@ pub(super) async fn submit(
     params: m::SubmitParams,
 ) -> Result<m::SubmitReply, Error> {
     let origin = Origin::of(client, shared, params.context).await?;
-    let text = origin.text(params.job);
+    let text = origin.text(params.job)?;
     let fifo = text.spec.stdin == Stdin::Fifo;
     let action =
         Action::Submit { name: text.spec.display_name(), demand: Demand::from(&text.spec), ended: BTreeMap::new() };

@@ -9,6 +9,7 @@ use super::{Launch, STDERR, STDIN, STDOUT, Settings, job_dir};
 use crate::fault;
 use qrm_core::{Observed, Run, RunSignal, Stage};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::OWN_ENV;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake;
 use qrm_shim::launch::{Given, plan_fd};
@@ -201,9 +202,6 @@ fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Opti
     plan.encode()
 }
 
-/// The names of what we set; a job never inherits one of them from a job that submitted it.
-const OURS: [&[u8]; 5] = [b"QRM_JOB_ID", b"QRM_ATTEMPT", b"QRM_ARRAY_INDEX", b"QRM_JOB_DIR", b"QRM_SOCKET"];
-
 fn own_variables(settings: &Settings, launch: &Launch, job: &str) -> Vec<Vec<u8>> {
     let Run { job: JobRef { task, .. }, attempt, .. } = launch.run;
     let mut own = vec![
@@ -221,10 +219,11 @@ pub(super) fn job_dir_variable(settings: &Settings, job: JobRef) -> Vec<u8> {
     [b"QRM_JOB_DIR=", settings.jobs_dir.join(job_dir(job)).as_os_str().as_bytes()].concat()
 }
 
-/// One entry for each name, the last one, and ours for our names.
+/// One entry for each name, the last one, and ours for our names: a job never inherits one of them from a job that
+/// submitted it.
 fn environment<'a>(given: &'a [Vec<u8>], own: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
-    let mut names: HashSet<&[u8]> = HashSet::with_capacity(given.len() + OURS.len());
-    names.extend(OURS);
+    let mut names: HashSet<&[u8]> = HashSet::with_capacity(given.len() + OWN_ENV.len());
+    names.extend(OWN_ENV.map(str::as_bytes));
     let name = |entry: &'a [u8]| entry.split(|byte| *byte == b'=').next().unwrap_or(entry);
     let mut env: Vec<&[u8]> = given.iter().rev().map(Vec::as_slice).filter(|entry| names.insert(name(entry))).collect();
     env.reverse();
