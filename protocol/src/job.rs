@@ -8,6 +8,7 @@ pub use shown::{JobView, TaskCounts, UsageView};
 use crate::amount::{Bytes, Priority};
 use crate::error::Error;
 use crate::ids::{JobRef, MAX_TASKS, TaskIndex};
+use crate::signal::Signal;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -422,6 +423,12 @@ pub struct JobSpec {
     /// Where to run, if not where it was submitted.
     #[serde(skip_serializing_if = "is_default")]
     pub chdir: Option<OsText>,
+    /// What asks it to end, at its time limit and when it is cancelled; `None` is TERM.
+    #[serde(skip_serializing_if = "is_default")]
+    pub signal: Option<Signal>,
+    /// How long it has after that before it is killed; `None` is ten seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub grace_ms: Option<Millis>,
     /// Variables that it has besides those of where it was submitted, or instead of them.
     #[serde(skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, OsText>,
@@ -432,6 +439,12 @@ pub struct JobSpec {
     #[serde(skip_serializing_if = "is_default")]
     pub stdin: Stdin,
 }
+
+/// The longest time between asking a job to end and killing it.
+pub const MAX_GRACE: Millis = Millis(24 * 60 * 60 * 1000);
+
+/// That time for those that do not say.
+pub const DEFAULT_GRACE: Millis = Millis(10_000);
 
 /// The variables that are left of a clean environment.
 pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
@@ -477,6 +490,9 @@ struct RawSpec {
     validate: Option<String>,
     compile: Option<String>,
     chdir: Option<OsText>,
+    signal: Option<Signal>,
+    grace: Option<String>,
+    grace_ms: Option<u64>,
     #[serde(default)]
     env: BTreeMap<String, OsText>,
     #[serde(default)]
@@ -524,6 +540,9 @@ pub const SPEC_KEYS: &[&str] = &[
     "validate",
     "compile",
     "chdir",
+    "signal",
+    "grace",
+    "grace_ms",
     "env",
     "clean_env",
     "stdin",
@@ -542,6 +561,11 @@ impl TryFrom<RawSpec> for JobSpec {
         let time_limit_ms = match (raw.time, raw.time_limit_ms) {
             (Some(_), Some(_)) => return Err(both("time", "time_limit_ms")),
             (Some(text), None) => Some(text.parse().map_err(|e| format!("time: {e}"))?),
+            (None, ms) => ms.map(Millis),
+        };
+        let grace_ms = match (raw.grace, raw.grace_ms) {
+            (Some(_), Some(_)) => return Err(both("grace", "grace_ms")),
+            (Some(text), None) => Some(text.parse().map_err(|e| format!("grace: {e}"))?),
             (None, ms) => ms.map(Millis),
         };
         let priority = match raw.priority {
@@ -571,6 +595,8 @@ impl TryFrom<RawSpec> for JobSpec {
             validate: raw.validate,
             compile: raw.compile,
             chdir: raw.chdir,
+            signal: raw.signal,
+            grace_ms,
             env: raw.env,
             clean_env: raw.clean_env,
             stdin: raw.stdin,
@@ -641,6 +667,9 @@ impl JobSpec {
             return Err(Error::invalid("chdir is not an absolute path"));
         }
         bound("the path of chdir", self.chdir.as_ref().map_or(0, |dir| dir.as_bytes().len()), MAX_PATH_BYTES)?;
+        if self.grace_ms.is_some_and(|grace| grace > MAX_GRACE) {
+            return Err(Error::invalid(format!("a grace is at most {MAX_GRACE}")));
+        }
         if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
             return Err(Error::invalid(format!("'{}' can not be the name of a variable", name.replace('\0', "\\0"))));
         }

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod job;
 pub mod method;
 pub mod place;
+pub mod signal;
 pub mod text;
 pub mod time;
 

@@ -135,3 +135,43 @@ fn one_that_can_not_have_it_keeps_all_from_it() {
     let said = world.run("hold 2");
     assert!(said.code == 2 && said.err.contains("job 2 has ended"), "{said:?}");
 }
+
+#[test]
+fn a_job_says_what_ends_it_and_how_long_it_has() {
+    let world = World::with(&[("QRM_HOST_CPUS", "4")]);
+    let (gate, heard) = (Gate::new(&world, "gate"), Gate::new(&world, "heard"));
+    let script = format!("trap 'echo usr1; exit 9' USR1; trap '' TERM; {}; {}", heard.tell(), gate.wait());
+    let polite = world.submit("--signal usr1", &script);
+    let timed = world.submit("--signal SIGUSR1 --time 50ms", &script);
+    let deaf = world.submit("--grace 50ms", &script);
+    let line = serde_json::json!({"command": ["sh", "-c", script], "signal": 10, "grace": "1h"});
+    let bulk = world.feed("submit --bulk -", format!("{line}\n").as_bytes()).ok().trim().to_owned();
+    for _ in 0..4 {
+        heard.heard();
+    }
+    let ends = |id: &str| {
+        let job = world.ended(id);
+        (job["state"].as_str().unwrap().to_owned(), job["exit_code"].as_i64(), job["signal"].as_i64())
+    };
+    let shown = world.show(&bulk);
+    assert_eq!((shown["stop_signal"].as_i64(), shown["grace_ms"].as_i64()), (Some(10), Some(3_600_000)));
+    assert!(world.run(&format!("show {bulk}")).ok().contains("USR1, and KILL after 1h"));
+    assert_eq!(ends(&timed), ("timeout".into(), Some(9), None));
+    world.run(&format!("cancel {polite} {deaf}")).ok();
+    assert_eq!(ends(&polite), ("cancelled".into(), Some(9), None));
+    assert_eq!(ends(&deaf), ("cancelled".into(), None, Some(9)));
+    // What was asked for is known to the next daemon, too.
+    world.kill_daemon();
+    world.run(&format!("cancel {bulk}")).ok();
+    assert_eq!(ends(&bulk), ("cancelled".into(), Some(9), None));
+    for (line, says) in [
+        ("submit --signal NOPE true", "there is no signal 'NOPE'"),
+        ("submit --grace 25h true", "a grace is at most 1d"),
+        ("submit --grace x true", "--grace"),
+    ] {
+        let said = world.run(line);
+        assert!(said.code == 2 && said.err.contains(says), "{line}: {said:?}");
+    }
+    let said = world.feed("submit --bulk -", b"{\"command\":[\"true\"],\"grace\":\"1s\",\"grace_ms\":5}\n");
+    assert!(said.code == 2 && said.err.contains("say the same thing"), "{said:?}");
+}

@@ -2,12 +2,11 @@
 //! It refuses to do half of what was named.
 
 use crate::Context;
-use nix::sys::signal::Signal;
-use qrm_protocol::error::{Error, nearest};
+use qrm_protocol::error::Error;
 use qrm_protocol::method::{
     ControlReply, JobHold, JobRelease, JobResume, JobSignal, JobSuspend, Method, SignalParams, TargetParams,
 };
-use std::str::FromStr;
+use qrm_protocol::signal::Signal;
 
 /// Keep jobs that wait from starting.
 #[derive(Debug, clap::Args)]
@@ -48,8 +47,8 @@ pub(crate) struct Resume {
 #[command(after_help = "Examples:\n  qrm signal USR1 12\n  qrm signal INT 12.3 14-19")]
 pub(crate) struct Signalled {
     /// A name as USR1 or SIGUSR1, or a number.
-    #[arg(value_name = "SIGNAL", value_parser = number)]
-    signal: i32,
+    #[arg(value_name = "SIGNAL")]
+    signal: Signal,
     #[command(flatten)]
     targets: Targets,
 }
@@ -69,21 +68,6 @@ struct Words {
 
 /// So many are named one by one.
 const NAMED: usize = 20;
-
-fn number(text: &str) -> Result<i32, String> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number).ok_or_else(|| "signals are 1 to 64".to_owned());
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32).map_err(|_| {
-        let known: Vec<&str> = Signal::iterator().map(|signal| signal.as_str().trim_start_matches("SIG")).collect();
-        match nearest(name, known.iter().copied()) {
-            Some(near) => format!("there is no such signal; did you mean {near}?"),
-            None => "there is no such signal; TERM, INT, HUP, USR1, USR2 and numbers are".to_owned(),
-        }
-    })
-}
 
 fn control<M: Method<Params = TargetParams, Reply = ControlReply>>(
     context: &Context,
@@ -111,7 +95,7 @@ pub(crate) fn resume(context: &Context, args: Resume) -> Result<u8, Error> {
 }
 
 pub(crate) fn signal(context: &Context, args: Signalled) -> Result<u8, Error> {
-    let params = SignalParams { targets: args.targets.targets, signal: args.signal };
+    let params = SignalParams { targets: args.targets.targets, signal: args.signal.number() };
     let reply = context.connect()?.call::<JobSignal>(&params)?;
     Ok(say(context, &reply, &Words { changed: "signalled", unchanged: "not signalled" }))
 }

@@ -7,6 +7,7 @@ use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{Backoff, JobSpec, RetryOn};
 use qrm_protocol::method::Context;
+use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
 use std::ffi::OsString;
@@ -32,9 +33,15 @@ pub(crate) struct Options {
     /// Memory to be counted for it, as 512M or 10G; not counted if not given.
     #[arg(long, value_name = "SIZE")]
     mem: Option<Bytes>,
-    /// End it after this long, as 90s, 15m or 2h: TERM, ten seconds, KILL.
+    /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL.
     #[arg(long, value_name = "DURATION")]
     time: Option<Millis>,
+    /// What asks it to end, at its time limit and when it is cancelled: a name as USR1, or a number [default: TERM].
+    #[arg(long, value_name = "SIGNAL")]
+    signal: Option<Signal>,
+    /// How long it has after that before it is killed [default: 10s].
+    #[arg(long, value_name = "DURATION")]
+    grace: Option<Millis>,
     /// Not before this: 18:00, 'tomorrow 9:00', +2h, or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     begin: Option<Timestamp>,
@@ -98,6 +105,8 @@ impl Options {
             || self.cpus.is_some()
             || self.mem.is_some()
             || self.time.is_some()
+            || self.signal.is_some()
+            || self.grace.is_some()
             || self.begin.is_some()
             || self.any
             || self.retries > 0
@@ -133,6 +142,8 @@ impl Options {
             validate: self.validate,
             compile: self.compile,
             chdir,
+            signal: self.signal,
+            grace_ms: self.grace,
             env: self.env.into_iter().map(variable).collect::<Result<_, _>>()?,
             clean_env: self.clean_env,
             ..JobSpec::default()

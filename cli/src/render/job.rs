@@ -4,7 +4,8 @@
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
 use jiff::tz::TimeZone;
-use qrm_protocol::job::{JobState, JobView};
+use qrm_protocol::job::{DEFAULT_GRACE, JobState, JobView};
+use qrm_protocol::signal::Signal;
 use qrm_protocol::text::shell_quoted;
 use qrm_protocol::time::{Millis, Timestamp};
 
@@ -140,6 +141,12 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("cpus", Some(job.cpus.to_string()));
     put("memory", job.mem_bytes.map(|m| m.to_string()));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
+    // Only what is not as it is with all others.
+    if let (Some(signal), Some(grace)) = (job.stop_signal.and_then(Signal::new), job.grace_ms)
+        && (signal != Signal::TERM || grace != DEFAULT_GRACE)
+    {
+        put("to end it", Some(format!("{signal}, and KILL after {grace}")));
+    }
     put("submitted", Some(when(job.submitted_at)));
     put("begins", job.begin_at.map(when));
     put("started", job.started_at.map(when));

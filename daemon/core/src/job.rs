@@ -6,6 +6,7 @@ use crate::ranges::Ranges;
 use qrm_protocol::amount::Priority;
 use qrm_protocol::ids::{JobRef, TaskIndex, Uid};
 use qrm_protocol::job::{ArraySpec, Backoff, JobSpec, JobState, RetryOn};
+use qrm_protocol::signal::Signal;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,6 +91,12 @@ pub struct Rare {
     /// The wait between attempts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub backoff: Backoff,
+    /// What asks it to end, if that is not TERM.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stop_signal: Option<i32>,
+    /// How long it has after that, if not as long as others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub grace_ms: Option<u64>,
 }
 
 /// A flattened part is always there to serde; one that says nothing is none.
@@ -113,6 +120,8 @@ impl From<&JobSpec> for Demand {
             retries: spec.retries,
             retry_on: spec.retry_on.clone(),
             backoff: spec.backoff,
+            stop_signal: spec.signal.filter(|signal| *signal != Signal::TERM).map(Signal::number),
+            grace_ms: spec.grace_ms.map(|grace| grace.0),
         };
         Self {
             priority: spec.priority,
@@ -128,6 +137,14 @@ impl From<&JobSpec> for Demand {
 }
 
 impl Demand {
+    /// What asks it to end, and how long it has after that before it is killed.
+    #[must_use]
+    pub fn stop(&self) -> (i32, u64) {
+        let rare = self.rare.as_deref();
+        let signal = rare.and_then(|r| r.stop_signal).unwrap_or(Signal::TERM.number());
+        (signal, rare.and_then(|r| r.grace_ms).unwrap_or(crate::GRACE_MS))
+    }
+
     /// Cpus to count.
     #[must_use]
     pub fn cpus(&self) -> u32 {

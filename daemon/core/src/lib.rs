@@ -30,7 +30,7 @@ pub use step::{
     Action, Answer, Caller, CancelledAs, Effect, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step,
 };
 
-/// How long a job has between the signal that asks it to end and the one that ends it.
-pub const GRACE_MS: u64 = 10_000;
+/// How long a job has between the signal that asks it to end and the one that ends it, if it does not say.
+pub const GRACE_MS: u64 = qrm_protocol::job::DEFAULT_GRACE.0;
 /// The most jobs that may live at once; an array counts as one.
 pub const MAX_LIVE_JOBS: usize = 10_000_000;

@@ -103,6 +103,8 @@ pub struct Live {
     pub stopping: Option<StopWhy>,
     /// It stands still.
     pub suspended: bool,
+    /// What asks it to end, and how long it has after that, in milliseconds.
+    pub stop: (i32, u64),
     /// For an array.
     pub tasks: Option<TaskCounts>,
     /// What it waits for, in words.
@@ -195,6 +197,7 @@ impl Core {
             waiting: if run.is_some() { None } else { self.waiting(now, job, record) },
             started_at: run.and_then(|r| r.released).map(|(at, _)| at),
             stopping: run.and_then(|r| r.stop).map(|s| s.why),
+            stop: record.demand.stop(),
             suspended: run.is_some_and(|r| r.suspended.is_some()),
             tasks: counts,
             after: record.needs().iter().map(need_text).collect(),

@@ -1,7 +1,6 @@
 //! What comes in and what goes out of the core, and the frame of every decision.
 //! It refuses to change state itself: each decision is an event, made true by [`Core::apply`] at once.
 
-use crate::GRACE_MS;
 use crate::control::Control;
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
 use crate::job::{Demand, Phase};
@@ -255,10 +254,16 @@ impl Core {
                 effects.push(Effect::Signal(run.of(*job), RunSignal::Freeze));
             }
             if let Some(stop) = run.stop {
-                effects.push(Effect::Signal(run.of(*job), run_signal(stop.killed)));
+                let signal = if stop.killed { RunSignal::Kill } else { RunSignal::Number(self.stop_of(*job).0) };
+                effects.push(Effect::Signal(run.of(*job), signal));
             }
         }
         effects
+    }
+
+    /// What asks a job to end, and how long it has then.
+    fn stop_of(&self, job: JobRef) -> (i32, u64) {
+        self.jobs.get(&job.job).map_or_else(|| Demand::default().stop(), |j| j.demand.stop())
     }
 
     /// Bulks whose client is gone, after a restart.
@@ -272,11 +277,6 @@ impl Core {
     pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
         (self.begins.first().map(|(at, _)| *at), self.alarms.first().map(|(at, _)| *at))
     }
-}
-
-pub(crate) fn run_signal(kill: bool) -> RunSignal {
-    // SIGTERM is 15 on every architecture.
-    if kill { RunSignal::Kill } else { RunSignal::Number(15) }
 }
 
 impl Deciding<'_> {
@@ -386,9 +386,10 @@ impl Deciding<'_> {
     /// Tells a run to end, now gently.
     pub(crate) fn stop(&mut self, job: JobRef, why: StopWhy, by: Option<Uid>) {
         let Some(run) = self.core.runs.get(&job).copied() else { return };
-        let kill_at_boot_ms = self.now.boot_ms.saturating_add(GRACE_MS);
+        let (signal, grace) = self.core.stop_of(job);
+        let kill_at_boot_ms = self.now.boot_ms.saturating_add(grace);
         self.emit(Event::Stopping { job, why, by, kill_at_boot_ms });
-        self.effects.push(Effect::Signal(run.of(job), run_signal(false)));
+        self.effects.push(Effect::Signal(run.of(job), RunSignal::Number(signal)));
         // It has to go on to hear that.
         if run.suspended.is_some() {
             self.effects.push(Effect::Signal(run.of(job), RunSignal::Thaw));

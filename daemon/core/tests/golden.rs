@@ -97,6 +97,7 @@ const OPTIONAL: &[&str] = &[
     "doomed",
     "exit_code",
     "failure",
+    "grace_ms",
     "hold",
     "mem_bytes",
     "needs",
@@ -105,6 +106,7 @@ const OPTIONAL: &[&str] = &[
     "retry_on",
     "signal",
     "started_at",
+    "stop_signal",
     "time_ms",
     "usage",
     "validate",
@@ -310,7 +312,8 @@ fn plain_lives(t: &mut Teller) {
     let cancelled = t.submit(r#"{"command":["sleep","9"]}"#);
     t.command(Action::Cancel { targets: vec![cancelled] });
     t.end(cancelled, Stage::Execute, 1, None, Some(15));
-    let held = t.submit(r#"{"command":["sleep"],"hold":true,"begin":"2099-01-01T00:00:00Z"}"#);
+    let held =
+        t.submit(r#"{"command":["sleep"],"hold":true,"begin":"2099-01-01T00:00:00Z","signal":"INT","grace":"1m"}"#);
     for what in [Control::Release, Control::Hold] {
         t.command(Action::Control { targets: vec![held], what });
     }

@@ -7,6 +7,7 @@ use crate::supervise::job_dir;
 use qrm_core::{Live, Waiting};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{JobState, JobView, TaskCounts, UsageView};
+use qrm_protocol::time::Millis;
 use std::path::Path;
 
 /// A job or task as `--json` shows it.
@@ -44,6 +45,8 @@ pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         mem_bytes: row.mem,
         vram_bytes: None,
         time_limit_ms: row.time_limit,
+        stop_signal: None,
+        grace_ms: None,
         retries: row.retries,
         array: row.tasks,
         tasks: ended_tasks,
@@ -65,6 +68,7 @@ fn complete(view: &mut JobView, live: Live) {
     view.started_at = live.started_at.or(view.started_at);
     view.tasks = live.tasks;
     view.after = live.after;
+    (view.stop_signal, view.grace_ms) = (Some(live.stop.0), Some(Millis(live.stop.1)));
     view.waiting_reason = match (live.stopping, live.waiting) {
         (Some(qrm_core::StopWhy::Cancelled), _) => Some("cancelled; waits for its processes to end".to_owned()),
         (Some(qrm_core::StopWhy::Timeout), _) => Some("its time is up; waits for its processes to end".to_owned()),

@@ -234,6 +234,8 @@ fn view(row: Row) -> JobView {
         vram_bytes: None,
         time_limit_ms: row.time_limit,
         retries: 0,
+        stop_signal: None,
+        grace_ms: None,
         array: None,
         tasks: None,
         after: Vec::new(),

@@ -93,6 +93,10 @@ pub struct JobView {
     pub vram_bytes: Option<Bytes>,
     /// How long its command may run.
     pub time_limit_ms: Option<Millis>,
+    /// What asks it to end, while it lives: the kernel's number.
+    pub stop_signal: Option<i32>,
+    /// How long it has after that, while it lives.
+    pub grace_ms: Option<Millis>,
     /// How many further attempts it asked for.
     pub retries: u32,
     /// Its indices, for an array.
