@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod fault;
+mod forget;
 pub mod rpc;
 pub mod state_dir;
 pub mod store;
@@ -26,7 +27,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use store::{Readers, Store, fold};
 use supervise::{Settings, Supervisor};
 
@@ -298,7 +298,7 @@ async fn live(
             tracing::error!(%error, "timers can not be watched");
         }
     });
-    tokio::spawn(retain(shared.clone(), retention));
+    tokio::spawn(forget::hourly(shared.clone(), retention));
     let server = rpc::serve(listener, shared.clone());
     let over = |c: &engine::Condition| c.ended.is_some();
     tokio::select! {
@@ -330,38 +330,6 @@ async fn terminated() -> std::io::Result<()> {
             _ = term.recv() => return Ok(()),
             _ = int.recv() => return Ok(()),
             _ = hangup.recv() => {}
-        }
-    }
-}
-
-/// Once an hour: what ended long ago is forgotten, with its output.
-async fn retain(shared: Arc<Shared>, keep: qrm_protocol::time::Millis) {
-    let mut hours = tokio::time::interval(Duration::from_secs(3_600));
-    hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        hours.tick().await;
-        let before = qrm_protocol::time::Timestamp(
-            clock::now().wall.0.saturating_sub(i64::try_from(keep.0).unwrap_or(i64::MAX)),
-        );
-        while let Ok(ids) = shared.engine.retain(before).await {
-            if ids.is_empty() {
-                break;
-            }
-            let jobs = shared.jobs.clone();
-            let removed = tokio::task::spawn_blocking(move || {
-                for id in ids {
-                    let dir = jobs.join(supervise::job_dir(id.into()));
-                    match std::fs::remove_dir_all(&dir) {
-                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                            tracing::warn!(error = %e, dir = %dir.display(), "old output can not be removed");
-                        }
-                        _ => {}
-                    }
-                }
-            });
-            if let Err(error) = removed.await {
-                tracing::error!(%error, "old output");
-            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod cancel;
+mod cleanup;
 mod control;
 mod daemon;
 mod events;

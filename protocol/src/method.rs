@@ -61,6 +61,8 @@ methods! {
     JobResume = "job.resume": TargetParams => ControlReply;
     /// Sends a signal to all processes of executing jobs.
     JobSignal = "job.signal": SignalParams => ControlReply;
+    /// Forgets jobs that have ended, and their output.
+    JobCleanup = "job.cleanup": CleanupParams => CleanupReply;
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
     EventSubscribe = "event.subscribe": SubscribeParams => SubscribeReply;
     /// The machine at a glance.
@@ -309,6 +311,28 @@ pub struct SignalParams {
     pub targets: Vec<String>,
     /// The kernel's number.
     pub signal: i32,
+}
+
+/// See [`JobCleanup`]. At least one of the two is given; with both, both must hold.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CleanupParams {
+    /// What ended longer ago than this.
+    pub older_than_ms: Option<u64>,
+    /// Not the last so many that ended.
+    pub keep_last: Option<u64>,
+    /// Only count them.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// See [`JobCleanup`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct CleanupReply {
+    /// So many jobs were forgotten, or would be.
+    pub jobs: u64,
+    /// Nothing was done.
+    pub dry_run: bool,
 }
 
 /// See [`EventSubscribe`].

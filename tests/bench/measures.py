@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import baseline
 import peers
 from qrm import Qrm, checkpoint, copy_of, history, missing
-from timing import Failed, Fifo, reap, resident_mb, series
+from timing import Failed, Fifo, reap, resident_mb, series, spawn
 
 
 @dataclass
@@ -280,6 +280,33 @@ def measure_lists(bench):
     return lines
 
 
+def measure_cleanup(bench):
+    """Submits while all ended jobs are forgotten, over submits in the quiet before that."""
+    qrm = bench.with_history(QRM_HOST_CPUS=2)
+
+    def one():
+        return qrm.timed("submit", "--", "/bin/true")
+
+    try:
+        qrm.gate(cpus=2)
+        (quiet,) = series(bench.rounds, one)
+        begun = time.perf_counter()
+        cleaner = spawn(qrm.argv("cleanup", "--older-than", "0s"), qrm.env, out=qrm.words)
+        during = []
+        while os.waitpid(cleaner, os.WNOHANG) == (0, 0):
+            during.append(one())
+        took = time.perf_counter() - begun
+        ended = len(qrm.json("jobs", "state=ended", "--limit", "1"))
+        if ended:
+            raise Failed("ended jobs are left")
+    finally:
+        qrm.call("cancel", "state=queued")
+        qrm.stop()
+    note = f"{statistics.median(during):.2f} ms over {quiet:.2f}; worst of {len(during)}: {max(during):.1f} ms; took {took:.0f} s"
+    ratio = statistics.median(during) / quiet
+    return [Line(f"submit while {bench.many:,} ended jobs are forgotten", ratio, "x", 2, note=note)]
+
+
 def measure_idle(bench):
     """Memory of a daemon that has run one job, of a job's shim, and context switches while nothing happens."""
     qrm = bench.qrm("idle")
@@ -421,6 +448,7 @@ ALL = {
     "bulk": measure_bulk,
     "array": measure_array,
     "lists": measure_lists,
+    "cleanup": measure_cleanup,
     "idle": measure_idle,
     "restart": measure_restart,
     "disk": measure_disk,

@@ -5,6 +5,7 @@
 mod arrays;
 mod bad_input;
 mod bulk;
+mod cleanup;
 mod clients;
 mod control;
 mod dependencies;

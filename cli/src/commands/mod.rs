@@ -2,6 +2,7 @@
 //! This file refuses to do more than to name them.
 
 mod cancel;
+mod cleanup;
 mod control;
 mod daemon;
 mod doctor;
@@ -36,6 +37,7 @@ pub(crate) enum Verb {
     Resume(control::Resume),
     Signal(control::Signalled),
     Events(events::Args),
+    Cleanup(cleanup::Args),
     Daemon(daemon::Args),
     Doctor(doctor::Args),
 }
@@ -68,6 +70,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Resume(args) => control::resume(context, args),
         Verb::Signal(args) => control::signal(context, args),
         Verb::Events(args) => events::run(context, &args),
+        Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Daemon(args) => daemon::run(context, &args),
         Verb::Doctor(args) => doctor::run(context, &args),
     }

@@ -1,7 +1,7 @@
 //! Which method is answered by what.
 //! It refuses to do anything else.
 
-use super::{Client, Frames, Shared, bulk, cancel, control, daemon, events, jobs};
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs};
 use qrm_core::Control;
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::error::{Code, Error, nearest};
@@ -52,6 +52,10 @@ pub(super) async fn answer(
             reply::<m::JobResume>(id, then(params, |p| control::control(client, shared, p, Control::Resume)).await)
         }
         m::JobSignal::NAME => reply::<m::JobSignal>(id, then(params, |p| control::signal(client, shared, p)).await),
+        m::JobCleanup::NAME => tokio::select! {
+            done = then(params, |p| cleanup::cleanup(client, shared, p)) => reply::<m::JobCleanup>(id, done),
+            () = frames.gone() => return Ok(false),
+        },
         m::Status::NAME => reply::<m::Status>(id, then(params, |_: m::Empty| daemon::status(shared)).await),
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)

@@ -115,6 +115,27 @@ impl Reader {
         Ok(found)
     }
 
+    /// When the oldest of the last so many ended; `None` if fewer have.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn ended_as_last(&self, of: u64) -> Result<Option<Timestamp>, StoreError> {
+        let Some(before) = of.checked_sub(1).and_then(|n| i64::try_from(n).ok()) else { return Ok(None) };
+        let mut newest = self.db.prepare_cached(
+            "SELECT ended_at FROM job WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT 1 OFFSET ?",
+        )?;
+        Ok(newest.query_row([before], |row| row.get(0).map(Timestamp)).optional()?)
+    }
+
+    /// How many jobs ended before an instant.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn count_ended_before(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut count = self.db.prepare_cached("SELECT count(*) FROM job WHERE ended_at < ?")?;
+        Ok(count.query_row([before.0], |row| row.get(0))?)
+    }
+
     /// Jobs and tasks, newest first, and whether there are more.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use qrm_protocol::ids::{JobId, Seq};
 use qrm_protocol::time::Timestamp;
 use rusqlite::params;
 
-/// The most jobs that are forgotten in one transaction.
-const JOBS_AT_ONCE: u32 = 500;
+/// The most jobs that are forgotten in one transaction: about as long as a submit takes, which may wait for it.
+const JOBS_AT_ONCE: u32 = 50;
 /// The most events that are forgotten in one transaction.
 const EVENTS_AT_ONCE: u32 = 5_000;
 /// The newest events are kept also if snapshots make them superfluous, so that a reader may come back.
