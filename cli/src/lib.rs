@@ -64,11 +64,16 @@ impl Context {
     }
 }
 
+/// The whole tree of verbs and options.
+pub(crate) fn command() -> clap::Command {
+    Args::command()
+}
+
 /// Runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     default_sigpipe();
-    let matches = match Args::command().try_get_matches() {
+    let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return wrong_usage(&error),
     };

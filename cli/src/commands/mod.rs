@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod jobs;
 mod logs;
+mod manual;
 mod run;
 mod show;
 mod spec;
@@ -40,6 +41,8 @@ pub(crate) enum Verb {
     Cleanup(cleanup::Args),
     Daemon(daemon::Args),
     Doctor(doctor::Args),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl Verb {
@@ -73,5 +76,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Daemon(args) => daemon::run(context, &args),
         Verb::Doctor(args) => doctor::run(context, &args),
+        Verb::Completions(args) => manual::completions(context, &args),
+        Verb::Man(args) => manual::man(context, &args),
     }
 }

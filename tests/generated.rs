@@ -1,0 +1,70 @@
+//! The files that are made of the command line and kept in the repository: the manual and the completions.
+//! A test that finds one of them old fails; with `QRM_BLESS=1` it writes all of them anew first.
+
+// A test's failure is its report.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+type Files = BTreeMap<String, String>;
+
+fn qrm(args: &[&str]) -> String {
+    // No daemon, no home, no terminal.
+    let output = Command::new(env!("CARGO_BIN_EXE_qrm")).args(args).env_clear().output().unwrap();
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn files(dir: &Path) -> Files {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[track_caller]
+fn kept(dir: &str, made: &Files) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+    if std::env::var_os("QRM_BLESS").is_some_and(|v| v == "1") {
+        std::fs::remove_dir_all(&dir).ok();
+        std::fs::create_dir(&dir).unwrap();
+        made.iter().for_each(|(name, text)| std::fs::write(dir.join(name), text).unwrap());
+    }
+    let found = files(&dir);
+    let names = |files: &Files| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&found), names(made), "QRM_BLESS=1 makes them anew");
+    for (name, text) in made {
+        assert!(found[name] == *text, "{name} is not what the command line is; QRM_BLESS=1 makes it anew");
+    }
+}
+
+#[test]
+fn the_manual_is_what_the_command_line_is() {
+    let temp = tempfile::tempdir().unwrap();
+    qrm(&["man", "--dir", temp.path().to_str().unwrap()]);
+    let made = files(temp.path());
+    assert!(made.contains_key("qrm.1") && made.contains_key("qrm-submit.1") && made.contains_key("qrm-daemon-stop.1"));
+    kept("man", &made);
+    assert_eq!(qrm(&["man", "submit"]), made["qrm-submit.1"]);
+    assert_eq!(qrm(&["man", "daemon", "stop"]), made["qrm-daemon-stop.1"]);
+    assert_eq!(qrm(&["man"]), made["qrm.1"]);
+}
+
+#[test]
+fn completions_are_what_the_command_line_is() {
+    let made = [("bash", "qrm.bash"), ("zsh", "_qrm"), ("fish", "qrm.fish")];
+    let made = made.map(|(shell, name)| (name.to_owned(), qrm(&["completions", shell])));
+    assert!(made.iter().all(|(_, text)| text.contains("suspend") && text.contains("after-ok")));
+    kept("completions", &made.into());
+}
+
+#[test]
+fn bash_takes_the_completions_and_completes_with_them() {
+    let script =
+        "source /dev/stdin <<<\"$1\"; COMP_WORDS=(qrm susp); COMP_CWORD=1; _qrm qrm susp qrm; echo ${COMPREPLY[*]}
+        COMP_WORDS=(qrm submit --pri); COMP_CWORD=2; _qrm qrm --pri submit; echo ${COMPREPLY[*]}";
+    let output = Command::new("bash").args(["-c", script, "bash", &qrm(&["completions", "bash"])]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "suspend\n--priority\n", "{output:?}");
+}
