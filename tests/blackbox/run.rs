@@ -88,6 +88,14 @@ fn a_run_that_has_not_begun_keeps_its_input_however_long_that_takes() {
     while world.run(&format!("show {id}")).code != 0 {
         std::thread::yield_now();
     }
+    // It has the job's input open from soon after its submit.
+    let holds_input = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+        fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok()).any(|file| file.ends_with("stdin"))
+    };
+    while !holds_input() {
+        std::thread::yield_now();
+    }
     // As Ctrl-Z does, from before its start until long after a job without a writer would have been given up.
     signal(&child, Signal::STOP);
     gate.open(1);
