@@ -49,11 +49,20 @@ _qrm() {
             qrm,man)
                 cmd="qrm__subcmd__man"
                 ;;
+            qrm,progress)
+                cmd="qrm__subcmd__progress"
+                ;;
             qrm,release)
                 cmd="qrm__subcmd__release"
                 ;;
+            qrm,results)
+                cmd="qrm__subcmd__results"
+                ;;
             qrm,resume)
                 cmd="qrm__subcmd__resume"
+                ;;
+            qrm,retry)
+                cmd="qrm__subcmd__retry"
                 ;;
             qrm,run)
                 cmd="qrm__subcmd__run"
@@ -72,6 +81,12 @@ _qrm() {
                 ;;
             qrm,suspend)
                 cmd="qrm__subcmd__suspend"
+                ;;
+            qrm,trace)
+                cmd="qrm__subcmd__trace"
+                ;;
+            qrm,update)
+                cmd="qrm__subcmd__update"
                 ;;
             qrm,wait)
                 cmd="qrm__subcmd__wait"
@@ -133,11 +148,20 @@ _qrm() {
             qrm__subcmd__help,man)
                 cmd="qrm__subcmd__help__subcmd__man"
                 ;;
+            qrm__subcmd__help,progress)
+                cmd="qrm__subcmd__help__subcmd__progress"
+                ;;
             qrm__subcmd__help,release)
                 cmd="qrm__subcmd__help__subcmd__release"
                 ;;
+            qrm__subcmd__help,results)
+                cmd="qrm__subcmd__help__subcmd__results"
+                ;;
             qrm__subcmd__help,resume)
                 cmd="qrm__subcmd__help__subcmd__resume"
+                ;;
+            qrm__subcmd__help,retry)
+                cmd="qrm__subcmd__help__subcmd__retry"
                 ;;
             qrm__subcmd__help,run)
                 cmd="qrm__subcmd__help__subcmd__run"
@@ -156,6 +180,12 @@ _qrm() {
                 ;;
             qrm__subcmd__help,suspend)
                 cmd="qrm__subcmd__help__subcmd__suspend"
+                ;;
+            qrm__subcmd__help,trace)
+                cmd="qrm__subcmd__help__subcmd__trace"
+                ;;
+            qrm__subcmd__help,update)
+                cmd="qrm__subcmd__help__subcmd__update"
                 ;;
             qrm__subcmd__help,wait)
                 cmd="qrm__subcmd__help__subcmd__wait"
@@ -176,7 +206,7 @@ _qrm() {
 
     case "${cmd}" in
         qrm)
-            opts="-q -h -V --json --socket --quiet --help --version submit run status jobs show logs wait cancel hold release suspend resume signal events cleanup daemon doctor completions man help"
+            opts="-q -h -V --json --socket --quiet --help --version submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -442,7 +472,7 @@ _qrm() {
             return 0
             ;;
         qrm__subcmd__help)
-            opts="submit run status jobs show logs wait cancel hold release suspend resume signal events cleanup daemon doctor completions man help"
+            opts="submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -651,6 +681,20 @@ _qrm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        qrm__subcmd__help__subcmd__progress)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         qrm__subcmd__help__subcmd__release)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -665,7 +709,35 @@ _qrm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        qrm__subcmd__help__subcmd__results)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         qrm__subcmd__help__subcmd__resume)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__retry)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -750,6 +822,34 @@ _qrm() {
             return 0
             ;;
         qrm__subcmd__help__subcmd__suspend)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__trace)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__update)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -861,7 +961,47 @@ _qrm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        qrm__subcmd__progress)
+            opts="-q -h -V --job --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --job)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         qrm__subcmd__release)
+            opts="-q -h -V --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__results)
             opts="-q -h -V --json --socket --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -897,8 +1037,26 @@ _qrm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        qrm__subcmd__retry)
+            opts="-q -h -V --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         qrm__subcmd__run)
-            opts="-q -h -V --name --comment --priority --cpus --mem --time --signal --grace --begin --after --after-ok --after-fail --after-start --any --retries --retry-on --backoff --key --validate --compile --env --clean-env --chdir --json --socket --quiet --help --version"
+            opts="-q -h -V --name --comment --label --priority --cpus --mem --time --signal --grace --queue-timeout --deadline --begin --after --after-ok --after-fail --after-start --any --retries --retry-on --backoff --key --validate --compile --env --clean-env --chdir --stdout --stderr --stdin --output --dry-run --json --socket --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -909,6 +1067,10 @@ _qrm() {
                     return 0
                     ;;
                 --comment)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -933,6 +1095,14 @@ _qrm() {
                     return 0
                     ;;
                 --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --queue-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deadline)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -985,6 +1155,22 @@ _qrm() {
                     return 0
                     ;;
                 --chdir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stdout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stderr)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stdin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1054,7 +1240,7 @@ _qrm() {
             return 0
             ;;
         qrm__subcmd__submit)
-            opts="-q -h -V --name --comment --priority --cpus --mem --time --signal --grace --begin --after --after-ok --after-fail --after-start --any --retries --retry-on --backoff --key --validate --compile --env --clean-env --chdir --array --hold --bulk --json --socket --quiet --help --version"
+            opts="-q -h -V --name --comment --label --priority --cpus --mem --time --signal --grace --queue-timeout --deadline --begin --after --after-ok --after-fail --after-start --any --retries --retry-on --backoff --key --validate --compile --env --clean-env --chdir --stdout --stderr --stdin --output --dry-run --array --hold --bulk --json --socket --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1065,6 +1251,10 @@ _qrm() {
                     return 0
                     ;;
                 --comment)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1089,6 +1279,14 @@ _qrm() {
                     return 0
                     ;;
                 --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --queue-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deadline)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1144,6 +1342,22 @@ _qrm() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --stdout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stderr)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stdin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --array)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1170,6 +1384,98 @@ _qrm() {
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__trace)
+            opts="-q -h -V --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__update)
+            opts="-q -h -V --name --comment --label --priority --width --cpus --mem --time --begin --retries --queue-timeout --deadline --signal --grace --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --comment)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --width)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cpus)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mem)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --begin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --queue-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deadline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --signal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -3,6 +3,7 @@
 
 mod handle;
 mod keep;
+mod launch;
 mod waiters;
 
 pub use handle::{Condition, Handle, Reply, Request};
@@ -470,24 +471,7 @@ impl Engine {
                 return None;
             }
         };
-        let shell = |command: Option<String>| {
-            vec![b"/bin/sh".to_vec(), b"-c".to_vec(), command.unwrap_or_default().into_bytes()]
-        };
-        let argv = match run.stage {
-            Stage::Validate => shell(text.validate),
-            Stage::Compile => shell(text.compile),
-            Stage::Execute => text.command.into_iter().map(qrm_protocol::text::OsText::into_bytes).collect(),
-        };
-        let entries = text.environment.split(|b| *b == 0).filter(|e| !e.is_empty());
-        Some(Launch {
-            run,
-            argv,
-            env: entries.map(<[u8]>::to_vec).collect(),
-            cwd: text.cwd.into_bytes(),
-            umask: text.umask,
-            // The first attempt reads what was typed or piped; there is nothing left of it for another one.
-            fifo: text.fifo && run.stage == Stage::Execute && run.attempt == 1,
-        })
+        Some(launch::of(run, text))
     }
 
     /// Makes everything durable, and then lets it be known and happen.

@@ -2,6 +2,7 @@
 //! It refuses to decide; that is the core's.
 
 pub mod clock;
+mod collect;
 pub mod config;
 pub mod engine;
 pub mod fault;
@@ -11,6 +12,7 @@ pub mod state_dir;
 pub mod store;
 pub mod supervise;
 mod telemetry;
+mod trace;
 
 use clap::Parser;
 use config::Config;
@@ -23,6 +25,7 @@ use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
 use rpc::Shared;
 use state_dir::StateDir;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,12 +63,27 @@ struct Args {
 /// Runs the daemon; the exit code is 0 when it was told to end, 2 for what can not be meant, 4 when it failed.
 #[must_use]
 pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == collect::FLAG) {
+        return collected(&words[2..]);
+    }
     let args = Args::parse();
     let spawned = args.spawned;
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(spawned, &error);
+            ExitCode::from(error.code.exit_code())
+        }
+    }
+}
+
+/// What a job leaves is listed by this program, as a process of the job.
+fn collected(args: &[OsString]) -> ExitCode {
+    match collect::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("qrm: {}", error.message);
             ExitCode::from(error.code.exit_code())
         }
     }

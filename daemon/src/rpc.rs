@@ -8,6 +8,7 @@ mod control;
 mod daemon;
 mod events;
 mod jobs;
+mod retry;
 mod router;
 mod view;
 

@@ -1,16 +1,20 @@
 //! Everything that outlives the daemon: events, snapshots, and the rows that people query.
 //! Only this module knows SQL; it refuses to decide what is written.
 
+mod change;
 mod filter;
 pub mod fold;
+mod options;
+mod past;
 mod read;
 mod retain;
 mod row;
 mod snapshot;
 mod write;
 
+pub use options::Options;
 pub use read::{Page, PastEvent, Reader, Readers};
-pub use row::{LaunchText, Row};
+pub use row::{LaunchText, PastJob, Row};
 pub use write::{Environment, JobText, Store};
 
 use qrm_protocol::error::{Code, Error};
@@ -22,8 +26,9 @@ use std::sync::LazyLock;
 /// The database's name in the state directory.
 pub const DATABASE: &str = "qrm.sqlite";
 
-static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("store/schema.sql"))]));
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new([include_str!("store/schema.sql"), include_str!("store/schema-2.sql")].map(M::up).into())
+});
 
 /// Why the store can not be used.
 #[derive(Debug, thiserror::Error)]

@@ -62,6 +62,8 @@ pub enum Field {
     Started,
     /// When it ended.
     Ended,
+    /// A label, whose name the term has.
+    Label,
 }
 
 /// Every field: its name, the name of its key in `--json`, and what its values are.
@@ -161,6 +163,8 @@ pub enum Value {
 pub struct Term {
     /// Of what.
     pub field: Field,
+    /// The label's name, for [`Field::Label`]; else empty.
+    pub label: String,
     /// How.
     pub op: Op,
     /// With what; at least one, and exactly one unless `op` is about any of them.
@@ -243,19 +247,20 @@ fn words(text: &str) -> Result<Vec<String>, Error> {
 fn term(word: &str, now: &Zoned) -> Result<Term, Error> {
     let Some(at) = word.find(['=', '<', '>', '~', '!']) else {
         let values = word.split(',').map(|id| id_value(id, word)).collect::<Result<_, _>>()?;
-        return Ok(Term { field: Field::Id, op: Op::Eq, values });
+        return Ok(Term::new(Field::Id, Op::Eq, values));
     };
     let (name, rest) = word.split_at(at);
     let Some((sign, op)) = OPS.into_iter().find(|(sign, _)| rest.starts_with(sign)) else {
         return Err(Error::invalid(format!("'{word}' is not a term of a filter")).hint(EXAMPLE));
     };
-    let Some((_, _, field, kind)) = FIELDS.iter().copied().find(|(short, key, ..)| *short == name || *key == name)
-    else {
+    let known = FIELDS.iter().find(|(short, key, ..)| *short == name || *key == name).map(|f| (f.2, f.3));
+    let label = name.strip_prefix("label.").or(name.strip_prefix("labels.")).filter(|label| !label.is_empty());
+    let Some((field, kind)) = known.or(label.map(|_| (Field::Label, Kind::Text))) else {
         let error = Error::invalid(format!("jobs have no field '{name}' to filter by"));
         let names: Vec<&str> = FIELDS.iter().map(|f| f.0).collect();
         return Err(match nearest(name, names.iter().copied()) {
             Some(near) => error.hint(format!("did you mean {near}{sign}{}?", &rest[sign.len()..])),
-            None => error.hint(format!("fields are {}", names.join(", "))),
+            None => error.hint(format!("fields are {}, and label.NAME", names.join(", "))),
         });
     };
     let ops_allowed = match kind {
@@ -276,7 +281,7 @@ fn term(word: &str, now: &Zoned) -> Result<Term, Error> {
     let many = matches!(op, Op::Eq | Op::Ne | Op::Has | Op::HasNot);
     let parts: Vec<&str> = if many { text.split(',').collect() } else { vec![text] };
     let values = parts.into_iter().map(|part| value(kind, part, word, now)).collect::<Result<_, _>>()?;
-    Ok(Term { field, op, values })
+    Ok(Term { field, label: label.filter(|_| field == Field::Label).unwrap_or_default().to_owned(), op, values })
 }
 
 const EXAMPLE: &str = "write ids, or terms such as state=queued, user=alice, mem>8G, name~train";
@@ -341,6 +346,12 @@ fn instant(text: &str, now: &Zoned) -> Option<Timestamp> {
 }
 
 impl Term {
+    /// A condition on anything but a label.
+    #[must_use]
+    pub fn new(field: Field, op: Op, values: Vec<Value>) -> Self {
+        Self { field, label: String::new(), op, values }
+    }
+
     fn matches(&self, job: &JobView) -> bool {
         let text = |of: Option<&str>| match self.op {
             Op::Eq => of.is_some_and(|of| self.texts().any(|v| v == of)),
@@ -392,6 +403,7 @@ impl Term {
             Field::Submitted => when(Some(job.submitted_at)),
             Field::Started => when(job.started_at),
             Field::Ended => when(job.ended_at),
+            Field::Label => text(job.labels.get(&self.label).map(String::as_str)),
         }
     }
 
@@ -447,7 +459,7 @@ mod tests {
             ("ended>-2h", Field::Ended, Op::Gt, Value::Number(1_772_359_200_000)),
             ("submitted>=today", Field::Submitted, Op::Ge, Value::Number(1_772_323_200_000)),
         ] {
-            assert_eq!(parse(text).unwrap().terms, [Term { field, op, values: vec![value] }], "{text}");
+            assert_eq!(parse(text).unwrap().terms, [Term::new(field, op, vec![value])], "{text}");
         }
         assert_eq!(parse("1 2,3 4-5").unwrap().terms[0].values.len(), 4, "ids that stand alone are one condition");
     }

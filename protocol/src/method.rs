@@ -3,8 +3,10 @@
 
 use crate::event::EventView;
 use crate::ids::{JobRef, Seq};
-use crate::job::{JobSpec, JobState, JobView};
+use crate::job::{JobChange, JobSpec, JobState, JobView};
+use crate::progress::Fraction;
 use crate::text::OsText;
+use crate::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,6 +63,16 @@ methods! {
     JobResume = "job.resume": TargetParams => ControlReply;
     /// Sends a signal to all processes of executing jobs.
     JobSignal = "job.signal": SignalParams => ControlReply;
+    /// Changes what jobs ask for that have not started.
+    JobUpdate = "job.update": UpdateParams => ControlReply;
+    /// Queues jobs that have ended once more, as new ones.
+    JobRetry = "job.retry": TargetParams => RetryReply;
+    /// What would become of a submit; nothing is queued.
+    JobCheck = "job.check": SubmitParams => CheckReply;
+    /// What an executing job says of how far it is.
+    JobProgress = "job.progress": ProgressParams => Empty;
+    /// When a job was in which stage.
+    JobTrace = "job.trace": JobParams => TraceReply;
     /// Forgets jobs that have ended, and their output.
     JobCleanup = "job.cleanup": CleanupParams => CleanupReply;
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
@@ -311,6 +323,89 @@ pub struct SignalParams {
     pub targets: Vec<String>,
     /// The kernel's number.
     pub signal: i32,
+}
+
+/// See [`JobUpdate`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateParams {
+    /// As in [`TargetParams`].
+    pub targets: Vec<String>,
+    /// The new values.
+    pub change: JobChange,
+}
+
+/// See [`JobRetry`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RetryReply {
+    /// The new jobs, up to a thousand of them.
+    pub jobs: Vec<RetriedJob>,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// One of these.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct RetriedJob {
+    /// What had ended.
+    pub of: JobRef,
+    /// The new job.
+    pub id: JobRef,
+}
+
+/// See [`JobCheck`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckReply {
+    /// It would start at once.
+    pub starts: bool,
+    /// Else why it would wait.
+    pub waiting_reason: Option<String>,
+    /// Its key is known: this is the job that there is, and nothing would be queued.
+    pub existing: Option<JobRef>,
+    /// The job as it was understood.
+    pub job: JobSpec,
+}
+
+/// See [`JobProgress`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressParams {
+    /// Which.
+    pub id: JobRef,
+    /// How much is done, 0 to 1.
+    pub fraction: Fraction,
+    /// For people, up to [`crate::progress::MAX_MESSAGE_BYTES`].
+    pub message: Option<String>,
+}
+
+/// See [`JobTrace`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceReply {
+    /// W3C Trace Context, 32 hexadecimal digits: that of the submitter's `TRACEPARENT`, else one of its own.
+    pub trace_id: String,
+    /// The submitter's span.
+    pub parent_id: Option<String>,
+    /// The stages, by their beginning.
+    pub spans: Vec<Span>,
+    /// Events of the job are not kept any more; only what its row says is told.
+    pub incomplete: bool,
+}
+
+/// A stage of a job's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// 16 hexadecimal digits; the one of a run is handed to it in `TRACEPARENT`.
+    pub span_id: String,
+    /// `validating`, `compiling`, `queued`, `allocating`, `executing`.
+    pub stage: JobState,
+    /// From 1, where there are attempts.
+    pub attempt: Option<u32>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it was over, if it is.
+    pub ended_at: Option<Timestamp>,
+    /// What came of it, if that was not the next stage.
+    pub outcome: Option<String>,
 }
 
 /// See [`JobCleanup`]. At least one of the two is given; with both, both must hold.

@@ -34,7 +34,7 @@ fn the_rest_of_an_array_is_held() {
     world.executing("1.0");
     let said = world.run("hold 1.2");
     assert_eq!(said.code, 2);
-    assert!(said.err.contains("1.2 is a task") && said.err.contains("qrm hold 1 "), "{said:?}");
+    assert!(said.err.contains("1.2 is a task") && said.err.contains("name 1,"), "{said:?}");
     assert_eq!(world.run("hold 1").ok(), "job 1 held\n");
     gate.open(1);
     world.ended("1.0");

@@ -76,6 +76,7 @@ static VIEWS: LazyLock<Vec<JobView>> = LazyLock::new(|| {
             "failure": {"kind": "ExecuteError", "cause": "oom", "message": "it ran out of memory"},
             "started_at": "2026-02-28T11:00:00.000Z", "ended_at": "2026-03-01T11:59:59.999Z", "mem_bytes": 1u64 << 33,
             "time_limit_ms": 7_200_000, "usage": {"cpu_ms": 1_000, "peak_memory_bytes": u64::MAX}, "user": "",
+            "labels": {"team": "vision", "a.b/c": ""},
         })),
         with(serde_json::json!({
             "id": "9223372036854775807", "state": "completed", "exit_code": 0, "array": "0-999999%8", "priority": 100,

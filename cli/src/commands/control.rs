@@ -54,20 +54,20 @@ pub(crate) struct Signalled {
 }
 
 #[derive(Debug, clap::Args)]
-struct Targets {
+pub(crate) struct Targets {
     /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
     #[arg(value_name = "ID|FILTER", required = true)]
-    targets: Vec<String>,
+    pub targets: Vec<String>,
 }
 
 /// The words for what was done, and for what was so before.
-struct Words {
-    changed: &'static str,
-    unchanged: &'static str,
+pub(crate) struct Words {
+    pub changed: &'static str,
+    pub unchanged: &'static str,
 }
 
 /// So many are named one by one.
-const NAMED: usize = 20;
+pub(crate) const NAMED: usize = 20;
 
 fn control<M: Method<Params = TargetParams, Reply = ControlReply>>(
     context: &Context,
@@ -100,7 +100,7 @@ pub(crate) fn signal(context: &Context, args: Signalled) -> Result<u8, Error> {
     Ok(say(context, &reply, &Words { changed: "signalled", unchanged: "not signalled" }))
 }
 
-fn say(context: &Context, reply: &ControlReply, words: &Words) -> u8 {
+pub(crate) fn say(context: &Context, reply: &ControlReply, words: &Words) -> u8 {
     if context.out.json {
         context.out.document(reply);
         return 0;

@@ -10,11 +10,16 @@ mod events;
 mod jobs;
 mod logs;
 mod manual;
+mod progress;
+mod results;
+mod retry;
 mod run;
 mod show;
 mod spec;
 mod status;
 mod submit;
+mod trace;
+mod update;
 mod wait;
 
 use crate::Context;
@@ -37,6 +42,11 @@ pub(crate) enum Verb {
     Suspend(control::Suspend),
     Resume(control::Resume),
     Signal(control::Signalled),
+    Update(Box<update::Args>),
+    Retry(retry::Args),
+    Progress(progress::Args),
+    Results(results::Args),
+    Trace(trace::Args),
     Events(events::Args),
     Cleanup(cleanup::Args),
     Daemon(daemon::Args),
@@ -72,6 +82,11 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Suspend(args) => control::suspend(context, args),
         Verb::Resume(args) => control::resume(context, args),
         Verb::Signal(args) => control::signal(context, args),
+        Verb::Update(args) => update::run(context, *args),
+        Verb::Retry(args) => retry::run(context, args),
+        Verb::Progress(args) => progress::run(context, args),
+        Verb::Results(args) => results::run(context, &args),
+        Verb::Trace(args) => trace::run(context, &args),
         Verb::Events(args) => events::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Daemon(args) => daemon::run(context, &args),

@@ -1,7 +1,7 @@
 //! `qrm run`: a job as if it were run here: its streams, its signals, its exit code.
 //! It refuses to be more than a pane of glass: the job is a job like any other, and goes on if this process dies.
 
-use super::spec::{Options, context};
+use super::spec::{Options, check, context};
 use super::wait::{exit_code, wait_for, wait_for_start};
 use crate::Context;
 use crate::again::{Stopped, again};
@@ -42,8 +42,14 @@ const INTERRUPTS: u32 = 3;
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let system = |what: &str, e: &dyn std::fmt::Display| Error::new(Code::Unavailable, format!("{what}: {e}"));
+    let dry_run = args.options.dry_run;
     let mut job = args.options.spec(args.command)?;
-    job.stdin = if has_input() { Stdin::Fifo } else { Stdin::Null };
+    if dry_run {
+        return check(context, &mut context.connect()?, job).map(|_| 0);
+    }
+    if job.stdin == Stdin::Null && has_input() {
+        job.stdin = Stdin::Fifo;
+    }
     let fifo = job.stdin == Stdin::Fifo;
     // Before any thread: each would get signals of its own.
     let passed: SigSet = PASSED.into_iter().filter(|signal| !is_ignored(*signal)).collect();

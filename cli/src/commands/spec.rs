@@ -1,12 +1,15 @@
 //! The options that submit and run share, and what a job inherits from where it is submitted.
 //! It refuses to talk to the daemon.
 
+use crate::Context;
+use crate::render::clean;
 use clap::Args;
 use qrm_protocol::amount::{Bytes, Priority};
+use qrm_protocol::client::Client;
 use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{Backoff, JobSpec, RetryOn};
-use qrm_protocol::method::Context;
+use qrm_protocol::job::{Backoff, JobSpec, RetryOn, Stdin};
+use qrm_protocol::method::{self, CheckReply, JobCheck, SubmitParams};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -16,7 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a job may ask for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Options {
     /// A name for people; the program's if not given.
     #[arg(long, value_name = "NAME")]
@@ -24,6 +27,9 @@ pub(crate) struct Options {
     /// A remark for people.
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
+    /// A label for people and filters (`qrm jobs label.NAME=VALUE`). May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
     /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100).
     #[arg(long, value_name = "N")]
     priority: Option<Priority>,
@@ -42,6 +48,12 @@ pub(crate) struct Options {
     /// How long it has after that before it is killed [default: 10s].
     #[arg(long, value_name = "DURATION")]
     grace: Option<Millis>,
+    /// It fails if it has not started so long after it was submitted; of an array, those of its tasks that have not.
+    #[arg(long, value_name = "DURATION")]
+    queue_timeout: Option<Millis>,
+    /// It is over by then: one that waits fails, one that runs is ended as at its time limit.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    deadline: Option<Timestamp>,
     /// Not before this: 18:00, 'tomorrow 9:00', +2h, or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     begin: Option<Timestamp>,
@@ -88,33 +100,33 @@ pub(crate) struct Options {
     /// Run it in this directory instead of the current one.
     #[arg(long, value_name = "DIR")]
     chdir: Option<PathBuf>,
+    /// Append its standard output to this file, from its directory on: %j is its id, %a its task's index, %n its name, %u
+    /// its user, %% a percent sign [default: stdout in the job's own directory].
+    #[arg(long, value_name = "FILE")]
+    stdout: Option<OsString>,
+    /// The same for its standard error; the same file keeps the order of both.
+    #[arg(long, value_name = "FILE")]
+    stderr: Option<OsString>,
+    /// Read its standard input from this file, named in the same way [default: /dev/null].
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<OsString>,
+    /// What it leaves, as a pattern below its directory: results/*.csv, or **/*.pt. What matches at its end is listed with
+    /// size and SHA-256 in meta.json; `qrm results` shows it. May be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    output: Vec<String>,
+    /// Only say what would become of it.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text, &jiff::Zoned::now()).map_err(|e| e.to_string())
 }
 
 impl Options {
-    /// Whether any of them was given.
+    /// Whether any of them was given that describes a job.
     pub(crate) fn is_any(&self) -> bool {
-        let texts = [&self.name, &self.comment, &self.key, &self.validate, &self.compile];
-        let ids = [&self.after, &self.after_ok, &self.after_fail, &self.after_start];
-        texts.iter().any(|t| t.is_some())
-            || ids.iter().any(|l| !l.is_empty())
-            || self.priority.is_some()
-            || self.cpus.is_some()
-            || self.mem.is_some()
-            || self.time.is_some()
-            || self.signal.is_some()
-            || self.grace.is_some()
-            || self.begin.is_some()
-            || self.any
-            || self.retries > 0
-            || !self.retry_on.is_empty()
-            || self.backoff.is_some()
-            || self.chdir.is_some()
-            || !self.env.is_empty()
-            || self.clean_env
+        *self != Self { dry_run: self.dry_run, ..Self::default() }
     }
 
     /// The job that they and a command describe.
@@ -146,10 +158,44 @@ impl Options {
             grace_ms: self.grace,
             env: self.env.into_iter().map(variable).collect::<Result<_, _>>()?,
             clean_env: self.clean_env,
+            labels: self.label.into_iter().collect(),
+            queue_timeout_ms: self.queue_timeout,
+            deadline: self.deadline,
+            stdin: self.stdin.map(|path| file(path, "--stdin")).transpose()?.map_or(Stdin::Null, Stdin::File),
+            stdout: self.stdout.map(|path| file(path, "--stdout")).transpose()?,
+            stderr: self.stderr.map(|path| file(path, "--stderr")).transpose()?,
+            output: self.output,
             ..JobSpec::default()
         };
         spec.checked()
     }
+}
+
+/// `NAME=VALUE`; an empty value is none, which takes a label away where that can be meant.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as in --label team=vision")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn file(path: OsString, option: &str) -> Result<OsText, Error> {
+    text(path.into_vec(), option)
+}
+
+/// What would become of a job, for --dry-run.
+pub(crate) fn check(context: &Context, client: &mut Client, job: JobSpec) -> Result<CheckReply, Error> {
+    let name = job.display_name();
+    let reply = client.call::<JobCheck>(&SubmitParams { context: self::context()?, job })?;
+    if context.out.json {
+        context.out.document(&reply);
+        return Ok(reply);
+    }
+    let what = match (&reply.existing, &reply.waiting_reason) {
+        (Some(id), _) => format!("is known by its key: it is job {id}"),
+        (None, Some(why)) => format!("would wait: {}", clean(why)),
+        (None, None) => "would start at once".to_owned(),
+    };
+    context.out.print(&format!("{} {what}\n", clean(&name)));
+    Ok(reply)
 }
 
 /// `NAME=VALUE`, or `NAME` for the value that it has here.
@@ -183,13 +229,13 @@ fn directory(dir: &Path) -> Result<OsText, Error> {
 }
 
 /// What a job inherits: directory, mask and environment of this process.
-pub(crate) fn context() -> Result<Context, Error> {
+pub(crate) fn context() -> Result<method::Context, Error> {
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(umask);
     let cwd = working_directory().map_err(|e| Error::invalid(format!("the current directory can not be told: {e}")))?;
     let env = std::env::vars_os()
         .map(|(name, value)| text([name.as_bytes(), b"=", value.as_bytes()].concat(), "the environment"));
-    Ok(Context {
+    Ok(method::Context {
         cwd: text(cwd.into_os_string().into_vec(), "the current directory")?,
         umask: umask.bits(),
         env: env.collect::<Result<_, _>>()?,

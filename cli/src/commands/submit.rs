@@ -1,7 +1,7 @@
 //! `qrm submit`: queues a command, or many from a file of JSON lines, and prints ids.
 //! It refuses to wait for them.
 
-use super::spec::{Options, context};
+use super::spec::{Options, check, context};
 use crate::Context;
 use crate::render::Tone;
 use qrm_protocol::client::Client;
@@ -49,12 +49,17 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
             return Err(Error::invalid("--bulk takes its options from the lines of the file")
                 .hint("write them there, as in {\"command\": [\"make\"], \"cpus\": 2}"));
         }
-        return bulk(context, &file);
+        return bulk(context, &file, args.options.dry_run);
     }
+    let dry_run = args.options.dry_run;
     let mut job = args.options.spec(args.command)?;
     job.array = args.array;
     job.hold = args.hold;
-    let params = SubmitParams { context: self::context()?, job: job.checked()? };
+    let job = job.checked()?;
+    if dry_run {
+        return check(context, &mut context.connect()?, job).map(|_| 0);
+    }
+    let params = SubmitParams { context: self::context()?, job };
     let reply = context.connect()?.call::<JobSubmit>(&params)?;
     let out = &context.out;
     if out.json {
@@ -72,7 +77,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
 /// The most lines of one bulk, as many as may live at once.
 const MAX_LINES: usize = 10_000_000;
 
-fn bulk(context: &Context, file: &Path) -> Result<u8, Error> {
+fn bulk(context: &Context, file: &Path, dry_run: bool) -> Result<u8, Error> {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let unreadable = |e: std::io::Error| Error::invalid(format!("{name} can not be read: {e}"));
     let jobs = if file == Path::new("-") {
@@ -82,6 +87,16 @@ fn bulk(context: &Context, file: &Path) -> Result<u8, Error> {
     };
     let count = jobs.len() as u64;
     let mut client = context.connect()?;
+    if dry_run {
+        for (line, job) in jobs {
+            let located = |mut error: Error| {
+                error.message = format!("{name}, line {line}: {}", error.message);
+                error
+            };
+            check(context, &mut client, job).map_err(located)?;
+        }
+        return Ok(0);
+    }
     let first = client.call::<BulkBegin>(&BulkBeginParams { context: self::context()?, count })?.first.job.0;
     let lines: Vec<usize> = jobs.iter().map(|(line, _)| *line).collect();
     let mut ids: Vec<JobRef> = (first..first + count).map(|id| JobId(id).into()).collect();
@@ -127,8 +142,12 @@ fn weight(job: &JobSpec) -> usize {
     // A byte of a word takes up to six in JSON; the rest of a job is bounded by its names and dependencies.
     let words: usize = job.command.iter().map(|w| w.as_bytes().len() * 2 + 8).sum();
     let ids = job.after.len() + job.after_ok.len() + job.after_fail.len() + job.after_start.len();
-    let texts = [&job.validate, &job.compile, &job.name, &job.comment, &job.key];
-    words + ids * 24 + texts.iter().map(|t| t.as_ref().map_or(0, |t| t.len() * 2)).sum::<usize>() + 300
+    let texts = [&job.validate, &job.compile, &job.name, &job.comment, &job.key, &job.script];
+    let paths: usize = [&job.stdout, &job.stderr].into_iter().flatten().map(|path| path.as_bytes().len() * 2).sum();
+    let lists = job.env.iter().map(|(name, value)| name.len() + value.as_bytes().len() * 2 + 8);
+    let lists: usize = lists.chain(job.labels.iter().map(|(name, value)| (name.len() + value.len()) * 2)).sum();
+    let lists = lists + paths + job.output.iter().map(|pattern| pattern.len() * 2 + 8).sum::<usize>();
+    words + lists + ids * 24 + texts.iter().map(|t| t.as_ref().map_or(0, |t| t.len() * 2)).sum::<usize>() + 300
 }
 
 fn read(from: impl BufRead, name: &str) -> Result<Vec<(usize, JobSpec)>, Error> {

@@ -4,7 +4,7 @@
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
 use jiff::tz::TimeZone;
-use qrm_protocol::job::{DEFAULT_GRACE, JobState, JobView};
+use qrm_protocol::job::{DEFAULT_GRACE, JobState, JobView, Progress};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::shell_quoted;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -57,11 +57,20 @@ pub(crate) fn why(job: &JobView) -> String {
             tasks.running
         );
     }
+    if let (Some(said), false) = (&job.progress, job.state.is_terminal()) {
+        return progress(said);
+    }
     match (&job.failure, job.exit_code) {
         (Some(failure), _) => failure.message.clone(),
         (None, Some(0) | None) => String::new(),
         (None, Some(code)) => format!("exit code {code}"),
     }
+}
+
+/// How far it says it is.
+pub(crate) fn progress(progress: &Progress) -> String {
+    let message = progress.message.as_deref().map(|message| format!(", {}", clean(message))).unwrap_or_default();
+    format!("{}{message}", progress.fraction)
 }
 
 const COLUMNS: &[Column] = &[
@@ -119,6 +128,9 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("command", Some(clean(&shell_quoted(&job.command))));
     put("directory", Some(clean(&job.cwd.lossy())));
     put("comment", job.comment.as_deref().map(clean));
+    let labels: Vec<String> = job.labels.iter().map(|(name, value)| format!("{name}={}", clean(value))).collect();
+    put("labels", (!labels.is_empty()).then(|| labels.join(", ")));
+    put("progress", job.progress.as_ref().map(progress));
     put("array", job.array.map(|a| a.to_string()));
     put(
         "tasks",
@@ -142,11 +154,13 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("memory", job.mem_bytes.map(|m| m.to_string()));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
     // Only what is not as it is with all others.
-    if let (Some(signal), Some(grace)) = (job.stop_signal.and_then(Signal::new), job.grace_ms)
-        && (signal != Signal::TERM || grace != DEFAULT_GRACE)
-    {
+    let signal = job.stop_signal.and_then(Signal::new).unwrap_or(Signal::TERM);
+    let grace = job.grace_ms.unwrap_or(DEFAULT_GRACE);
+    if signal != Signal::TERM || grace != DEFAULT_GRACE {
         put("to end it", Some(format!("{signal}, and KILL after {grace}")));
     }
+    put("must start", job.queue_timeout_ms.map(|t| format!("within {t}")));
+    put("deadline", job.deadline.map(when));
     put("submitted", Some(when(job.submitted_at)));
     put("begins", job.begin_at.map(when));
     put("started", job.started_at.map(when));
@@ -155,6 +169,9 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("cpu time", job.usage.cpu_ms.map(|ms| Millis(ms).to_string()));
     put("peak memory", job.usage.peak_memory_bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string()));
     put("output", Some(job.dir.clone()));
+    put("stdout", job.stdout.as_ref().map(|path| clean(&path.lossy())));
+    put("stderr", job.stderr.as_ref().map(|path| clean(&path.lossy())));
+    put("leaves", (!job.output.is_empty()).then(|| clean(&job.output.join(", "))));
     let mut text = String::new();
     for (key, value) in lines {
         text += &format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")));

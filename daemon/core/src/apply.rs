@@ -3,11 +3,12 @@
 
 use crate::depend::Happened;
 use crate::event::{Event, Stage};
-use crate::job::{Demand, Job, Phase};
+use crate::job::{Demand, Job, Phase, Tasks};
 use crate::state::{Alarm, Bulk, Core, Machine, RunState, Stop};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::JobState;
+use qrm_protocol::job::{JobChange, JobState};
 use qrm_protocol::time::Timestamp;
+use std::collections::BTreeMap;
 
 impl Core {
     /// Makes a fact true. `at` is when it was decided, by the wall clock.
@@ -77,6 +78,11 @@ impl Core {
                     run.stood_ms = run.stood_ms.saturating_add(boot_ms.saturating_sub(since));
                 }
             }),
+            Event::Updated { job, change, .. } => self.updated(job.job, change),
+            // What a job says of itself is for people.
+            Event::Progress { .. } => {}
+            Event::Overdue { job } => drop(self.change(job.job, |j| j.overdue = true)),
+            Event::ArrayExpired { job } => self.expired(job.job),
             Event::Stopping { job, why, by, kill_at_boot_ms } => {
                 let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false };
                 self.change_run(*job, |run| (run.stop, run.suspended) = (Some(stop), None));
@@ -178,21 +184,56 @@ impl Core {
         }
     }
 
+    fn updated(&mut self, id: JobId, change: &JobChange) {
+        self.change(id, |job| {
+            job.demand.change(change);
+            job.begun &= change.begin.is_none();
+            job.overdue &= change.deadline.is_none();
+            if let (Some(tasks), Some(width)) = (&mut job.tasks, change.width) {
+                tasks.spec.width = Some(width).filter(|width| *width > 0);
+            }
+        });
+    }
+
     fn stop_array(&mut self, id: JobId, by: Uid) {
+        self.end_rest(id, false, |tasks, rest| {
+            tasks.stopped = Some(by);
+            for ordinal in rest {
+                tasks.bad.insert(ordinal);
+                tasks.cancelled += 1;
+            }
+        });
+    }
+
+    fn expired(&mut self, id: JobId) {
+        let only_new = self.jobs.get(&id).is_some_and(|job| !job.overdue);
+        self.end_rest(id, only_new, |tasks, rest| {
+            tasks.expired = true;
+            for ordinal in rest {
+                tasks.bad.insert(ordinal);
+            }
+        });
+    }
+
+    /// The tasks of an array that wait never run; those that wait for another attempt neither, unless only new ones end.
+    fn end_rest(&mut self, id: JobId, only_new: bool, end: impl FnOnce(&mut Tasks, Vec<u32>)) {
         let mut dues = Vec::new();
         self.change(id, |job| {
             let Some(tasks) = &mut job.tasks else { return };
-            tasks.stopped = Some(by);
+            let again = if only_new { BTreeMap::new() } else { std::mem::take(&mut tasks.again) };
+            let due = |(ordinal, (_, due)): (&u32, &(u32, Option<u64>))| {
+                due.map(|due| (due, Alarm::Due(JobRef::task(id, tasks.index(*ordinal)))))
+            };
+            dues.extend(again.iter().filter_map(due));
             let waiting: Vec<(u32, u32)> = tasks.waiting.take().into();
-            for ordinal in waiting.into_iter().flat_map(|(first, last)| first..=last) {
-                tasks.bad.insert(ordinal);
-                tasks.cancelled += 1;
+            let waiting = waiting.into_iter().flat_map(|(first, last)| first..=last);
+            let (old, mut rest): (Vec<u32>, Vec<u32>) = waiting.partition(|ordinal| tasks.again.contains_key(ordinal));
+            for ordinal in old {
+                tasks.waiting.insert(ordinal);
             }
-            for (ordinal, (_, due)) in std::mem::take(&mut tasks.again) {
-                tasks.bad.insert(ordinal);
-                tasks.cancelled += 1;
-                dues.extend(due.map(|due| (due, Alarm::Due(JobRef::task(id, tasks.index(ordinal))))));
-            }
+            // One whose backoff is over is among those that wait.
+            rest.extend(again.into_iter().filter(|(_, (_, due))| due.is_some()).map(|(ordinal, _)| ordinal));
+            end(tasks, rest);
         });
         for due in dues {
             self.alarms.remove(&due);

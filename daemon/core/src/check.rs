@@ -38,7 +38,6 @@ impl Core {
             let Some(tasks) = &job.tasks else { continue };
             let running = u32::try_from(self.running_tasks(*id).len()).unwrap_or(u32::MAX);
             claim(tasks.running == running, format!("array {id} counts {} running of {running}", tasks.running))?;
-            claim(tasks.spec.width.is_none_or(|w| running <= w), format!("array {id} is wider than {:?}", tasks.spec))?;
             let between = tasks.again.values().filter(|(_, due)| due.is_some()).count();
             let all = tasks.waiting.len() + running + tasks.ok.len() + tasks.bad.len();
             claim(all as usize + between == tasks.spec.count() as usize, format!("array {id} lost a task: {tasks:?}"))?;

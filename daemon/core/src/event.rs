@@ -3,7 +3,8 @@
 
 use crate::job::Demand;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{Failure, JobState};
+use qrm_protocol::job::{Failure, JobChange, JobState};
+use qrm_protocol::progress::Fraction;
 use qrm_protocol::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -50,6 +51,8 @@ pub enum StopWhy {
     Cancelled,
     /// Its time limit.
     Timeout,
+    /// Its deadline.
+    Deadline,
 }
 
 /// What a run used.
@@ -217,6 +220,40 @@ pub enum Event {
         /// Since when, on the clock that never jumps.
         boot_ms: u64,
     },
+    /// Someone changed what a job asks for.
+    #[serde(rename = "job.updated")]
+    Updated {
+        /// Which.
+        job: JobRef,
+        /// Who.
+        by: Uid,
+        /// What; the core forgets the words for people.
+        #[serde(flatten)]
+        change: JobChange,
+    },
+    /// A job says how far it is.
+    #[serde(rename = "job.progress")]
+    Progress {
+        /// Which.
+        job: JobRef,
+        /// How much is done; the core forgets it.
+        fraction: Fraction,
+        /// For people; the core forgets it.
+        #[serde(default, skip_serializing_if = "none")]
+        message: Option<String>,
+    },
+    /// The deadline of a job has come that did not end with that.
+    #[serde(rename = "job.overdue")]
+    Overdue {
+        /// Which.
+        job: JobRef,
+    },
+    /// The tasks of an array that had not started by its queue timeout or deadline never will.
+    #[serde(rename = "array.expired")]
+    ArrayExpired {
+        /// Which.
+        job: JobRef,
+    },
     /// A running job, or a stage of it, is being ended.
     #[serde(rename = "job.stopping")]
     Stopping {
@@ -251,6 +288,9 @@ pub enum Event {
         job: JobRef,
         /// The attempt that ended.
         attempt: u32,
+        /// When its command began, if it did.
+        #[serde(default, skip_serializing_if = "none")]
+        started_at: Option<Timestamp>,
         /// How.
         failure: Failure,
         /// Not before this, on the clock that never jumps.
@@ -306,6 +346,10 @@ impl Event {
             | Self::Released { job, .. }
             | Self::Suspended { job, .. }
             | Self::Resumed { job, .. }
+            | Self::Updated { job, .. }
+            | Self::Progress { job, .. }
+            | Self::Overdue { job }
+            | Self::ArrayExpired { job }
             | Self::Stopping { job, .. }
             | Self::Killing { job }
             | Self::ArrayStopping { job, .. }

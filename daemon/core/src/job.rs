@@ -5,7 +5,7 @@ use crate::event::Stage;
 use crate::ranges::Ranges;
 use qrm_protocol::amount::Priority;
 use qrm_protocol::ids::{JobRef, TaskIndex, Uid};
-use qrm_protocol::job::{ArraySpec, Backoff, JobSpec, JobState, RetryOn};
+use qrm_protocol::job::{ArraySpec, Backoff, JobChange, JobSpec, JobState, RetryOn};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,12 @@ pub struct Rare {
     /// How long it has after that, if not as long as others.
     #[serde(default, skip_serializing_if = "is_default")]
     pub grace_ms: Option<u64>,
+    /// It ends if it has not started so long after it was accepted; 0 is never.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub queue_timeout_ms: u64,
+    /// It is over by then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deadline: Option<Timestamp>,
 }
 
 /// A flattened part is always there to serde; one that says nothing is none.
@@ -122,6 +128,8 @@ impl From<&JobSpec> for Demand {
             backoff: spec.backoff,
             stop_signal: spec.signal.filter(|signal| *signal != Signal::TERM).map(Signal::number),
             grace_ms: spec.grace_ms.map(|grace| grace.0),
+            queue_timeout_ms: spec.queue_timeout_ms.map_or(0, |t| t.0),
+            deadline: spec.deadline,
         };
         Self {
             priority: spec.priority,
@@ -143,6 +151,25 @@ impl Demand {
         let rare = self.rare.as_deref();
         let signal = rare.and_then(|r| r.stop_signal).unwrap_or(Signal::TERM.number());
         (signal, rare.and_then(|r| r.grace_ms).unwrap_or(crate::GRACE_MS))
+    }
+
+    /// Changes what decides.
+    pub(crate) fn change(&mut self, change: &JobChange) {
+        let JobChange { priority, cpus, mem_bytes, time_limit_ms, .. } = change;
+        self.priority = priority.unwrap_or(self.priority);
+        self.cpus = cpus.or(self.cpus);
+        self.mem_bytes = mem_bytes.map_or(self.mem_bytes, |mem| mem.0);
+        self.time_ms = time_limit_ms.map_or(self.time_ms, |time| time.0);
+        let mut rare = self.rare.take().unwrap_or_default();
+        rare.begin = change.begin.or(rare.begin);
+        rare.retries = change.retries.unwrap_or(rare.retries);
+        rare.queue_timeout_ms = change.queue_timeout_ms.map_or(rare.queue_timeout_ms, |t| t.0);
+        rare.deadline = change.deadline.or(rare.deadline);
+        if let Some(signal) = change.signal {
+            rare.stop_signal = Some(signal).filter(|signal| *signal != Signal::TERM).map(Signal::number);
+        }
+        rare.grace_ms = change.grace_ms.map(|grace| grace.0).or(rare.grace_ms);
+        self.rare = Some(rare).filter(|rare| !is_default(rare));
     }
 
     /// Cpus to count.
@@ -201,6 +228,9 @@ pub(crate) struct Tasks {
     pub started: bool,
     /// Who ended the rest of it.
     pub stopped: Option<Uid>,
+    /// The time was up for the rest of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub expired: bool,
 }
 
 impl Tasks {
@@ -215,6 +245,7 @@ impl Tasks {
             again: BTreeMap::new(),
             started: false,
             stopped: None,
+            expired: false,
         }
     }
 
@@ -231,6 +262,12 @@ impl Tasks {
         let ends = [&self.waiting, &self.ok, &self.bad].map(Ranges::last).into_iter().flatten();
         ends.chain(self.again.keys().copied()).chain(self.running.checked_sub(1)).all(|n| n < self.spec.count())
             && self.cancelled <= self.bad.len()
+    }
+
+    /// Whether some task waits for its first attempt.
+    pub fn has_new(&self) -> bool {
+        let old = self.again.values().filter(|(_, due)| due.is_none()).count();
+        self.waiting.len() as usize > old
     }
 
     pub fn all_ended(&self) -> bool {
@@ -255,6 +292,9 @@ pub(crate) struct Job {
     pub due_boot_ms: Option<u64>,
     /// Its begin has come.
     pub begun: bool,
+    /// Its deadline has come.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overdue: bool,
     /// What it asks for; `needs` are those that are not met.
     pub demand: Demand,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -274,6 +314,7 @@ impl Job {
             phase,
             attempt: 0,
             due_boot_ms: None,
+            overdue: false,
             begun: rare.is_none_or(|r| r.begin.is_none()),
             tasks: rare.and_then(|r| r.array).map(|spec| Box::new(Tasks::new(spec))),
             demand,
@@ -298,6 +339,27 @@ impl Job {
 
     pub fn needs(&self) -> &[Need] {
         self.demand.needs()
+    }
+
+    /// A command of its own, or of one of its tasks, was ever to start.
+    pub fn has_started(&self) -> bool {
+        self.attempt > 0 || self.phase == Phase::Running || self.tasks.as_ref().is_some_and(|tasks| tasks.started)
+    }
+
+    /// When it ends unless it has started by then: its queue timeout, or, of an array, that of its tasks that wait.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let timeout = self.rare().map_or(0, |rare| rare.queue_timeout_ms);
+        let waits = match &self.tasks {
+            Some(tasks) => !tasks.expired && tasks.stopped.is_none() && tasks.has_new(),
+            None => !self.has_started(),
+        };
+        let after = i64::try_from(timeout).unwrap_or(i64::MAX);
+        (waits && timeout > 0).then(|| Timestamp(self.submitted.0.saturating_add(after)))
+    }
+
+    /// When it is to be over, if that is still to come.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.rare().and_then(|rare| rare.deadline).filter(|_| !self.overdue)
     }
 
     /// Whether it, or one of its tasks, may start when there is room for it.

@@ -7,7 +7,9 @@ mod apply;
 mod cancel;
 mod check;
 mod control;
+mod dates;
 mod depend;
+mod end;
 mod event;
 mod job;
 mod look;
@@ -18,6 +20,7 @@ mod snapshot;
 mod state;
 mod step;
 mod submit;
+mod update;
 
 pub use control::Control;
 pub use event::{Event, Run, RunUsage, Stage, StopWhy};
@@ -29,6 +32,7 @@ pub use state::{Core, Machine};
 pub use step::{
     Action, Answer, Caller, CancelledAs, Effect, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step,
 };
+pub use submit::PastEnd;
 
 /// How long a job has between the signal that asks it to end and the one that ends it, if it does not say.
 pub const GRACE_MS: u64 = qrm_protocol::job::DEFAULT_GRACE.0;

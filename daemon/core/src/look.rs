@@ -53,6 +53,8 @@ pub enum Waiting {
     Behind(JobId),
     /// The machine has become smaller than what it asks for.
     Machine,
+    /// This one has ended in a way that it can not follow.
+    Never(JobRef),
 }
 
 impl fmt::Display for Waiting {
@@ -73,6 +75,7 @@ impl fmt::Display for Waiting {
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),
             Self::Behind(head) => write!(f, "behind job {head}"),
             Self::Machine => f.write_str("asks for more than the machine offers now"),
+            Self::Never(on) => write!(f, "cancelled: job {on} ended in a way that it can not follow"),
         }
     }
 }
@@ -204,7 +207,7 @@ impl Core {
         })
     }
 
-    fn waiting(&self, now: Now, job: JobRef, record: &Job) -> Option<Waiting> {
+    pub(crate) fn waiting(&self, now: Now, job: JobRef, record: &Job) -> Option<Waiting> {
         if let (Some(task), Some(tasks)) = (job.task, &record.tasks) {
             let again = tasks.ordinal(task).and_then(|o| tasks.again.get(&o));
             if let Some((_, Some(due))) = again {
@@ -242,7 +245,12 @@ impl Core {
         if head != job.job {
             return Some(Waiting::Behind(head));
         }
-        placement::fits(self, first).err().map(|blocked| match blocked {
+        self.blocked(first)
+    }
+
+    /// What a job that were first in line would wait for.
+    pub(crate) fn blocked(&self, job: &Job) -> Option<Waiting> {
+        placement::fits(self, job).err().map(|blocked| match blocked {
             Blocked::Cpus(asked, free) => Waiting::Cpus { asked, free },
             Blocked::Memory(asked, free) => Waiting::Memory { asked, free },
             Blocked::Runs => Waiting::Runs(placement::MAX_RUNS),

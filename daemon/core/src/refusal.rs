@@ -24,8 +24,14 @@ pub enum Refusal {
     #[error("job {0} is being ended")]
     IsEnding(JobRef),
     /// A task can not have this for itself.
-    #[error("{0} is a task, and only its whole array can be held or released")]
+    #[error("{0} is a task, and only its whole array can be held, released or updated")]
     OnlyWhole(JobRef),
+    /// It has no tasks.
+    #[error("job {0} is no array, and has no width")]
+    NoArray(JobRef),
+    /// That time is over.
+    #[error("that deadline has passed")]
+    Past,
     /// More cpus than there will ever be.
     #[error("{asked} cpus are asked for, and this machine offers {most}")]
     TooManyCpus {
@@ -71,10 +77,12 @@ impl Refusal {
         match self {
             Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
             Self::NotYours(_) => Code::PermissionDenied,
-            Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) => {
+            Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
                 Code::FailedPrecondition
             }
-            Self::TooManyCpus { .. } | Self::TooMuchMemory { .. } | Self::BulkCount { .. } => Code::InvalidArgument,
+            Self::TooManyCpus { .. } | Self::TooMuchMemory { .. } | Self::BulkCount { .. } | Self::Past => {
+                Code::InvalidArgument
+            }
             Self::QueueFull(_) => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
         }
@@ -85,9 +93,15 @@ impl Refusal {
             Self::NoSuchJob(_) => Some("qrm jobs lists them".into()),
             Self::NotYours(_) => Some("its owner or an administrator can do that".into()),
             Self::NotExecuting(job) => Some(format!("qrm show {job} says where it is")),
-            Self::HasStarted(job) => Some(format!("qrm suspend {job} lets it stand still")),
+            Self::HasStarted(job) => Some(format!(
+                "qrm suspend {job} lets it stand still; its name, comment and labels can still be changed"
+            )),
             Self::IsEnding(job) => Some(format!("qrm wait {job} returns when it has ended")),
-            Self::OnlyWhole(task) => Some(format!("qrm hold {} keeps all tasks that have not started", task.job)),
+            Self::OnlyWhole(task) => {
+                Some(format!("name {}, which means all its tasks that have not started", task.job))
+            }
+            Self::NoArray(_) => Some("--width is for arrays".into()),
+            Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
             Self::QueueFull(_) => Some("wait until some have ended, or use an array: it counts as one".into()),

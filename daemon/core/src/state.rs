@@ -71,6 +71,17 @@ pub(crate) enum Alarm {
     Kill(JobRef),
 }
 
+/// What a timer on the wall clock is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Date {
+    /// It may start from then on.
+    Begin(JobId),
+    /// It ends if it has not started by then.
+    Expires(JobId),
+    /// It is over by then.
+    Deadline(JobId),
+}
+
 /// Jobs that are not visible yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bulk {
@@ -104,8 +115,8 @@ pub struct Core {
     pub(crate) dependants: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs whose dependencies can never be met, and by whose end.
     pub(crate) doomed: BTreeMap<JobId, JobRef>,
-    /// Begins, by the wall clock.
-    pub(crate) begins: BTreeSet<(Timestamp, JobId)>,
+    /// What happens to waiting jobs at some time, by the wall clock.
+    pub(crate) dates: BTreeSet<(Timestamp, Date)>,
     pub(crate) alarms: BTreeSet<(u64, Alarm)>,
 }
 
@@ -125,7 +136,7 @@ impl Default for Core {
             stages_running: 0,
             dependants: BTreeMap::new(),
             doomed: BTreeMap::new(),
-            begins: BTreeSet::new(),
+            dates: BTreeSet::new(),
             alarms: BTreeSet::new(),
         }
     }
@@ -142,9 +153,7 @@ impl Core {
         if matches!(job.phase, Phase::Pending(_)) {
             self.stage_line.insert(id);
         }
-        if let (false, Some(begin)) = (job.begun, job.rare().and_then(|r| r.begin)) {
-            self.begins.insert((begin, id));
-        }
+        self.dates.extend(dates(id, job));
         if let Some(due) = job.due_boot_ms {
             self.alarms.insert((due, Alarm::Due(id.into())));
         }
@@ -161,8 +170,8 @@ impl Core {
         }
         self.ready.remove(&(Reverse(job.demand.priority.get()), id));
         self.stage_line.remove(&id);
-        if let Some(begin) = job.rare().and_then(|r| r.begin) {
-            self.begins.remove(&(begin, id));
+        for date in dates(id, job) {
+            self.dates.remove(&date);
         }
         if let Some(due) = job.due_boot_ms {
             self.alarms.remove(&(due, Alarm::Due(id.into())));
@@ -268,4 +277,12 @@ impl Core {
             self.set_run(job, Some(run));
         }
     }
+}
+
+/// What happens to a job at some time.
+fn dates(id: JobId, job: &Job) -> impl Iterator<Item = (Timestamp, Date)> + use<> {
+    let begin = job.rare().and_then(|r| r.begin).filter(|_| !job.begun);
+    let begin = begin.map(|at| (at, Date::Begin(id)));
+    let expires = job.expires().map(|at| (at, Date::Expires(id)));
+    begin.into_iter().chain(expires).chain(job.deadline().map(|at| (at, Date::Deadline(id))))
 }

@@ -6,10 +6,11 @@ use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
 use crate::job::{Demand, Phase};
 use crate::placement;
 use crate::refusal::Refusal;
-use crate::state::{Alarm, Core, RunState};
+use crate::state::{Core, RunState};
 use crate::submit::PastEnd;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, RetryOn};
+use qrm_protocol::job::{FailureCause, FailureKind, JobChange, JobState};
+use qrm_protocol::progress::Fraction;
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -86,6 +87,22 @@ pub enum Action {
         /// Which.
         targets: Vec<JobRef>,
     },
+    /// Change what jobs ask for: all of them, or none if one can not have it.
+    Update {
+        /// Which.
+        targets: Vec<JobRef>,
+        /// What, checked.
+        change: JobChange,
+    },
+    /// What an executing job says of how far it is.
+    Progress {
+        /// Which.
+        job: JobRef,
+        /// How much is done.
+        fraction: Fraction,
+        /// For people.
+        message: Option<String>,
+    },
     /// Do something else to jobs: to all of them, or to none if one can not have it.
     Control {
         /// Which.
@@ -137,6 +154,8 @@ pub struct RunOutcome {
     pub not_run: Option<String>,
     /// The kernel ended it for want of memory.
     pub oom: bool,
+    /// Why what it left could not be listed.
+    pub not_kept: Option<String>,
     /// When the command was released.
     pub started_at: Option<Timestamp>,
     /// When it was over.
@@ -275,7 +294,7 @@ impl Core {
     /// When time alone changes something next: by the wall clock, and by the clock that never jumps.
     #[must_use]
     pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
-        (self.begins.first().map(|(at, _)| *at), self.alarms.first().map(|(at, _)| *at))
+        (self.dates.first().map(|(at, _)| *at), self.alarms.first().map(|(at, _)| *at))
     }
 }
 
@@ -295,6 +314,8 @@ impl Deciding<'_> {
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
             Action::Control { targets, what } => self.control(caller, &targets, what),
+            Action::Update { targets, change } => self.update(caller, &targets, &change),
+            Action::Progress { job, fraction, message } => self.progress(caller, job, fraction, message),
         }
     }
 
@@ -313,63 +334,6 @@ impl Deciding<'_> {
                 return;
             }
         }
-    }
-
-    fn pass_time(&mut self) {
-        while let Some((_, id)) = self.core.begins.first().copied().filter(|(at, _)| *at <= self.now.wall) {
-            self.emit(Event::Due { job: id.into() });
-        }
-        while let Some((_, alarm)) = self.core.alarms.first().copied().filter(|(at, _)| *at <= self.now.boot_ms) {
-            match alarm {
-                Alarm::Due(job) => self.emit(Event::Due { job }),
-                Alarm::Limit(job) => self.stop(job, StopWhy::Timeout, None),
-                Alarm::Kill(job) => {
-                    self.emit(Event::Killing { job });
-                    if let Some(run) = self.core.runs.get(&job) {
-                        self.effects.push(Effect::Signal(run.of(job), RunSignal::Kill));
-                    }
-                }
-            }
-        }
-    }
-
-    fn end_doomed(&mut self) {
-        let next =
-            |core: &Core| core.doomed.iter().find(|(id, _)| core.jobs.contains_key(id)).map(|(id, on)| (*id, *on));
-        while let Some((id, on)) = next(self.core) {
-            self.end_dependent(id, on);
-        }
-    }
-
-    pub(crate) fn end_dependent(&mut self, id: JobId, on: JobRef) {
-        let failure = Failure {
-            kind: FailureKind::DependencyFailed,
-            cause: FailureCause::Dependency,
-            message: format!("it waited for job {on}, which ended in a way that it can not follow"),
-        };
-        // A validate command may be running; what it would say does not matter any more.
-        if let Some(run) = self.core.runs.get(&id.into()) {
-            self.effects.push(Effect::Signal(run.of(id.into()), RunSignal::Kill));
-        }
-        self.end_waiting(id.into(), JobState::Cancelled, Some(failure), None);
-    }
-
-    /// The end of a job or task without a run.
-    pub(crate) fn end_waiting(&mut self, job: JobRef, state: JobState, failure: Option<Failure>, by: Option<Uid>) {
-        let ended_at = self.now.wall;
-        let usage = RunUsage::default();
-        self.emit(Event::Ended {
-            job,
-            state,
-            started_at: None,
-            ended_at,
-            exit_code: None,
-            signal: None,
-            failure,
-            by,
-            usage,
-        });
-        self.end_array(job);
     }
 
     fn start_stages(&mut self) {
@@ -428,135 +392,7 @@ impl Deciding<'_> {
     }
 
     /// The run, if it is still the one that the core knows.
-    fn current(&self, run: Run) -> Option<RunState> {
+    pub(crate) fn current(&self, run: Run) -> Option<RunState> {
         self.core.runs.get(&run.job).copied().filter(|state| state.of(run.job) == run)
     }
-
-    fn broken(&mut self, run: Run, kind: FailureKind, cause: FailureCause, message: String) {
-        let started_at = self.current(run).and_then(|state| state.released).map(|(at, _)| at);
-        let outcome = RunOutcome { started_at, ended_at: self.now.wall, ..RunOutcome::default() };
-        self.finish(run, &outcome, Some(Failure { kind, cause, message }));
-    }
-
-    fn run_ended(&mut self, run: Run, outcome: RunOutcome) {
-        let failure = failure_of(run.stage, &outcome);
-        if failure.is_none()
-            && run.stage != Stage::Execute
-            && self.current(run).is_some_and(|state| state.stop.is_none())
-        {
-            self.emit(Event::StagePassed { job: run.job, stage: run.stage });
-            return;
-        }
-        self.finish(run, &outcome, failure);
-    }
-
-    /// The end of a run that is not the end of a stage that passed: a retry or the end of its job.
-    fn finish(&mut self, run: Run, outcome: &RunOutcome, failure: Option<Failure>) {
-        // A report about a run that is over, or of an attempt before, is harmless.
-        let Some(state) = self.current(run) else { return };
-        let started_at = outcome.started_at.or(state.released.map(|(at, _)| at));
-        if let (None, Some(failure)) = (state.stop, &failure)
-            && self.retries(run, outcome, failure)
-        {
-            let wait =
-                self.core.jobs.get(&run.job.job).and_then(|j| j.rare()).map_or(0, |r| r.backoff.after(run.attempt).0);
-            let due_boot_ms = self.now.boot_ms.saturating_add(wait);
-            let (failure, usage) = (failure.clone(), outcome.usage);
-            self.emit(Event::Requeued { job: run.job, attempt: run.attempt, failure, due_boot_ms, usage });
-            return;
-        }
-        let limit = self.core.jobs.get(&run.job.job).map_or(0, |j| j.demand.time_ms);
-        let (end, failure, by) = match (state.stop, failure) {
-            (Some(stop), _) if stop.why == StopWhy::Timeout => {
-                let message = format!("it ran for longer than its limit of {}", qrm_protocol::time::Millis(limit));
-                (
-                    JobState::Timeout,
-                    Some(Failure { kind: FailureKind::Timeout, cause: FailureCause::Timeout, message }),
-                    None,
-                )
-            }
-            (Some(stop), _) => (JobState::Cancelled, None, stop.by),
-            (None, None) => (JobState::Completed, None, None),
-            (None, failure) => (JobState::Failed, failure, None),
-        };
-        self.emit(Event::Ended {
-            job: run.job,
-            state: end,
-            started_at,
-            ended_at: outcome.ended_at,
-            exit_code: outcome.exit_code,
-            signal: outcome.signal,
-            failure,
-            by,
-            usage: outcome.usage,
-        });
-        self.end_array(run.job);
-    }
-
-    fn retries(&self, run: Run, outcome: &RunOutcome, failure: &Failure) -> bool {
-        let Some(job) = self.core.jobs.get(&run.job.job) else { return false };
-        let Some(rare) = job.rare().filter(|r| run.stage == Stage::Execute && run.attempt <= r.retries) else {
-            return false;
-        };
-        if job.tasks.as_ref().is_some_and(|t| t.stopped.is_some()) {
-            return false;
-        }
-        let lost = failure.cause == FailureCause::Lost;
-        if rare.retry_on.is_empty() {
-            return failure.kind == FailureKind::ExecuteError;
-        }
-        rare.retry_on.iter().any(|on| match on {
-            RetryOn::Code(code) => outcome.exit_code == Some(*code),
-            RetryOn::Oom => outcome.oom,
-            RetryOn::Lost => lost,
-            RetryOn::Preempted => false,
-        })
-    }
-
-    /// The end of an array, if this was its last task.
-    fn end_array(&mut self, job: JobRef) {
-        if job.task.is_none() {
-            return;
-        }
-        let Some(tasks) = self.core.jobs.get(&job.job).and_then(|j| j.tasks.as_ref()) else { return };
-        if !tasks.all_ended() {
-            return;
-        }
-        let (bad, total, stopped) = (tasks.bad.len(), tasks.spec.count(), tasks.stopped);
-        let (state, failure) = match (stopped, bad) {
-            (Some(_), _) => (JobState::Cancelled, None),
-            (None, 0) => (JobState::Completed, None),
-            (None, _) => {
-                let message = format!("{bad} of its {total} tasks did not complete");
-                let failure = Failure { kind: FailureKind::ExecuteError, cause: FailureCause::Exit, message };
-                (JobState::Failed, Some(failure))
-            }
-        };
-        self.end_waiting(job.job.into(), state, failure, stopped);
-    }
-}
-
-/// What an outcome means, but for why it came about.
-fn failure_of(stage: Stage, outcome: &RunOutcome) -> Option<Failure> {
-    let (cause, message) = match (outcome.exit_code, outcome.signal, &outcome.not_run) {
-        (_, _, Some(why)) => (FailureCause::Stage, why.clone()),
-        _ if outcome.oom => (FailureCause::Oom, "it ran out of memory".to_owned()),
-        (Some(0), None, None) => return None,
-        (Some(code), None, None) => (FailureCause::Exit, format!("it exited with code {code}")),
-        (_, Some(signal), None) => (FailureCause::Signal, format!("it was ended by signal {signal}")),
-        (None, None, None) => (FailureCause::Lost, "nobody knows how it ended".to_owned()),
-    };
-    Some(match stage {
-        Stage::Validate => Failure {
-            kind: FailureKind::ValidationError,
-            cause: FailureCause::Stage,
-            message: format!("the validate command: {message}"),
-        },
-        Stage::Compile => Failure {
-            kind: FailureKind::CompileError,
-            cause: FailureCause::Stage,
-            message: format!("the compile command: {message}"),
-        },
-        Stage::Execute => Failure { kind: FailureKind::ExecuteError, cause, message },
-    })
 }

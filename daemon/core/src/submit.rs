@@ -4,17 +4,19 @@
 use crate::MAX_LIVE_JOBS;
 use crate::depend::{Happened, Verdict, strike, verdict};
 use crate::event::Event;
-use crate::job::{Demand, Need, Phase};
+use crate::job::{Demand, Job, Need, Phase};
+use crate::look::Waiting;
 use crate::refusal::Refusal;
 use crate::state::{Bulk, Core};
-use crate::step::{Answer, Caller, Deciding, StagedJob};
+use crate::step::{Answer, Caller, Deciding, Now, StagedJob};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobState;
+use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// Jobs that are over: how they ended, and whether they ever started.
-pub(crate) type PastEnd = BTreeMap<JobRef, (JobState, bool)>;
+pub type PastEnd = BTreeMap<JobRef, (JobState, bool)>;
 
 /// The most jobs of one bulk.
 const MAX_BULK: u64 = MAX_LIVE_JOBS as u64;
@@ -28,7 +30,7 @@ impl Deciding<'_> {
         ended: &PastEnd,
     ) -> Result<Answer, Refusal> {
         self.room_for(1)?;
-        let doomed = self.core.accept(&mut demand, ended)?;
+        let doomed = self.core.accept(self.now.wall, &mut demand, ended)?;
         let id = JobId(self.core.next_job);
         self.emit(Event::Submitted { job: id.into(), user: caller.uid, name, demand });
         if let Some(on) = doomed {
@@ -74,7 +76,7 @@ impl Deciding<'_> {
         for (place, demand) in (staged..).zip(jobs.iter_mut()) {
             let Some(demand) = demand else { continue };
             let in_bulk = |refusal| Refusal::InBulk { place: place + 1, refusal: Box::new(refusal) };
-            if let Some(on) = self.core.accept(demand, ended).map_err(in_bulk)? {
+            if let Some(on) = self.core.accept(self.now.wall, demand, ended).map_err(in_bulk)? {
                 doomed.push((JobId(id.0 + place), on));
             }
         }
@@ -101,13 +103,15 @@ impl Deciding<'_> {
 
 impl Core {
     /// Checks a demand and strikes the needs that are met already; a job by whose end it can never run, if there is one.
-    pub(crate) fn accept(&self, demand: &mut Demand, ended: &PastEnd) -> Result<Option<JobRef>, Refusal> {
-        let (cpus, mem) = (demand.cpus(), demand.mem_bytes);
-        if cpus > self.machine.cpus {
-            return Err(Refusal::TooManyCpus { asked: cpus, most: self.machine.cpus });
-        }
-        if mem > self.machine.mem_bytes {
-            return Err(Refusal::TooMuchMemory { asked: Bytes(mem), most: Bytes(self.machine.mem_bytes) });
+    pub(crate) fn accept(
+        &self,
+        now: Timestamp,
+        demand: &mut Demand,
+        ended: &PastEnd,
+    ) -> Result<Option<JobRef>, Refusal> {
+        self.could_ever_fit(demand.cpus(), Bytes(demand.mem_bytes))?;
+        if demand.rare.as_ref().and_then(|rare| rare.deadline).is_some_and(|at| at <= now) {
+            return Err(Refusal::Past);
         }
         let mut verdicts = Vec::new();
         for need in demand.needs() {
@@ -116,6 +120,33 @@ impl Core {
         let never = verdicts.iter().find(|(_, v)| *v == Verdict::Never).map(|(n, _)| n.on);
         let judged = |need: &Need| verdicts.iter().find(|(n, _)| n == need).map_or(Verdict::Open, |(_, v)| *v);
         Ok(if strike(demand, judged) { never } else { None })
+    }
+
+    /// What would become of a job: why it would not start at once; nothing if it would.
+    ///
+    /// # Errors
+    /// It would not be accepted.
+    pub fn would_accept(
+        &self,
+        now: Now,
+        caller: Caller,
+        mut demand: Demand,
+        ended: &PastEnd,
+    ) -> Result<Option<Waiting>, Refusal> {
+        let doomed = self.accept(now.wall, &mut demand, ended)?;
+        let job = Job::new(caller.uid, now.wall, demand);
+        let id = JobId(self.next_job);
+        Ok(match doomed {
+            Some(on) => Some(Waiting::Never(on)),
+            // It would be the first in line.
+            None => match self.waiting(now, id.into(), &job) {
+                Some(Waiting::Behind(head)) if self.jobs[&head].demand.priority < job.demand.priority => {
+                    self.blocked(&job)
+                }
+                Some(other) => Some(other),
+                None => self.blocked(&job),
+            },
+        })
     }
 
     fn judge(&self, need: &Need, ended: &PastEnd) -> Result<Verdict, Refusal> {

@@ -7,6 +7,7 @@
 use qrm_core::{Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Run, RunOutcome, RunUsage, Stage};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
+use qrm_protocol::progress::Fraction;
 use qrm_protocol::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -81,9 +82,13 @@ fn kind(event: &Event) -> usize {
         Event::Released { .. } => 18,
         Event::Suspended { .. } => 19,
         Event::Resumed { .. } => 20,
+        Event::Updated { .. } => 21,
+        Event::Progress { .. } => 22,
+        Event::Overdue { .. } => 23,
+        Event::ArrayExpired { .. } => 24,
     }
 }
-const KINDS: usize = 21;
+const KINDS: usize = 25;
 
 /// Keys that an event may lack.
 const OPTIONAL: &[&str] = &[
@@ -92,24 +97,31 @@ const OPTIONAL: &[&str] = &[
     "backoff",
     "begin",
     "by",
+    "comment",
     "compile",
     "cpus",
+    "deadline",
     "doomed",
     "exit_code",
     "failure",
     "grace_ms",
     "hold",
+    "labels",
     "mem_bytes",
+    "message",
     "needs",
     "priority",
+    "queue_timeout_ms",
     "retries",
     "retry_on",
     "signal",
     "started_at",
     "stop_signal",
+    "time_limit_ms",
     "time_ms",
     "usage",
     "validate",
+    "width",
 ];
 
 #[test]
@@ -210,7 +222,16 @@ struct Teller {
 
 impl Teller {
     fn step(&mut self, input: Input) {
-        let now = Now { wall: AT, boot_ms: self.boot_ms };
+        self.step_at(AT, input);
+    }
+
+    /// Looks at the calendar that much later, for once: replay takes all events to be of the same time.
+    fn later(&mut self, ms: i64) {
+        self.step_at(Timestamp(AT.0 + ms), Input::Tick);
+    }
+
+    fn step_at(&mut self, wall: Timestamp, input: Input) {
+        let now = Now { wall, boot_ms: self.boot_ms };
         let step = self.core.step(now, input).unwrap();
         self.core.check().unwrap();
         for event in &step.events {
@@ -279,6 +300,7 @@ fn story() -> (Vec<Event>, Core) {
     let boot_id = "5f3a1c9e-0000-4000-8000-000000000001".to_owned();
     t.step(Input::Observed(Observed::Machine { boot_id, cpus: 2, mem_bytes: 64 << 30 }));
     plain_lives(&mut t);
+    updates_and_dates(&mut t);
     arrays(&mut t);
     bulks(&mut t);
     what_is_left(&mut t);
@@ -326,6 +348,29 @@ fn plain_lives(t: &mut Teller) {
     let unmade = t.submit(r#"{"command":["sleep","2"]}"#);
     let run = Run { job: unmade, stage: Stage::Execute, attempt: 1 };
     t.step(Input::Observed(Observed::LaunchFailed(run, "no space left on device".to_owned())));
+}
+
+/// Jobs that are changed, say how far they are, and run out of time.
+fn updates_and_dates(t: &mut Teller) {
+    let first = t.submit(r#"{"command":["sleep"],"cpus":2}"#);
+    let message = Some("epoch 4".to_owned());
+    let fraction = Fraction::from_millionths(400_000);
+    t.command(Action::Progress { job: first, fraction, message });
+    let waiting = t.submit(r#"{"command":["sleep"],"queue_timeout":"1m","labels":{"team":"a"}}"#);
+    let change = r#"{"name":"new","comment":"","labels":{"team":"","by":"me"},"priority":60,"cpus":2,"mem_bytes":5,
+        "time_limit_ms":7000,"begin":"2025-12-31T00:00:00Z","retries":1,"queue_timeout_ms":90000,
+        "deadline":"2026-01-02T00:00:00Z","signal":"INT","grace_ms":5000}"#;
+    t.command(Action::Update { targets: vec![waiting], change: serde_json::from_str(change).unwrap() });
+    t.later(90_000);
+    t.end(first, Stage::Execute, 1, Some(0), None);
+    let late = t.submit(r#"{"command":["sleep"],"deadline":"2026-01-01T01:00:00Z"}"#);
+    t.submit(r#"{"command":["sleep"],"hold":true,"deadline":"2026-01-01T00:30:00Z"}"#);
+    let array = t.submit(r#"{"command":["step"],"array":"0-5%1","deadline":"2026-01-01T01:00:00Z"}"#);
+    let change = serde_json::from_str(r#"{"width":2}"#).unwrap();
+    t.command(Action::Update { targets: vec![array], change });
+    t.later(3_600_000);
+    t.end(late, Stage::Execute, 1, None, Some(15));
+    t.end(JobRef::task(array.job, 0), Stage::Execute, 1, None, Some(15));
 }
 
 /// An array that ends, and one that is cancelled while it runs.
@@ -385,7 +430,12 @@ fn what_is_left(t: &mut Teller) {
     t.pass(600);
     let again = t.submit(r#"{"command":["flaky"],"cpus":0,"retries":5,"backoff":"1m..1h","retry_on":[]}"#);
     t.end(again, Stage::Execute, 1, Some(1), None);
-    t.submit(r#"{"command":["held"],"hold":true,"priority":"low"}"#);
+    t.submit(
+        r#"{"command":["held"],"hold":true,"priority":"low","queue_timeout":"1h","deadline":"2027-01-02T00:00:00Z"}"#,
+    );
+    let expiring = t.submit(r#"{"command":["step"],"cpus":0,"array":"0-2%1","queue_timeout":"1m"}"#);
+    t.later(60_000);
+    t.execute(JobRef::task(expiring.job, 0), 1, 9_000);
     t.submit(r#"{"command":["later"],"begin":"2027-01-01T00:00:00Z"}"#);
     t.submit(&format!(
         r#"{{"command":["all"],"after":["{executing}"],"after_ok":["{array}"],"after_fail":["{array}.0"]}}"#

@@ -5,9 +5,11 @@ use proptest::prelude::*;
 use qrm_core::{
     Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Now, Observed, Run, RunOutcome, RunSignal,
 };
+use qrm_protocol::amount::Priority;
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobSpec, JobState};
-use qrm_protocol::time::Timestamp;
+use qrm_protocol::job::{JobChange, JobSpec, JobState};
+use qrm_protocol::progress::Fraction;
+use qrm_protocol::time::{Millis, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ME: Caller = Caller { uid: 1000, admin: false };
@@ -18,6 +20,8 @@ enum Op {
     Bulk(Vec<JobSpec>, bool),
     Cancel(u8, Option<u8>),
     Control(Control, u8, Option<u8>),
+    Update(JobChange, u8),
+    Progress(u8),
     Execute(u8),
     End(u8, u8),
     Lose(u8),
@@ -30,38 +34,64 @@ fn spec() -> impl Strategy<Value = JobSpec> {
     let refs = || prop::collection::vec((1u64..12, prop::option::of(0u32..4)), 0..3);
     let part =
         (0u64..3, 0u32..4, 0u64..3, any::<bool>(), prop::option::weighted(0.2, (0u32..5, prop::option::of(1u32..3))));
-    let more = (refs(), refs(), refs(), any::<bool>(), 0u32..3, 0u64..3, any::<(bool, bool, bool)>());
-    (part, more).prop_map(|((prio, cpus, mem, timed, array), (after, ok, start, any, retries, begin, stages))| {
-        let refs = |list: Vec<(u64, Option<u32>)>| -> Vec<String> {
-            list.into_iter().map(|(job, task)| JobRef { job: JobId(job), task }.to_string()).collect()
-        };
-        let needs = !(after.is_empty() && ok.is_empty() && start.is_empty());
-        let mut json = serde_json::json!({
-            "command": ["true"], "priority": prio * 50, "cpus": cpus, "mem_bytes": mem,
-            "after": refs(after), "after_ok": refs(ok), "after_start": refs(start), "any": any && needs,
-            "retries": retries, "backoff": "50ms..100ms", "hold": stages.2 && stages.0,
-        });
-        if timed {
-            json["time_limit_ms"] = 40.into();
-        }
-        if let Some((last, width)) = array {
-            json["array"] = format!("0-{last}{}", width.map_or(String::new(), |w| format!("%{w}"))).into();
-        }
-        if begin > 0 {
-            json["begin"] = Timestamp(begin as i64 * 100).to_string().into();
-        }
-        if stages.0 {
-            json["validate"] = "true".into();
-        }
-        if stages.1 {
-            json["compile"] = "true".into();
-        }
-        serde_json::from_value(json).unwrap()
+    let more =
+        (refs(), refs(), refs(), any::<bool>(), 0u32..3, (0u64..3, 0i64..6, 0u64..6), any::<(bool, bool, bool)>());
+    (part, more).prop_map(
+        |((prio, cpus, mem, timed, array), (after, ok, start, any, retries, (begin, deadline, queue), stages))| {
+            let refs = |list: Vec<(u64, Option<u32>)>| -> Vec<String> {
+                list.into_iter().map(|(job, task)| JobRef { job: JobId(job), task }.to_string()).collect()
+            };
+            let needs = !(after.is_empty() && ok.is_empty() && start.is_empty());
+            let mut json = serde_json::json!({
+                "command": ["true"], "priority": prio * 50, "cpus": cpus, "mem_bytes": mem,
+                "after": refs(after), "after_ok": refs(ok), "after_start": refs(start), "any": any && needs,
+                "retries": retries, "backoff": "50ms..100ms", "hold": stages.2 && stages.0,
+            });
+            if timed {
+                json["time_limit_ms"] = 40.into();
+            }
+            if deadline > 3 {
+                json["deadline"] = Timestamp(deadline * 100).to_string().into();
+            }
+            if queue > 3 {
+                json["queue_timeout_ms"] = (queue * 30).into();
+            }
+            if let Some((last, width)) = array {
+                json["array"] = format!("0-{last}{}", width.map_or(String::new(), |w| format!("%{w}"))).into();
+            }
+            if begin > 0 {
+                json["begin"] = Timestamp(begin as i64 * 100).to_string().into();
+            }
+            if stages.0 {
+                json["validate"] = "true".into();
+            }
+            if stages.1 {
+                json["compile"] = "true".into();
+            }
+            serde_json::from_value(json).unwrap()
+        },
+    )
+}
+
+fn change() -> impl Strategy<Value = JobChange> {
+    let some = prop::option::of::<std::ops::Range<u64>>;
+    (some(0..3), some(0..4), some(0..4), some(0..9), some(0..3)).prop_map(|(prio, cpus, width, date, time)| JobChange {
+        name: date.filter(|n| n % 2 == 0).map(|n| n.to_string()),
+        priority: prio.map(|p| Priority::try_from(p * 50).unwrap()),
+        cpus: cpus.and_then(|n| u32::try_from(n).ok()),
+        width: width.and_then(|n| u32::try_from(n).ok()),
+        time_limit_ms: time.map(|t| Millis(t * 20)),
+        begin: date.filter(|n| *n == 3).map(|_| Timestamp(250)),
+        deadline: date.filter(|n| *n > 4).map(|n| Timestamp(n as i64 * 80)),
+        queue_timeout_ms: date.filter(|n| *n < 3).map(|n| Millis(n * 50)),
+        ..JobChange::default()
     })
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
+        2 => (change(), 1u8..12).prop_map(|(change, job)| Op::Update(change, job)),
+        1 => any::<u8>().prop_map(Op::Progress),
         6 => spec().prop_map(Op::Submit),
         1 => (prop::collection::vec(spec(), 0..4), any::<bool>()).prop_map(|(jobs, commit)| Op::Bulk(jobs, commit)),
         2 => (1u8..12, prop::option::of(0u8..4)).prop_map(|(job, task)| Op::Cancel(job, task)),
@@ -87,7 +117,16 @@ struct World {
     past: BTreeMap<JobRef, (JobState, bool)>,
     started: BTreeSet<JobRef>,
     known: BTreeSet<JobId>,
+    dates: BTreeMap<JobId, Dates>,
     boot: u32,
+}
+
+/// What was last asked for of a job's time.
+#[derive(Default)]
+struct Dates {
+    submitted: i64,
+    deadline: Option<Timestamp>,
+    queue_ms: u64,
 }
 
 impl World {
@@ -101,6 +140,7 @@ impl World {
             past: BTreeMap::new(),
             started: BTreeSet::new(),
             known: BTreeSet::new(),
+            dates: BTreeMap::new(),
             boot: 0,
         };
         world.find_machine();
@@ -130,6 +170,7 @@ impl World {
         }
         assert_eq!(self.mirror, self.core, "replay is not live");
         self.core.check().unwrap();
+        self.nobody_is_late();
         for effect in step.effects {
             match effect {
                 Effect::Launch(run) => assert!(self.runs.insert(run, false).is_none(), "{run:?} was launched twice"),
@@ -143,9 +184,38 @@ impl World {
         Some(step.answer)
     }
 
+    /// What has not started within its queue timeout is not alive, and what runs past its deadline is being ended.
+    fn nobody_is_late(&self) {
+        for (id, dates) in &self.dates {
+            let (whole, now) = (JobRef::whole(*id), self.now.wall);
+            let tasks =
+                (0..5).map(|task| JobRef::task(*id, task)).filter(|task| self.core.look(self.now, *task).is_some());
+            let alive: Vec<JobRef> = match self.core.look(self.now, whole) {
+                None => continue,
+                Some(job) if job.tasks.is_some() => tasks.collect(),
+                Some(_) => vec![whole],
+            };
+            for job in alive {
+                let live = self.core.look(self.now, job).unwrap();
+                if dates.deadline.is_some_and(|at| at <= now) {
+                    assert!(live.stopping.is_some(), "{job} goes on past its deadline: {live:?}");
+                }
+                if dates.queue_ms > 0 && dates.submitted + dates.queue_ms as i64 <= now.0 {
+                    assert!(self.started.contains(&job), "{job} waits past its queue timeout: {live:?}");
+                }
+            }
+        }
+    }
+
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Submitted { job, .. } => assert!(self.known.insert(job.job), "an id was used twice"),
+            Event::Submitted { job, demand, .. } => {
+                assert!(self.known.insert(job.job), "an id was used twice");
+                let spec = serde_json::to_value(demand).unwrap();
+                let deadline = serde_json::from_value(spec["deadline"].clone()).unwrap();
+                let queue_ms = spec["queue_timeout_ms"].as_u64().unwrap_or(0);
+                self.dates.insert(job.job, Dates { submitted: self.now.wall.0, deadline, queue_ms });
+            }
             Event::Started { job, .. } => {
                 self.started.insert(*job);
                 self.started.insert(job.job.into());
@@ -211,6 +281,29 @@ impl World {
                 if let Some(Answer::Controlled(again)) = self.step(Input::Command(ME, again)) {
                     assert_eq!(again, [(target, false)], "the second time changes nothing");
                 }
+            }
+            Op::Update(change, job) => {
+                let target = JobRef::whole(JobId(job.into()));
+                let may = self.core.may_update(self.now.wall, ME, &change, target).is_ok();
+                let action = Action::Update { targets: vec![target], change: change.clone() };
+                assert_eq!(
+                    self.step(Input::Command(ME, action)).is_some(),
+                    may,
+                    "what was said before is what is done"
+                );
+                if may {
+                    let dates = self.dates.entry(target.job).or_default();
+                    dates.deadline = change.deadline.or(dates.deadline);
+                    dates.queue_ms = change.queue_timeout_ms.map_or(dates.queue_ms, |t| t.0);
+                }
+            }
+            Op::Progress(n) => {
+                let Some(run) = self.pick(n) else { return };
+                let fraction = Fraction::from_millionths(u32::from(n) * 1_000);
+                let before = self.core.clone();
+                let action = Action::Progress { job: run.job, fraction, message: None };
+                self.step(Input::Command(ME, action));
+                assert_eq!(before, self.core, "what a job says of itself decides nothing");
             }
             Op::Execute(n) => {
                 let Some(run) = self.pick(n) else { return };

@@ -16,7 +16,7 @@ use crate::cgroup::JobCgroup;
 use crate::clock::{Moment, ticks};
 use crate::files::{Logs, given};
 use crate::handshake::GO;
-use crate::plan::{Encoded, Plan, Stdin};
+use crate::plan::{Encoded, LogTarget, Plan, Stdin};
 use crate::proc::{Process, Stat};
 use crate::record::{ExecError, Started, Step, failure};
 use crate::vfork::vfork;
@@ -104,8 +104,9 @@ struct Command<'a> {
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     path: &'a [u8],
-    stdout: RawFd,
-    stderr: RawFd,
+    /// What is open already.
+    stdout: Option<RawFd>,
+    stderr: Option<RawFd>,
     /// The files by which it joins its groups, the tracking one first.
     joins: Vec<CString>,
     /// It is made inside the tracking group, and joins only the others.
@@ -139,7 +140,6 @@ impl<'a> Command<'a> {
         envp.extend(plan.env.iter().map(|text| text.0.as_ptr()));
         envp.push(ptr::null());
         let path = plan.env.iter().find_map(|text| text.0.to_bytes().strip_prefix(b"PATH="));
-        let stdout = logs.stdout.as_raw_fd();
         let dirs = plan.cgroup.iter().flat_map(JobCgroup::dirs);
         let started = Started {
             boot_id: String::from_utf8_lossy(plan.boot_id.as_ref()).into_owned(),
@@ -156,8 +156,8 @@ impl<'a> Command<'a> {
             argv,
             envp,
             path: path.unwrap_or(DEFAULT_PATH),
-            stdout,
-            stderr: logs.stderr.as_ref().map_or(stdout, AsRawFd::as_raw_fd),
+            stdout: logs.stdout.as_ref().map(AsRawFd::as_raw_fd),
+            stderr: logs.stderr.as_ref().map(AsRawFd::as_raw_fd),
             joins: dirs.map(|dir| c_string(dir.join("cgroup.procs").as_os_str().as_bytes())).collect(),
             inside: false,
             made_after: 0,
@@ -244,8 +244,12 @@ impl<'a> Command<'a> {
             // Its own session, so that `kill 0` in a job does not reach the shim.
             libc::setsid();
             libc::umask(self.plan.umask);
-            check(Step::Stdout, libc::dup2(self.stdout, 1))?;
-            check(Step::Stderr, libc::dup2(self.stderr, 2))?;
+            if let Some(stdout) = self.stdout {
+                check(Step::Stdout, libc::dup2(stdout, 1))?;
+            }
+            if let Some(stderr) = self.stderr {
+                check(Step::Stderr, libc::dup2(stderr, 2))?;
+            }
             if let Some(nice) = self.plan.nice {
                 check(Step::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
             }
@@ -262,11 +266,21 @@ impl<'a> Command<'a> {
             let mut none = MaybeUninit::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
-            if let Stdin::Fifo(name) = &self.plan.stdin {
-                let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-                let fifo = libc::openat(fd::JOB_DIR, name.0.as_ptr(), flags);
-                check(Step::Stdin, fifo)?;
-                check(Step::Stdin, libc::dup2(fifo, 0))?;
+            let read = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY;
+            let input = match &self.plan.stdin {
+                Stdin::Null => None,
+                Stdin::Fifo(name) => Some(libc::openat(fd::JOB_DIR, name.0.as_ptr(), read | libc::O_NOFOLLOW)),
+                Stdin::File(path) => Some(libc::open(path.0.as_ptr(), read)),
+            };
+            if let Some(input) = input {
+                check(Step::Stdin, input)?;
+                check(Step::Stdin, libc::dup2(input, 0))?;
+            }
+            self.open_file(Step::Stdout, &self.plan.stdout, 1)?;
+            if self.plan.stdout == self.plan.stderr {
+                check(Step::Stderr, libc::dup2(1, 2))?;
+            } else {
+                self.open_file(Step::Stderr, &self.plan.stderr, 2)?;
             }
             for limit in &self.plan.rlimits {
                 let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
@@ -274,6 +288,18 @@ impl<'a> Command<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A file of the job's choice, as the shell's `>>` would open it; one that is not given is open already.
+    fn open_file(&self, step: Step, target: &LogTarget<Encoded<'_>>, to: c_int) -> Result<(), ExecError> {
+        let LogTarget::File(path) = target else { return Ok(()) };
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC | libc::O_NOCTTY;
+        // SAFETY: plain system calls on what was made before.
+        unsafe {
+            let file = libc::open(path.0.as_ptr(), flags, 0o666);
+            check(step, file)?;
+            check(step, libc::dup2(file, to))
+        }
     }
 
     fn record(&mut self) -> io::Result<()> {

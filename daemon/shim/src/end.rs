@@ -80,6 +80,11 @@ fn reap(flags: i32) -> Reaped {
 }
 
 impl Ended {
+    /// The exit code, or 128 and the number of the signal, as a shell would say.
+    pub fn shell_code(&self) -> i32 {
+        if libc::WIFSIGNALED(self.status) { 128 + libc::WTERMSIG(self.status) } else { libc::WEXITSTATUS(self.status) }
+    }
+
     /// The record, once all is reaped.
     pub fn record(&self, started: Moment, group: Option<&JobCgroup>) -> Exit {
         let status = self.status;
@@ -97,6 +102,7 @@ impl Ended {
             signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
             core_dumped: libc::WIFSIGNALED(status) && libc::WCOREDUMP(status),
             exec_error: None,
+            after: None,
             user_us: micros(used.ru_utime),
             system_us: micros(used.ru_stime),
             max_rss_bytes,

@@ -19,29 +19,28 @@ pub(crate) fn given(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// The descriptors of the two logs.
+/// The descriptors of those logs that are in the job's directory.
 pub(crate) struct Logs {
-    pub stdout: OwnedFd,
-    /// `None` if it is the same file.
+    pub stdout: Option<OwnedFd>,
+    /// `None` also if it is the same file.
     pub stderr: Option<OwnedFd>,
 }
 
 impl Logs {
     pub fn open(plan: &Plan<Encoded<'_>>) -> Result<Self, ExecError> {
-        let LogTarget::InJobDir(stdout) = &plan.stdout;
-        let LogTarget::InJobDir(stderr) = &plan.stderr;
+        let open = |target: &LogTarget<_>, step| match target {
+            LogTarget::InJobDir(name) => open_log(name).map(Some).map_err(|error| failure(step, &error)),
+            LogTarget::File(_) => Ok(None),
+        };
         Ok(Self {
-            stdout: open_log(stdout).map_err(|error| failure(Step::Stdout, &error))?,
-            stderr: match stdout == stderr {
-                true => None,
-                false => Some(open_log(stderr).map_err(|error| failure(Step::Stderr, &error))?),
-            },
+            stdout: open(&plan.stdout, Step::Stdout)?,
+            stderr: if plan.stdout == plan.stderr { None } else { open(&plan.stderr, Step::Stderr)? },
         })
     }
 }
 
 /// A regular file to append to, and no other kind: what an earlier run put in its place cannot stop us.
-fn open_log(name: &Encoded<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn open_log(name: &Encoded<'_>) -> io::Result<OwnedFd> {
     let dir = given(fd::JOB_DIR);
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(dir, name.0, flags | OFlags::CREATE | OFlags::EXCL, PRIVATE) {
@@ -63,9 +62,8 @@ fn is_regular(mode: u32) -> bool {
 
 /// Removes the logs of a run that released nothing, if they are empty.
 pub(crate) fn clean(plan: &Plan<Encoded<'_>>) {
-    let LogTarget::InJobDir(stdout) = &plan.stdout;
-    let LogTarget::InJobDir(stderr) = &plan.stderr;
-    for name in [stdout, stderr] {
+    for target in [&plan.stdout, &plan.stderr] {
+        let LogTarget::InJobDir(name) = target else { continue };
         let stat = statat(given(fd::JOB_DIR), name.0, AtFlags::SYMLINK_NOFOLLOW);
         if stat.is_ok_and(|stat| stat.st_size == 0 && is_regular(stat.st_mode)) {
             unlinkat(given(fd::JOB_DIR), name.0, AtFlags::empty()).ok();

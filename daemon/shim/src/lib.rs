@@ -1,6 +1,7 @@
 //! What `qrm-shim` does, and the few formats that it shares with `qrmd`: the plan, the records, the job's group.
 //! Nothing here knows of queues, users, sockets or the store.
 
+mod after;
 pub mod cgroup;
 mod child;
 mod clock;

@@ -11,7 +11,7 @@ pub use crate::wire::{Encoded, Text};
 const MAGIC: &[u8; 4] = b"QRMP";
 /// Goes up with every change of the layout: `qrmd` and the shim of one installation always agree, and a mixture
 /// of two is told apart instead of misread.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One run of one stage of a job. `S` is `Vec<u8>` for who writes a plan and [`Encoded`] for who runs one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub struct Plan<S = Vec<u8>> {
     pub rlimits: Vec<Rlimit>,
     /// The nice value, set in the child.
     pub nice: Option<i32>,
+    /// A program and its arguments, run in the group and the working directory of the job when all of its processes are
+    /// gone. What it exits with is in the exit record.
+    pub after: Option<Vec<S>>,
     /// How to start `qrmd` when the job ends and none is there.
     pub restart: Option<Restart<S>>,
 }
@@ -51,6 +54,8 @@ pub struct Plan<S = Vec<u8>> {
 pub enum LogTarget<S = Vec<u8>> {
     /// A regular file of this name in the job's directory; made if it is missing, else appended to.
     InJobDir(S),
+    /// Whatever this path is for the job, from its working directory on; made if it is missing, else appended to.
+    File(S),
 }
 
 /// Where standard input comes from.
@@ -60,6 +65,8 @@ pub enum Stdin<S = Vec<u8>> {
     Null,
     /// A FIFO of this name in the job's directory. The command is executed when its writer has opened it.
     Fifo(S),
+    /// Whatever this path is for the job, from its working directory on.
+    File(S),
 }
 
 /// One limit of setrlimit(2); `u64::MAX` is no limit.
@@ -198,8 +205,12 @@ impl<S: AsRef<[u8]>> Plan<S> {
         out.texts(&self.env);
         out.text(self.cwd.as_ref());
         out.u32(self.umask);
-        for LogTarget::InJobDir(name) in [&self.stdout, &self.stderr] {
-            out.u8(0);
+        for target in [&self.stdout, &self.stderr] {
+            let (kind, name) = match target {
+                LogTarget::InJobDir(name) => (0, name),
+                LogTarget::File(path) => (1, path),
+            };
+            out.u8(kind);
             out.text(name.as_ref());
         }
         match &self.stdin {
@@ -207,6 +218,10 @@ impl<S: AsRef<[u8]>> Plan<S> {
             Stdin::Fifo(name) => {
                 out.u8(1);
                 out.text(name.as_ref());
+            }
+            Stdin::File(path) => {
+                out.u8(2);
+                out.text(path.as_ref());
             }
         }
         out.u8(u8::from(self.cgroup.is_some()));
@@ -222,6 +237,10 @@ impl<S: AsRef<[u8]>> Plan<S> {
         out.u8(u8::from(self.nice.is_some()));
         if let Some(nice) = self.nice {
             out.u32(nice.cast_unsigned());
+        }
+        out.u8(u8::from(self.after.is_some()));
+        if let Some(after) = &self.after {
+            out.texts(after);
         }
         out.u8(u8::from(self.restart.is_some()));
         if let Some(restart) = &self.restart {
@@ -261,12 +280,14 @@ impl<S: AsRef<[u8]>> Plan<S> {
             stdin: match from.u8()? {
                 0 => Stdin::Null,
                 1 => Stdin::Fifo(file_name(&mut from)?),
+                2 => Stdin::File(from.text()?),
                 _ => return Err(PlanError::Expected("a source of standard input")),
             },
             cgroup: from.option(JobCgroup::decode)?,
             rlimits: from
                 .list(20, |from| Ok(Rlimit { resource: from.u32()?, soft: from.u64()?, hard: from.u64()? }))?,
             nice: from.option(|from| Ok(from.u32()?.cast_signed()))?,
+            after: from.option(Reader::texts)?,
             restart: from.option(|from| {
                 Ok(Restart {
                     qrmd: from.text()?,
@@ -277,7 +298,7 @@ impl<S: AsRef<[u8]>> Plan<S> {
                 })
             })?,
         };
-        if plan.argv.is_empty() {
+        if plan.argv.is_empty() || plan.after.as_ref().is_some_and(Vec::is_empty) {
             return Err(PlanError::Expected("a program"));
         }
         if !from.0.is_empty() {
@@ -290,6 +311,7 @@ impl<S: AsRef<[u8]>> Plan<S> {
 fn log_target<'a, S: Text<'a>>(from: &mut Reader<'a>) -> Result<LogTarget<S>, Malformed> {
     match from.u8()? {
         0 => Ok(LogTarget::InJobDir(file_name(from)?)),
+        1 => Ok(LogTarget::File(from.text()?)),
         _ => Err("a place for output"),
     }
 }
@@ -324,6 +346,7 @@ mod tests {
             cgroup: Some(JobCgroup::V1 { freezer: "/f".into(), others: vec!["/m".into()] }),
             rlimits: vec![Rlimit { resource: 4, soft: 0, hard: u64::MAX }],
             nice: Some(-5),
+            after: Some(vec![text("/usr/bin/qrmd"), text("--collect")]),
             restart: Some(Restart {
                 qrmd: text("/usr/bin/qrmd"),
                 args: vec![text("--state"), text("/x")],
@@ -338,7 +361,9 @@ mod tests {
     fn a_plan_reads_back_as_it_was_written() {
         let plan = full();
         assert_eq!(Plan::decode(&plan.encode()), Ok(plan.clone()));
-        let bare = Plan { stdin: Stdin::Null, cgroup: None, rlimits: vec![], nice: None, restart: None, ..plan };
+        let bare = Plan { stdin: Stdin::Null, cgroup: None, rlimits: vec![], nice: None, after: None, ..plan };
+        let bare = Plan { restart: None, stdout: LogTarget::File(b"/tmp/out".to_vec()), ..bare };
+        let bare = Plan { stdin: Stdin::File(b"in".to_vec()), ..bare };
         assert_eq!(Plan::decode(&bare.encode()), Ok(bare.clone()));
         assert_eq!(Plan::view(&bare.encode()).unwrap().encode(), bare.encode());
     }
@@ -375,7 +400,7 @@ mod tests {
     fn other_bytes_and_other_versions_are_told_apart() {
         assert_eq!(Plan::decode(b"nonsense"), Err(PlanError::NotAPlan));
         let mut bytes = full().encode();
-        bytes[4] = 2;
-        assert_eq!(Plan::decode(&bytes), Err(PlanError::Version(2)));
+        bytes[4] = 1;
+        assert_eq!(Plan::decode(&bytes), Err(PlanError::Version(1)));
     }
 }

@@ -68,6 +68,9 @@ pub struct Exit {
     pub voluntary_switches: u64,
     /// How often a cpu was taken from one.
     pub involuntary_switches: u64,
+    /// What the program exited with that was run after the command, or 128 and the number of the signal that ended it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub after: Option<i32>,
 }
 
 /// The command was released and could not be executed.
@@ -252,6 +255,7 @@ impl Exit {
         out.number("write_blocks", self.write_blocks);
         out.number("voluntary_switches", self.voluntary_switches);
         out.number("involuntary_switches", self.involuntary_switches);
+        out.signed("after", self.after);
         out.end();
         text.push('\n');
         text
@@ -367,6 +371,7 @@ mod tests {
             write_blocks: u64::MAX,
             voluntary_switches: u64::MAX,
             involuntary_switches: u64::MAX,
+            after: Some(i32::MIN),
         }
     }
 

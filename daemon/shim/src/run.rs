@@ -16,7 +16,7 @@ use crate::plan::{Encoded, Plan};
 use crate::proc::Process;
 use crate::record::{ExecError, Exit, Step, failure};
 use crate::run_file::{self, RunFile};
-use crate::{end, fault, fd, handshake, lock, restart, status};
+use crate::{after, end, fault, fd, handshake, lock, restart, status};
 
 /// How many signals the kernel has, on all machines but MIPS.
 const SIGNALS: usize = 64;
@@ -99,14 +99,15 @@ pub(crate) fn run(origin: Origin) -> i32 {
     let ended = end::wait(pid);
     let killed_leftovers = end::complete(group.as_ref(), shim);
     let record = Exit { exec_error, killed_leftovers, ..ended.record(since, group.as_ref()) };
+    let map = map.map_or_else(|| Map::of(fd::PLAN), Ok).ok();
+    let plan = map.as_ref().and_then(|map| Plan::view(map.bytes()).ok());
+    let after = plan.as_ref().filter(|_| exec_error.is_none()).and_then(after::run);
 
     fault::point("shim.10");
-    let written = end::write(&record);
+    let written = end::write(&Exit { after, ..record });
 
     fault::point("shim.11");
-    if let Ok(map) = map.map_or_else(|| Map::of(fd::PLAN), Ok)
-        && let Ok(Plan { restart: Some(restart), .. }) = Plan::view(map.bytes())
-    {
+    if let Some(restart) = plan.and_then(|plan| plan.restart) {
         restart::unless_present(&restart);
     }
     if written.is_ok() { status::DONE } else { status::UNRECORDED }

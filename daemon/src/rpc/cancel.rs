@@ -71,7 +71,7 @@ async fn has_ended(shared: &Shared, id: JobRef) -> Result<bool, Error> {
 
 /// The ids, if nothing but ids was said.
 pub(super) fn named(filter: &Filter) -> Option<Vec<JobRef>> {
-    let [Term { field: Field::Id, op: Op::Eq, values }] = filter.terms.as_slice() else { return None };
+    let [Term { field: Field::Id, op: Op::Eq, values, .. }] = filter.terms.as_slice() else { return None };
     values.iter().map(|value| if let Value::One(id) = value { Some(*id) } else { None }).collect()
 }
 
@@ -83,7 +83,7 @@ async fn found(
     reply: &mut CancelReply,
 ) -> Result<(), Error> {
     let live: Vec<JobState> = JobState::ALL.into_iter().filter(|s| !s.is_terminal()).collect();
-    filter.terms.push(Term { field: Field::State, op: Op::Eq, values: vec![Value::States(live)] });
+    filter.terms.push(Term::new(Field::State, Op::Eq, vec![Value::States(live)]));
     let mut before = None;
     loop {
         let (rows, more) = page(shared, filter.clone(), SLICE, before).await?;

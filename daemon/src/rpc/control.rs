@@ -1,15 +1,19 @@
-//! Holding, releasing, suspending, resuming and signalling what is named and what a filter finds.
+//! Holding, releasing, suspending, resuming, signalling and updating what is named and what a filter finds.
 //! It refuses to do half of what was named: one that can not have it refuses all of them.
 
 use super::cancel::named;
 use super::jobs::{no_such, page, row};
 use super::{Client, Shared};
-use qrm_core::{Action, Answer, Control, Core};
+use qrm_core::{Action, Answer, Caller, Control, Core, Now};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::JobState;
-use qrm_protocol::method::{ControlReply, ControlledJob, SignalParams, TargetParams};
+use qrm_protocol::job::{JobChange, JobState, MAX_LABELS};
+use qrm_protocol::method::{
+    ControlReply, ControlledJob, Empty, ProgressParams, SignalParams, TargetParams, UpdateParams,
+};
+use qrm_protocol::progress::MAX_MESSAGE_BYTES;
+use qrm_protocol::time::Timestamp;
 use std::sync::Arc;
 
 /// The most jobs that an answer names.
@@ -17,19 +21,62 @@ const NAMED: usize = 1_000;
 /// So many are dealt with at once; others are served in between.
 const SLICE: u32 = 1_000;
 
+/// What is to be done to each.
+#[derive(Clone)]
+pub(super) enum What {
+    /// See [`Control`].
+    Control(Control),
+    /// New values.
+    Update(JobChange),
+}
+
+impl What {
+    fn action(self, targets: Vec<JobRef>) -> Action {
+        match self {
+            Self::Control(what) => Action::Control { targets, what },
+            Self::Update(change) => Action::Update { targets, change },
+        }
+    }
+
+    fn can(&self, core: &Core, now: Timestamp, caller: Caller, id: JobRef) -> bool {
+        match self {
+            Self::Control(what) => core.would(caller, *what, id).is_ok(),
+            Self::Update(change) => core.may_update(now, caller, change, id).is_ok(),
+        }
+    }
+}
+
+pub(super) async fn update(client: &Client, shared: &Arc<Shared>, params: UpdateParams) -> Result<ControlReply, Error> {
+    let change = params.change.checked()?;
+    control(client, shared, TargetParams { targets: params.targets }, What::Update(change)).await
+}
+
+pub(super) async fn progress(client: &Client, shared: &Shared, params: ProgressParams) -> Result<Empty, Error> {
+    let ProgressParams { id: job, fraction, message } = params;
+    let bad = |m: &String| m.len() > MAX_MESSAGE_BYTES || m.chars().any(char::is_control);
+    if message.as_ref().is_some_and(bad) {
+        let why = format!("the message is longer than {MAX_MESSAGE_BYTES} bytes, or holds control characters");
+        return Err(Error::invalid(why));
+    }
+    let message = message.filter(|m| !m.is_empty());
+    shared.engine.command(client.caller, Action::Progress { job, fraction, message }, Vec::new()).await?;
+    Ok(Empty {})
+}
+
 pub(super) async fn signal(client: &Client, shared: &Arc<Shared>, params: SignalParams) -> Result<ControlReply, Error> {
     // signal(7): 1 to 31 are the standard ones, 32 and 33 belong to the C library, 64 is the last.
     if !(1..=64).contains(&params.signal) {
         return Err(Error::invalid(format!("{} is not a signal; signals are 1 to 64", params.signal)));
     }
-    control(client, shared, TargetParams { targets: params.targets }, Control::Signal(params.signal)).await
+    control(client, shared, TargetParams { targets: params.targets }, What::Control(Control::Signal(params.signal)))
+        .await
 }
 
 pub(super) async fn control(
     client: &Client,
     shared: &Arc<Shared>,
     params: TargetParams,
-    what: Control,
+    what: What,
 ) -> Result<ControlReply, Error> {
     let filter = Filter::parse(&params.targets, &jiff::Zoned::now())?;
     if filter.terms.is_empty() {
@@ -39,7 +86,7 @@ pub(super) async fn control(
     if let Some(mut ids) = named(&filter) {
         let mut seen = std::collections::BTreeSet::new();
         ids.retain(|id| seen.insert(*id));
-        match run(client, shared, ids.clone(), what).await {
+        match run(client, shared, ids.clone(), &what).await {
             Ok(done) => note(&mut reply, done),
             Err(error) if error.code == Code::NotFound => return Err(why_not(shared, &ids).await?.unwrap_or(error)),
             Err(error) => return Err(error),
@@ -55,7 +102,7 @@ pub(super) async fn control(
             return Err(no_such(*id));
         }
     }
-    found(client, shared, filter, what, &mut reply).await?;
+    found(client, shared, filter, &what, &mut reply).await?;
     Ok(reply)
 }
 
@@ -81,20 +128,20 @@ async fn found(
     client: &Client,
     shared: &Arc<Shared>,
     mut filter: Filter,
-    what: Control,
+    what: &What,
     reply: &mut ControlReply,
 ) -> Result<(), Error> {
     let live: Vec<JobState> = JobState::ALL.into_iter().filter(|s| !s.is_terminal()).collect();
-    filter.terms.push(Term { field: Field::State, op: Op::Eq, values: vec![Value::States(live)] });
+    filter.terms.push(Term::new(Field::State, Op::Eq, vec![Value::States(live)]));
     let mut before = None;
     loop {
         let (rows, more) = page(shared, filter.clone(), SLICE, before).await?;
         before = rows.last().map(|row| row.id);
         let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
         loop {
-            let (asked, caller) = (ids.clone(), client.caller);
-            let can = move |core: &Core, _| {
-                asked.into_iter().filter(|id| core.would(caller, what, *id).is_ok()).collect::<Vec<_>>()
+            let (asked, caller, wanted) = (ids.clone(), client.caller, what.clone());
+            let can = move |core: &Core, now: Now| {
+                asked.into_iter().filter(|id| wanted.can(core, now.wall, caller, *id)).collect::<Vec<_>>()
             };
             let can = shared.engine.look(can).await?;
             if can.is_empty() {
@@ -120,12 +167,31 @@ async fn run(
     client: &Client,
     shared: &Arc<Shared>,
     targets: Vec<JobRef>,
-    what: Control,
+    what: &What,
 ) -> Result<Vec<(JobRef, bool)>, Error> {
-    match shared.engine.command(client.caller, Action::Control { targets, what }, Vec::new()).await?.answer {
+    if let What::Update(change) = what {
+        check_labels(shared, change, &targets).await?;
+    }
+    match shared.engine.command(client.caller, what.clone().action(targets), Vec::new()).await?.answer {
         Answer::Controlled(done) => Ok(done),
         _ => Err(Error::new(Code::Internal, "a control was answered with something else")),
     }
+}
+
+/// That none of them would have too many.
+async fn check_labels(shared: &Shared, change: &JobChange, targets: &[JobRef]) -> Result<(), Error> {
+    if change.labels.is_empty() {
+        return Ok(());
+    }
+    for id in targets {
+        let mut labels = row(shared, *id).await?.map(|row| row.labels).unwrap_or_default();
+        change.relabel(&mut labels);
+        if labels.len() > MAX_LABELS {
+            let message = format!("job {id} would have {} labels; the bound is {MAX_LABELS}", labels.len());
+            return Err(Error::new(Code::ResourceExhausted, message).hint("NAME= takes one away"));
+        }
+    }
+    Ok(())
 }
 
 fn note(reply: &mut ControlReply, done: Vec<(JobRef, bool)>) {

@@ -4,6 +4,7 @@
 use super::{Client, Shared, view};
 use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
+use crate::trace::{self, Trace};
 use qrm_core::{Action, Answer, Core, Demand};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
@@ -175,6 +176,47 @@ pub(super) async fn submit(
         }
     }
     Ok(m::SubmitReply { id: id.into(), state, existing, dir: view::dir(id.into(), &shared.jobs) })
+}
+
+/// What would become of a submit.
+pub(super) async fn check(
+    client: &Client,
+    shared: &Arc<Shared>,
+    params: m::SubmitParams,
+) -> Result<m::CheckReply, Error> {
+    let origin = Origin::of(client, shared, params.context).await?;
+    let text = origin.text(params.job)?;
+    let (caller, demand) = (client.caller, Demand::from(&text.spec));
+    let needs: Vec<JobRef> = demand.needs().iter().map(|need| need.on).collect();
+    let rows = rows(shared, needs.clone()).await?;
+    let past = |(id, row): (&JobRef, Option<Row>)| {
+        let row = row.filter(|row| row.state.is_terminal())?;
+        Some((*id, (row.state, row.attempt > 0 || row.started_at.is_some())))
+    };
+    let ended = needs.iter().zip(rows).filter_map(past).collect();
+    let key = text.spec.key.clone();
+    let existing = match key {
+        Some(key) => read(shared, move |reader| reader.job_of_key(caller.uid, &key)).await?.map(JobRef::from),
+        None => None,
+    };
+    let waiting = shared.engine.look(move |core, now| core.would_accept(now, caller, demand, &ended)).await??;
+    Ok(m::CheckReply {
+        starts: waiting.is_none() && existing.is_none(),
+        waiting_reason: waiting.map(|waiting| view::reason(&waiting)),
+        existing,
+        job: text.spec,
+    })
+}
+
+pub(super) async fn trace(shared: &Shared, id: JobRef) -> Result<m::TraceReply, Error> {
+    // That nobody may see it yet is known there.
+    show(shared, id).await?;
+    let row = row(shared, id).await?.ok_or_else(|| no_such(id))?;
+    let (environment, events) =
+        read(shared, move |reader| Ok((reader.environment_of(id.job)?, reader.events_of(id)?))).await?;
+    let trace = Trace::of(&environment, id, row.submitted_at, &row.user);
+    let (spans, incomplete) = trace::spans(&trace, &row, &events);
+    Ok(m::TraceReply { trace_id: trace.trace_id, parent_id: trace.parent_id, spans, incomplete })
 }
 
 pub(super) async fn list(shared: &Shared, params: m::ListParams) -> Result<m::ListReply, Error> {

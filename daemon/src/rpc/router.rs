@@ -1,7 +1,8 @@
 //! Which method is answered by what.
 //! It refuses to do anything else.
 
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs};
+use super::control::What;
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, retry};
 use qrm_core::Control;
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::error::{Code, Error, nearest};
@@ -39,19 +40,30 @@ pub(super) async fn answer(
             () = frames.gone() => return Ok(false),
         },
         m::JobCancel::NAME => reply::<m::JobCancel>(id, then(params, |p| cancel::cancel(client, shared, p)).await),
-        m::JobHold::NAME => {
-            reply::<m::JobHold>(id, then(params, |p| control::control(client, shared, p, Control::Hold)).await)
-        }
-        m::JobRelease::NAME => {
-            reply::<m::JobRelease>(id, then(params, |p| control::control(client, shared, p, Control::Release)).await)
-        }
-        m::JobSuspend::NAME => {
-            reply::<m::JobSuspend>(id, then(params, |p| control::control(client, shared, p, Control::Suspend)).await)
-        }
-        m::JobResume::NAME => {
-            reply::<m::JobResume>(id, then(params, |p| control::control(client, shared, p, Control::Resume)).await)
-        }
+        m::JobHold::NAME => reply::<m::JobHold>(
+            id,
+            then(params, |p| control::control(client, shared, p, What::Control(Control::Hold))).await,
+        ),
+        m::JobRelease::NAME => reply::<m::JobRelease>(
+            id,
+            then(params, |p| control::control(client, shared, p, What::Control(Control::Release))).await,
+        ),
+        m::JobSuspend::NAME => reply::<m::JobSuspend>(
+            id,
+            then(params, |p| control::control(client, shared, p, What::Control(Control::Suspend))).await,
+        ),
+        m::JobResume::NAME => reply::<m::JobResume>(
+            id,
+            then(params, |p| control::control(client, shared, p, What::Control(Control::Resume))).await,
+        ),
         m::JobSignal::NAME => reply::<m::JobSignal>(id, then(params, |p| control::signal(client, shared, p)).await),
+        m::JobUpdate::NAME => reply::<m::JobUpdate>(id, then(params, |p| control::update(client, shared, p)).await),
+        m::JobProgress::NAME => {
+            reply::<m::JobProgress>(id, then(params, |p| control::progress(client, shared, p)).await)
+        }
+        m::JobRetry::NAME => reply::<m::JobRetry>(id, then(params, |p| retry::retry(client, shared, p)).await),
+        m::JobCheck::NAME => reply::<m::JobCheck>(id, then(params, |p| jobs::check(client, shared, p)).await),
+        m::JobTrace::NAME => reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(shared, p.id)).await),
         m::JobCleanup::NAME => tokio::select! {
             done = then(params, |p| cleanup::cleanup(client, shared, p)) => reply::<m::JobCleanup>(id, done),
             () = frames.gone() => return Ok(false),

@@ -6,13 +6,22 @@ use crate::store::Row;
 use crate::supervise::job_dir;
 use qrm_core::{Live, Waiting};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{JobState, JobView, TaskCounts, UsageView};
+use qrm_protocol::job::{Expansion, JobState, JobView, TaskCounts, UsageView};
+use qrm_protocol::signal::Signal;
+use qrm_protocol::text::OsText;
 use qrm_protocol::time::Millis;
 use std::path::Path;
 
 /// A job or task as `--json` shows it.
 pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
     let dir = dir(row.id, jobs);
+    let expansion = Expansion { job: row.id, name: &row.name, user: &row.user, cwd: &row.cwd };
+    // An array has no output; each of its tasks has.
+    let path = |pattern: &Option<OsText>| {
+        let pattern = pattern.as_ref().filter(|_| row.tasks.is_none())?;
+        OsText::new(expansion.path(pattern)).ok()
+    };
+    let (stdout, stderr) = (path(&row.options.stdout), path(&row.options.stderr));
     let ended_tasks = row.tasks.zip(row.tasks_ended).map(|(array, (completed, failed))| {
         let total = array.count();
         let cancelled = total.saturating_sub(completed).saturating_sub(failed);
@@ -29,7 +38,7 @@ pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         priority: row.priority,
         command: row.command,
         cwd: row.cwd,
-        labels: std::collections::BTreeMap::new(),
+        labels: row.labels,
         comment: row.comment,
         submitted_at: row.submitted_at,
         begin_at: row.begin_at,
@@ -45,15 +54,20 @@ pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         mem_bytes: row.mem,
         vram_bytes: None,
         time_limit_ms: row.time_limit,
-        stop_signal: None,
-        grace_ms: None,
+        stop_signal: row.options.signal.map(Signal::number),
+        grace_ms: row.options.grace_ms,
         retries: row.retries,
         array: row.tasks,
         tasks: ended_tasks,
         after: Vec::new(),
         usage: UsageView { cpu_ms: row.cpu_ms, peak_memory_bytes: row.peak_memory, gpu_ms: None, cost_credits: None },
-        progress: None,
+        progress: row.progress,
+        queue_timeout_ms: row.options.queue_timeout_ms,
+        deadline: row.options.deadline,
+        output: row.options.output,
         dir,
+        stdout,
+        stderr,
     };
     // What ended meanwhile is as the store says.
     if let Some(live) = live.filter(|_| !view.state.is_terminal()) {
@@ -71,14 +85,24 @@ fn complete(view: &mut JobView, live: Live) {
     (view.stop_signal, view.grace_ms) = (Some(live.stop.0), Some(Millis(live.stop.1)));
     view.waiting_reason = match (live.stopping, live.waiting) {
         (Some(qrm_core::StopWhy::Cancelled), _) => Some("cancelled; waits for its processes to end".to_owned()),
+        (Some(qrm_core::StopWhy::Deadline), _) => {
+            Some("its deadline has come; waits for its processes to end".to_owned())
+        }
         (Some(qrm_core::StopWhy::Timeout), _) => Some("its time is up; waits for its processes to end".to_owned()),
         (None, _) if live.suspended => Some("suspended".to_owned()),
-        (None, Some(Waiting::Begin(at))) => {
-            let local = at.zoned(jiff::tz::TimeZone::system());
-            Some(format!("begins {}", local.strftime("%Y-%m-%d %H:%M:%S")))
-        }
-        (None, waiting) => waiting.map(|w| w.to_string()),
+        (None, waiting) => waiting.as_ref().map(reason),
     };
+}
+
+/// Why a job waits, with times as they are here.
+pub(super) fn reason(waiting: &Waiting) -> String {
+    match waiting {
+        Waiting::Begin(at) => {
+            let local = at.zoned(jiff::tz::TimeZone::system());
+            format!("begins {}", local.strftime("%Y-%m-%d %H:%M:%S"))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// A task that never ran and has no row of its own: what its array says.
@@ -87,7 +111,11 @@ pub(super) fn task_of(array: Row, id: JobRef) -> Option<Row> {
     if !array.tasks.is_some_and(|spec| spec.contains(task)) {
         return None;
     }
-    let state = if array.state.is_terminal() { JobState::Cancelled } else { JobState::Queued };
+    let state = match array.state {
+        JobState::Timeout => JobState::Timeout,
+        ended if ended.is_terminal() => JobState::Cancelled,
+        _ => JobState::Queued,
+    };
     Some(Row {
         id,
         state,
@@ -100,6 +128,7 @@ pub(super) fn task_of(array: Row, id: JobRef) -> Option<Row> {
         failure: None,
         cpu_ms: None,
         peak_memory: None,
+        progress: None,
         ..array
     })
 }

@@ -72,7 +72,13 @@ fn condition(term: &Term, of: Of, params: &mut Vec<Param>) -> String {
 }
 
 fn one(term: &Term, value: &Value, of: Of, params: &mut Vec<Param>) -> String {
-    let column = column(term.field, of);
+    let column = match term.field {
+        Field::Label => {
+            params.push(Param::Text(term.label.clone()));
+            "(SELECT value FROM json_each(j.labels) WHERE key = ?)".to_owned()
+        }
+        field => column(field, of),
+    };
     match value {
         Value::One(id) if term.field == Field::Array => {
             params.push(Param::Number(id.job.0.cast_signed()));
@@ -154,5 +160,6 @@ fn column(field: Field, of: Of) -> String {
         Field::Submitted => "j.submitted_at".to_owned(),
         Field::Started => own("started_at"),
         Field::Ended => own("ended_at"),
+        Field::Label => unreachable!("a label has no column"),
     }
 }

@@ -93,6 +93,10 @@ impl Reader {
         Ok(Self { db })
     }
 
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
     /// One job or task.
     ///
     /// # Errors

@@ -1,13 +1,16 @@
 //! One job or task as the store has it.
 //! It refuses to know what the core knows better while the job lives.
 
+use super::{Environment, Options};
 use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{ArraySpec, Failure, JobState};
+use qrm_protocol::job::{ArraySpec, Failure, JobSpec, JobState};
+use qrm_protocol::progress::{Fraction, Progress};
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// A row of `job`, or of `task` with what its array says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,14 @@ pub struct Row {
     pub command: Vec<OsText>,
     /// Where it runs.
     pub cwd: OsText,
+    /// For people and filters.
+    pub labels: BTreeMap<String, String>,
+    /// What else was asked for.
+    pub options: Options,
+    /// What it says of how far it is.
+    pub progress: Option<Progress>,
+    /// It has a validate or compile command.
+    pub has_stages: bool,
 }
 
 /// What a launch needs beyond what the core knows.
@@ -79,8 +90,33 @@ pub struct LaunchText {
     pub umask: u32,
     /// Standard input is a FIFO.
     pub fifo: bool,
+    /// Run instead of the command's first word.
+    pub script: Option<String>,
+    /// What else was asked for.
+    pub options: Options,
+    /// For people.
+    pub name: String,
+    /// The submitter's name.
+    pub user: String,
+    /// When it was accepted.
+    pub submitted_at: Timestamp,
     /// Entries ended by NULs.
     pub environment: Vec<u8>,
+}
+
+/// A job of the past as it could be asked for again: without what was about its time, its key and other jobs.
+#[derive(Debug)]
+pub struct PastJob {
+    /// What it asked for; of an array all of its tasks.
+    pub spec: JobSpec,
+    /// The submitter's name.
+    pub user: String,
+    /// Where it ran.
+    pub cwd: OsText,
+    /// The file mode creation mask.
+    pub umask: u32,
+    /// Its environment.
+    pub environment: Environment,
 }
 
 /// A column that holds JSON, or the words of an enum.
@@ -114,13 +150,14 @@ pub(super) fn word(value: &impl serde::Serialize) -> String {
 pub(super) const JOB_COLUMNS: &str = "NULL, j.id, j.uid, j.user, j.name, j.priority, j.cpus, j.mem_bytes, j.time_limit_ms, j.retries, \
      j.submitted_at, j.begin_at, j.tasks, j.tasks_completed, j.tasks_failed, j.comment, j.command, j.cwd, \
      j.state, j.attempt, j.started_at, j.ended_at, j.exit_code, j.signal, j.failure_kind, j.failure_cause, \
-     j.failure_message, j.cpu_ms, j.peak_memory_bytes";
+     j.failure_message, j.cpu_ms, j.peak_memory_bytes, j.labels, j.options, j.progress, j.progress_message, \
+     j.validate_command IS NOT NULL OR j.compile_command IS NOT NULL";
 
 /// The same of a task.
 pub(super) const TASK_COLUMNS: &str = "t.task, j.id, j.uid, j.user, j.name, j.priority, j.cpus, j.mem_bytes, j.time_limit_ms, j.retries, \
      j.submitted_at, j.begin_at, NULL, NULL, NULL, j.comment, j.command, j.cwd, \
      t.state, t.attempt, t.started_at, t.ended_at, t.exit_code, t.signal, t.failure_kind, t.failure_cause, \
-     t.failure_message, t.cpu_ms, t.peak_memory_bytes";
+     t.failure_message, t.cpu_ms, t.peak_memory_bytes, j.labels, j.options, t.progress, t.progress_message, 0";
 
 impl Row {
     pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
@@ -131,6 +168,7 @@ impl Row {
             None => None,
             Some(kind) => Some(Failure { kind: kind.0, cause: row.get::<_, Word<_>>(25)?.0, message: row.get(26)? }),
         };
+        let message: Option<String> = row.get(32)?;
         let tasks: Option<String> = row.get(12)?;
         let ended: (Option<u32>, Option<u32>) = (row.get(13)?, row.get(14)?);
         Ok(Self {
@@ -159,6 +197,12 @@ impl Row {
             failure,
             cpu_ms: row.get(27)?,
             peak_memory: row.get(28)?,
+            labels: row.get::<_, Option<Json<_>>>(29)?.map_or_else(BTreeMap::new, |labels| labels.0),
+            options: row.get::<_, Option<Json<_>>>(30)?.map_or_else(Options::default, |options| options.0),
+            progress: row
+                .get::<_, Option<u32>>(31)?
+                .map(|millionths| Progress { fraction: Fraction::from_millionths(millionths), message }),
+            has_stages: row.get(33)?,
         })
     }
 }

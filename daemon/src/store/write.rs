@@ -2,7 +2,7 @@
 //! It refuses to read anything that it was not asked for by its key.
 
 use super::row::{Json, LaunchText, word};
-use super::{DATABASE, MIGRATIONS, StoreError, is_damage, open, snapshot};
+use super::{DATABASE, MIGRATIONS, Options, StoreError, is_damage, open, snapshot};
 use crate::config::Durability;
 use qrm_core::{Core, Demand, Event, Stage};
 use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
@@ -44,7 +44,19 @@ impl Environment {
             body.extend_from_slice(entry.as_bytes());
             body.push(0);
         }
+        Self::of_body(body)
+    }
+
+    /// Of entries that are ended by NULs.
+    #[must_use]
+    pub fn of_body(body: Vec<u8>) -> Self {
         Self { hash: Sha256::digest(&body).into(), body }
+    }
+
+    /// The entries, ended by NULs.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 }
 
@@ -278,7 +290,14 @@ impl Store {
             Event::StagePassed { job, stage } => self.stage_passed(job.job, *stage)?,
             Event::Started { job, attempt } => self.started(*job, *attempt)?,
             Event::Executing { job, started_at, .. } => self.executing(*job, *started_at)?,
-            Event::Requeued { job, .. } => self.set_state(*job, JobState::Queued)?,
+            Event::Requeued { job, .. } => {
+                self.set_state(*job, JobState::Queued)?;
+                self.set_progress(*job, None, None)?;
+            }
+            Event::Updated { job, change, .. } => self.update_job(job.job, change)?,
+            Event::Progress { job, fraction, message } => {
+                self.set_progress(*job, Some(*fraction), message.as_deref())?
+            }
             Event::Ended { .. } => self.ended(event)?,
             Event::MachineFound { .. }
             | Event::BulkBegun { .. }
@@ -290,6 +309,8 @@ impl Store {
             | Event::Released { .. }
             | Event::Suspended { .. }
             | Event::Resumed { .. }
+            | Event::Overdue { .. }
+            | Event::ArrayExpired { .. }
             | Event::Stopping { .. }
             | Event::Killing { .. }
             | Event::ArrayStopping { .. } => {}
@@ -319,9 +340,11 @@ impl Store {
         self.db
             .prepare_cached(
                 "INSERT INTO job (id, uid, user, name, state, priority, cpus, mem_bytes, time_limit_ms, retries, submitted_at,
-                     begin_at, tasks, key, comment, command, cwd, validate_command, compile_command, umask, fifo, environment)
+                     begin_at, tasks, key, comment, command, cwd, validate_command, compile_command, umask, fifo, environment,
+                     labels, options, script)
                  VALUES (:id, :uid, :user, :name, :state, :priority, :cpus, :mem, :time, :retries, :at,
-                     :begin, :tasks, :key, :comment, :command, :cwd, :validate, :compile, :umask, :fifo, :environment)",
+                     :begin, :tasks, :key, :comment, :command, :cwd, :validate, :compile, :umask, :fifo, :environment,
+                     :labels, :options, :script)",
             )?
             .execute(named_params! {
                 ":id": id.0, ":uid": uid, ":user": text.user, ":name": spec.display_name(), ":state": first.word(),
@@ -331,6 +354,8 @@ impl Store {
                 ":comment": spec.comment, ":command": json(&spec.command), ":cwd": json(&text.cwd),
                 ":validate": spec.validate, ":compile": spec.compile, ":umask": text.umask,
                 ":fifo": spec.stdin == qrm_protocol::job::Stdin::Fifo, ":environment": environment,
+                ":labels": (!spec.labels.is_empty()).then(|| json(&spec.labels)),
+                ":options": Options::of(spec).to_column(), ":script": spec.script,
             })?;
         Ok(())
     }
@@ -558,7 +583,7 @@ impl Store {
         let text = self
             .db
             .prepare_cached(
-                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body
+                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at
                  FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
             )?
             .query_row([job.0], |row| {
@@ -570,6 +595,11 @@ impl Store {
                     umask: row.get(4)?,
                     fifo: row.get(5)?,
                     environment: row.get(6)?,
+                    script: row.get(7)?,
+                    options: row.get::<_, Option<Json<_>>>(8)?.map_or_else(Options::default, |options| options.0),
+                    name: row.get(9)?,
+                    user: row.get(10)?,
+                    submitted_at: Timestamp(row.get(11)?),
                 })
             })?;
         Ok(text)

@@ -6,7 +6,7 @@ use rustix::fs::{
     AtFlags, FileType, IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, mkdirat, mknodat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ pub const STDOUT: &str = "stdout";
 pub const STDERR: &str = "stderr";
 /// The FIFO that standard input is read from, if the job has one.
 pub const STDIN: &str = "stdin";
+
+/// The copy of the script that is run, if the job has one.
+pub const SCRIPT: &str = ".qrm-script";
 
 /// How many jobs share a directory.
 const SHARD: u64 = 100;
@@ -51,6 +54,14 @@ fn try_make_fifo(jobs_dir: BorrowedFd<'_>, job: JobRef) -> Result<(), Errno> {
 /// The same in a job's directory that is open.
 pub(super) fn make_fifo_in(dir: &OwnedFd) -> io::Result<()> {
     Ok(make_stdin(dir)?)
+}
+
+/// Writes the script into a job's directory, in place of one that an earlier attempt may have changed.
+pub(super) fn write_script(dir: &OwnedFd, script: &[u8]) -> io::Result<()> {
+    ignore_absence(unlinkat(dir, SCRIPT, AtFlags::empty()))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(dir, SCRIPT, flags, Mode::RWXU)?;
+    std::fs::File::from(file).write_all(script)
 }
 
 fn make_stdin(dir: &OwnedFd) -> Result<(), Errno> {
@@ -189,9 +200,9 @@ impl JobDirs {
         }
     }
 
-    /// Removes what is left of a job: empty logs, the FIFO if nobody will need it, and the directories that are empty
-    /// then.
-    pub fn tidy(&mut self, job: JobRef, fifo: bool) -> io::Result<()> {
+    /// Removes what is left of a job: empty logs, the FIFO and the script if the job is over, and the directories that
+    /// are empty then.
+    pub fn tidy(&mut self, job: JobRef, over: bool) -> io::Result<()> {
         let Ok(parent) = self.parent(job, Parent::open) else { return Ok(()) };
         let leaf = leaf(job);
         for log in [STDOUT, STDERR] {
@@ -203,11 +214,15 @@ impl JobDirs {
                 ignore_absence(unlinkat(parent, path, AtFlags::empty()))?;
             }
         }
-        let stdin = [&leaf, "/", STDIN].concat();
         let mut removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
-        if fifo && removed == Err(Errno::NOTEMPTY) && kind(parent, &stdin) == Ok(FileType::Fifo) {
-            ignore_absence(unlinkat(parent, stdin, AtFlags::empty()))?;
-            removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
+        if over && removed == Err(Errno::NOTEMPTY) {
+            for (name, is) in [(STDIN, FileType::Fifo), (SCRIPT, FileType::RegularFile)] {
+                let path = [&leaf, "/", name].concat();
+                if kind(parent, &path) == Ok(is) {
+                    ignore_absence(unlinkat(parent, path, AtFlags::empty()))?;
+                    removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
+                }
+            }
         }
         match removed {
             // The job's own files, or its tasks.

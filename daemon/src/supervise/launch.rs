@@ -1,13 +1,14 @@
 //! A run's process: its directory, group, plan and shim made, released or taken back, and tried again when the
 //! system fails. It refuses to know how a run goes on once its command is released.
 
-use super::files::make_fifo_in;
+use super::files::{make_fifo_in, write_script};
 use super::spawn::Shim;
 use super::thread::Means;
 use super::watch::{self, Entry, State};
-use super::{Launch, STDERR, STDIN, STDOUT, Settings, job_dir};
+use super::{Input, Launch, SCRIPT, STDERR, STDIN, STDOUT, Settings, job_dir};
+use crate::collect;
 use crate::fault;
-use qrm_core::{Observed, Run, RunSignal, Stage};
+use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::OWN_ENV;
 use qrm_shim::cgroup::JobCgroup;
@@ -20,6 +21,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// How often a run is tried to be made before its job fails, as for every fault of the system.
@@ -144,6 +146,9 @@ impl Means {
             make_fifo_in(&dir).map_err(at("cannot make its standard input"))?;
         }
         let launch = entry.launch.as_deref().ok_or("nothing is known of its command")?;
+        if let Some(script) = &launch.script {
+            write_script(&dir, script).map_err(at("cannot write its script"))?;
+        }
         let plan = encode_plan(&self.settings, launch, &entry.name, entry.group.as_ref());
         let plan = plan_fd(&plan).map_err(at("cannot write its plan"))?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
@@ -173,6 +178,9 @@ impl Means {
 fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Option<&JobCgroup>) -> Vec<u8> {
     let job = launch.run.job.to_string();
     let own = own_variables(settings, launch, &job);
+    let dir = settings.jobs_dir.join(job_dir(launch.run.job));
+    let script = launch.script.as_ref().map(|_| dir.join(SCRIPT).into_os_string().into_encoded_bytes());
+    let after = collecting(settings, launch, &dir);
     let restart = settings.restart.then(|| Restart {
         qrmd: settings.qrmd.as_os_str().as_bytes(),
         args: slices(&settings.qrmd_args),
@@ -184,22 +192,45 @@ fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Opti
         run: name.clone(),
         job: job.as_bytes(),
         boot_id: settings.boot_id.as_bytes(),
-        argv: slices(&launch.argv),
+        argv: script
+            .iter()
+            .map(Vec::as_slice)
+            .chain(slices(&launch.argv).into_iter().skip(script.iter().len()))
+            .collect(),
         env: environment(&launch.env, &own),
         cwd: &launch.cwd,
         umask: launch.umask,
-        stdout: LogTarget::InJobDir(STDOUT.as_bytes()),
-        stderr: LogTarget::InJobDir(STDERR.as_bytes()),
-        stdin: match launch.fifo && launch.run.stage == Stage::Execute {
-            true => Stdin::Fifo(STDIN.as_bytes()),
-            false => Stdin::Null,
+        stdout: log(launch.stdout.as_deref(), STDOUT),
+        stderr: log(launch.stderr.as_deref(), STDERR),
+        stdin: match &launch.stdin {
+            Input::Null => Stdin::Null,
+            Input::Fifo => Stdin::Fifo(STDIN.as_bytes()),
+            Input::File(path) => Stdin::File(path),
         },
+        after: (!after.is_empty()).then(|| slices(&after)),
         cgroup: group.cloned(),
         rlimits: Vec::new(),
         nice: None,
         restart,
     };
     plan.encode()
+}
+
+fn log<'a>(path: Option<&'a [u8]>, usual: &'a str) -> LogTarget<&'a [u8]> {
+    path.map_or(LogTarget::InJobDir(usual.as_bytes()), LogTarget::File)
+}
+
+/// The command that lists what the job leaves; nothing if it was not asked for.
+fn collecting(settings: &Settings, launch: &Launch, dir: &Path) -> Vec<Vec<u8>> {
+    if launch.outputs.is_empty() {
+        return Vec::new();
+    }
+    let text = |text: &str| text.as_bytes().to_vec();
+    let run = launch.run;
+    let mut command = vec![settings.qrmd.as_os_str().as_bytes().to_vec(), text(collect::FLAG)];
+    command.extend([dir.as_os_str().as_bytes().to_vec(), text(&run.job.to_string()), text(&run.attempt.to_string())]);
+    command.extend(launch.outputs.iter().map(|pattern| text(pattern)));
+    command
 }
 
 fn own_variables(settings: &Settings, launch: &Launch, job: &str) -> Vec<Vec<u8>> {

@@ -15,7 +15,7 @@ mod tests;
 mod thread;
 mod watch;
 
-pub use files::{STDERR, STDIN, STDOUT, job_dir, make_fifo};
+pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
@@ -70,8 +70,27 @@ pub struct Launch {
     pub cwd: Vec<u8>,
     /// The file mode creation mask.
     pub umask: u32,
-    /// Standard input of the job's own command is the FIFO `stdin` in its directory; else it is `/dev/null`.
-    pub fifo: bool,
+    /// Where standard input comes from.
+    pub stdin: Input,
+    /// The file that standard output is appended to; `stdout` in the job's directory if it is not said.
+    pub stdout: Option<Vec<u8>>,
+    /// The same of standard error.
+    pub stderr: Option<Vec<u8>>,
+    /// What is put into the job's directory and run there, instead of the program.
+    pub script: Option<Vec<u8>>,
+    /// What is listed of what it leaves, as patterns below the working directory.
+    pub outputs: Vec<String>,
+}
+
+/// Where the standard input of a run comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `/dev/null`.
+    Null,
+    /// The FIFO `stdin` in the job's directory.
+    Fifo,
+    /// This file.
+    File(Vec<u8>),
 }
 
 /// What the thread is told to do. Orders for one run are carried out in the order in which they were given.

@@ -4,7 +4,7 @@
 mod adopt;
 
 use super::cgroup::Wish;
-use super::{Launch, Order, Settings, Supervisor, job_dir, make_fifo};
+use super::{Input, Launch, Order, Settings, Supervisor, job_dir, make_fifo};
 use qrm_core::{Observed, Run, RunOutcome, RunSignal, Stage};
 use qrm_shim::proc::Process;
 use qrm_shim::record::Started;
@@ -193,7 +193,11 @@ fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
         env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec(), b"QRM_JOB_ID=outer".to_vec()],
         cwd: b"/".to_vec(),
         umask: 0o022,
-        fifo: false,
+        stdin: Input::Null,
+        stdout: None,
+        stderr: None,
+        script: None,
+        outputs: Vec::new(),
     })
 }
 
@@ -296,7 +300,7 @@ fn a_task_knows_who_it_is() {
 fn input_comes_through_the_fifo() {
     let world = World::new(Wish::None, |_| {});
     let mut launch = launch(1, &["cat"]);
-    launch.fifo = true;
+    launch.stdin = Input::Fifo;
     let run = launch.run;
     make_fifo(fs::File::open(&world.settings.jobs_dir).unwrap().as_fd(), run.job).unwrap();
     world.order(Order::Prepare(launch));
@@ -313,7 +317,7 @@ fn input_comes_through_the_fifo() {
 fn a_run_that_waits_for_its_input_can_be_ended() {
     everywhere(|world| {
         let mut launch = launch(1, &["cat"]);
-        launch.fifo = true;
+        launch.stdin = Input::Fifo;
         let run = launch.run;
         make_fifo(fs::File::open(&world.settings.jobs_dir).unwrap().as_fd(), run.job).unwrap();
         world.order(Order::Prepare(launch));
@@ -323,7 +327,7 @@ fn a_run_that_waits_for_its_input_can_be_ended() {
         world.clear(run);
         // Also later, when its process waits.
         let mut launch = self::launch(2, &["cat"]);
-        launch.fifo = true;
+        launch.stdin = Input::Fifo;
         let run = launch.run;
         world.order(Order::Prepare(launch));
         world.order(Order::Release(run));

@@ -1,10 +1,10 @@
 //! What is known of each run, and what its shim's answer and its end mean.
 //! It refuses to make or signal a process, and to judge an end: the records say how it was.
 
-use super::Launch;
 use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
+use super::{Input, Launch};
 use crate::fault;
 use qrm_core::{Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
@@ -116,7 +116,7 @@ impl Entry {
 
     /// Its standard input is the FIFO in its directory; until that has a writer, its command is not executed.
     pub fn has_input(&self) -> bool {
-        self.run.stage == Stage::Execute && self.launch.as_ref().is_some_and(|launch| launch.fifo)
+        self.launch.as_ref().is_some_and(|launch| launch.stdin == Input::Fifo)
     }
 
     /// The pause before the next look, each twice as long as the one before.
@@ -372,6 +372,9 @@ fn take_answer(entry: &mut Entry) -> Option<Report> {
 /// What could not be done, with whose name it has, if it has one.
 fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let path = |of: fn(&Launch) -> Option<&Vec<u8>>| {
+        launch.and_then(of).map_or_else(String::new, |path| format!(" {}", text(path)))
+    };
     let what = match (step, launch) {
         (Step::Chdir, Some(launch)) => format!("cannot enter the directory {}", text(&launch.cwd)),
         (Step::Exec, Some(launch)) => launch.argv.first().map_or_else(String::new, |program| text(program)),
@@ -379,9 +382,15 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
         (Step::Exec, None) => "cannot execute its command".to_owned(),
         (Step::Plan, _) => "cannot read its plan".to_owned(),
         (Step::Lock, _) => "cannot lock the file of its records".to_owned(),
-        (Step::Stdout, _) => "cannot open its standard output".to_owned(),
-        (Step::Stderr, _) => "cannot open its standard error".to_owned(),
-        (Step::Stdin, _) => "cannot open its standard input".to_owned(),
+        (Step::Stdout, _) => format!("cannot open its standard output{}", path(|launch| launch.stdout.as_ref())),
+        (Step::Stderr, _) => format!("cannot open its standard error{}", path(|launch| launch.stderr.as_ref())),
+        (Step::Stdin, _) => format!(
+            "cannot open its standard input{}",
+            path(|launch| match &launch.stdin {
+                Input::File(path) => Some(path),
+                _ => None,
+            })
+        ),
         (Step::Fork, _) => "cannot make its process".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
         (Step::Started, _) => "cannot record its start".to_owned(),
@@ -402,6 +411,10 @@ fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
         oom: exit.oom,
+        not_kept: exit
+            .after
+            .filter(|code| *code != 0)
+            .map(|code| format!("its outputs could not be listed in meta.json: exit code {code}; its stderr says why")),
         started_at: Some(timestamp(exit.started_wall_ms)),
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {

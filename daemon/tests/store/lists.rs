@@ -39,6 +39,7 @@ struct Past {
 const NAMES: [&str; 7] = ["train", "TRAIN", "eval a", "x,y=z", "%_", "žluť", "a'b\\"];
 const USERS: [&str; 3] = ["alice", "Bob", "1004"];
 const COMMENTS: [&str; 3] = ["first try", "100%", "Ž"];
+const LABELS: [(&str, &str); 3] = [("team", "train"), ("team", "ž\""), ("a.b/c", "")];
 const CODES: [i32; 4] = [0, 1, 137, 255];
 const SIGNALS: [i32; 3] = [9, 11, 15];
 /// Values that touch each other, so that `<` and `<=` are not the same.
@@ -78,17 +79,28 @@ fn life() -> impl Strategy<Value = Life> {
 }
 
 fn past() -> impl Strategy<Value = Past> {
-    let words = (prop::option::of(of(&NAMES)), of(&USERS), prop::option::of(of(&COMMENTS)));
+    let words =
+        (prop::option::of(of(&NAMES)), of(&USERS), prop::option::of(of(&COMMENTS)), prop::option::of(of(&LABELS)));
     let places = (of(&COMMANDS), of(&CWDS), any::<(bool, bool)>());
     let amounts = (0u64..=100, prop::option::of(0u32..4), prop::option::of(of(&SIZES)), prop::option::of(1u64..4));
     let tasks = prop::option::weighted(0.4, prop::collection::btree_map(0u32..5, life(), 0..4));
     (words, places, amounts, of(&TIMES), life(), tasks).prop_map(
-        |((name, user, comment), (command, cwd, stages), (priority, cpus, mem, hours), submitted, life, tasks)| {
+        |(
+            (name, user, comment, label),
+            (command, cwd, stages),
+            (priority, cpus, mem, hours),
+            submitted,
+            life,
+            tasks,
+        )| {
             let words: Vec<OsText> = command.iter().map(|word| os(word)).collect();
             let mut json = serde_json::json!({
                 "command": words, "name": name, "comment": comment, "priority": priority, "cpus": cpus,
                 "mem_bytes": mem, "time_limit_ms": hours.map(|h| h * 3_600_000),
             });
+            if let Some((name, value)) = label {
+                json["labels"] = serde_json::json!({ name: value, "always": "x" });
+            }
             if tasks.is_some() {
                 json["array"] = "0-9%3".into();
             } else if matches!(life, Life::Waiting) {
@@ -120,7 +132,7 @@ fn live(home: &mut Home, job: JobRef, life: &Life) {
             let message = "again".to_owned();
             let failure = Failure { kind: FailureKind::ExecuteError, cause: FailureCause::Exit, message };
             let usage = RunUsage { cpu_ms: 7, peak_memory_bytes: 7 };
-            home.write(&Event::Requeued { job, attempt, failure, due_boot_ms: 9, usage });
+            home.write(&Event::Requeued { job, attempt, started_at: None, failure, due_boot_ms: 9, usage });
         }
         Life::Ended(run, End { state, at, exit_code, signal, failure, usage }) => {
             if let Some((attempt, at)) = run {
@@ -200,6 +212,10 @@ fn fresh(id: JobRef, past: &Past) -> Row {
         comment: past.spec.comment.clone(),
         command: past.spec.command.clone(),
         cwd: past.cwd.clone(),
+        labels: past.spec.labels.clone(),
+        options: Options::of(&past.spec),
+        progress: None,
+        has_stages: staged,
     }
 }
 
@@ -217,7 +233,7 @@ fn view(row: Row) -> JobView {
         command: row.command,
         cwd: row.cwd,
         scope: String::new(),
-        labels: BTreeMap::new(),
+        labels: row.labels,
         comment: row.comment,
         submitted_at: row.submitted_at,
         begin_at: None,
@@ -240,8 +256,13 @@ fn view(row: Row) -> JobView {
         tasks: None,
         after: Vec::new(),
         usage: UsageView { cpu_ms, peak_memory_bytes, gpu_ms: None, cost_credits: None },
-        progress: None,
+        progress: row.progress,
+        queue_timeout_ms: None,
+        deadline: None,
+        output: Vec::new(),
         dir: String::new(),
+        stdout: None,
+        stderr: None,
     }
 }
 
@@ -317,7 +338,10 @@ fn value(kind: Kind) -> BoxedStrategy<String> {
 
 /// A term that the language takes.
 fn term() -> impl Strategy<Value = String> {
-    prop::sample::select(FIELDS).prop_flat_map(|(short, key, _, kind)| {
+    let labels = ["label.team", "labels.team", "label.a.b/c", "label.always", "label.never"]
+        .map(|name| (name, name, Kind::Text));
+    let fields = FIELDS.iter().map(|(short, key, _, kind)| (*short, *key, *kind)).chain(labels);
+    prop::sample::select(fields.collect::<Vec<_>>()).prop_flat_map(|(short, key, kind)| {
         let ops: &'static [&'static str] = match kind {
             Kind::Id | Kind::State => &["=", "!="],
             Kind::Text => &["=", "!=", "~", "!~"],

@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 use qrm_core::{Core, Demand, Event, RunUsage, Stage};
 use qrm_daemon::config::Durability;
-use qrm_daemon::store::{DATABASE, Environment, JobText, Page, Readers, Row, Store, StoreError, fold};
+use qrm_daemon::store::{DATABASE, Environment, JobText, Options, Page, Readers, Row, Store, StoreError, fold};
 use qrm_protocol::filter::{FIELDS, Filter, Kind, MAX_TERMS};
 use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobSpec, JobState, JobView, UsageView};
@@ -107,6 +107,7 @@ mod lists;
 mod environments;
 
 mod snapshots;
+mod versions;
 
 /// The files that a store is made of, with what is in them; not those that SQLite has while someone reads.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {

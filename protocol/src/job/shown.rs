@@ -4,6 +4,7 @@
 use super::{ArraySpec, Failure, JobState};
 use crate::amount::{Bytes, Priority};
 use crate::ids::JobRef;
+pub use crate::progress::Progress;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -93,9 +94,9 @@ pub struct JobView {
     pub vram_bytes: Option<Bytes>,
     /// How long its command may run.
     pub time_limit_ms: Option<Millis>,
-    /// What asks it to end, while it lives: the kernel's number.
+    /// What asks it to end, the kernel's number: while it lives, and afterwards if it asked for another one than TERM.
     pub stop_signal: Option<i32>,
-    /// How long it has after that, while it lives.
+    /// How long it has after that: while it lives, and afterwards if it asked for that.
     pub grace_ms: Option<Millis>,
     /// How many further attempts it asked for.
     pub retries: u32,
@@ -107,8 +108,19 @@ pub struct JobView {
     pub after: Vec<String>,
     /// What it used.
     pub usage: UsageView,
-    /// What it says of itself, 0 to 1 in thousandths.
-    pub progress: Option<u32>,
-    /// Where its output is.
+    /// What it says of how far it is.
+    pub progress: Option<Progress>,
+    /// It fails if it has not started so long after it was accepted.
+    pub queue_timeout_ms: Option<Millis>,
+    /// It is over by then.
+    pub deadline: Option<Timestamp>,
+    /// The patterns of what it leaves.
+    #[serde(default)]
+    pub output: Vec<String>,
+    /// Its own directory: where its output is unless `stdout` and `stderr` say otherwise.
     pub dir: String,
+    /// The file that standard output goes to, if that is not `stdout` in `dir`.
+    pub stdout: Option<OsText>,
+    /// The file that standard error goes to, if that is not `stderr` in `dir`.
+    pub stderr: Option<OsText>,
 }

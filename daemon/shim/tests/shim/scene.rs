@@ -49,6 +49,7 @@ impl Scene {
             cgroup: None,
             rlimits: vec![],
             nice: None,
+            after: None,
             restart: None,
         };
         let run_file = claimed(root.path(), &plan);

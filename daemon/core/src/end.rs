@@ -1,0 +1,192 @@
+//! How runs and jobs end: a next attempt, the end of a job, and of an array with its last task.
+//! It refuses to know why a process ended beyond what is reported of it.
+
+use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
+use crate::state::Core;
+use crate::step::{Deciding, Effect, RunOutcome, RunSignal};
+use qrm_protocol::ids::{JobId, JobRef, Uid};
+use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, RetryOn};
+use qrm_protocol::time::Millis;
+
+impl Deciding<'_> {
+    pub(crate) fn end_doomed(&mut self) {
+        let next =
+            |core: &Core| core.doomed.iter().find(|(id, _)| core.jobs.contains_key(id)).map(|(id, on)| (*id, *on));
+        while let Some((id, on)) = next(self.core) {
+            self.end_dependent(id, on);
+        }
+    }
+
+    pub(crate) fn end_dependent(&mut self, id: JobId, on: JobRef) {
+        let failure = Failure {
+            kind: FailureKind::DependencyFailed,
+            cause: FailureCause::Dependency,
+            message: format!("it waited for job {on}, which ended in a way that it can not follow"),
+        };
+        // A validate command may be running; what it would say does not matter any more.
+        if let Some(run) = self.core.runs.get(&id.into()) {
+            self.effects.push(Effect::Signal(run.of(id.into()), RunSignal::Kill));
+        }
+        self.end_waiting(id.into(), JobState::Cancelled, Some(failure), None);
+    }
+
+    /// The end of a job or task without a run.
+    pub(crate) fn end_waiting(&mut self, job: JobRef, state: JobState, failure: Option<Failure>, by: Option<Uid>) {
+        let ended_at = self.now.wall;
+        let usage = RunUsage::default();
+        self.emit(Event::Ended {
+            job,
+            state,
+            started_at: None,
+            ended_at,
+            exit_code: None,
+            signal: None,
+            failure,
+            by,
+            usage,
+        });
+        if job.task.is_some() {
+            self.end_array(job.job);
+        }
+    }
+
+    pub(crate) fn broken(&mut self, run: Run, kind: FailureKind, cause: FailureCause, message: String) {
+        let started_at = self.current(run).and_then(|state| state.released).map(|(at, _)| at);
+        let outcome = RunOutcome { started_at, ended_at: self.now.wall, ..RunOutcome::default() };
+        self.finish(run, &outcome, Some(Failure { kind, cause, message }));
+    }
+
+    pub(crate) fn run_ended(&mut self, run: Run, outcome: RunOutcome) {
+        let failure = failure_of(run.stage, &outcome);
+        if failure.is_none()
+            && run.stage != Stage::Execute
+            && self.current(run).is_some_and(|state| state.stop.is_none())
+        {
+            self.emit(Event::StagePassed { job: run.job, stage: run.stage });
+            return;
+        }
+        self.finish(run, &outcome, failure);
+    }
+
+    /// The end of a run that is not the end of a stage that passed: a retry or the end of its job.
+    fn finish(&mut self, run: Run, outcome: &RunOutcome, failure: Option<Failure>) {
+        // A report about a run that is over, or of an attempt before, is harmless.
+        let Some(state) = self.current(run) else { return };
+        let started_at = outcome.started_at.or(state.released.map(|(at, _)| at));
+        if let (None, Some(failure)) = (state.stop, &failure)
+            && self.retries(run, outcome, failure)
+        {
+            let wait =
+                self.core.jobs.get(&run.job.job).and_then(|j| j.rare()).map_or(0, |r| r.backoff.after(run.attempt).0);
+            let due_boot_ms = self.now.boot_ms.saturating_add(wait);
+            let (failure, usage) = (failure.clone(), outcome.usage);
+            self.emit(Event::Requeued { job: run.job, attempt: run.attempt, started_at, failure, due_boot_ms, usage });
+            return;
+        }
+        let job = self.core.jobs.get(&run.job.job);
+        let limit = job.map_or(0, |j| j.demand.time_ms);
+        let deadline = job.and_then(|j| j.rare()).and_then(|rare| rare.deadline);
+        let (end, failure, by) = match (state.stop, failure) {
+            (Some(stop), _) if stop.why != StopWhy::Cancelled => {
+                let message = match (stop.why, deadline) {
+                    (StopWhy::Deadline, Some(at)) => format!("it was to be over by {at}"),
+                    _ => format!("it ran for longer than its limit of {}", Millis(limit)),
+                };
+                (
+                    JobState::Timeout,
+                    Some(Failure { kind: FailureKind::Timeout, cause: FailureCause::Timeout, message }),
+                    None,
+                )
+            }
+            (Some(stop), _) => (JobState::Cancelled, None, stop.by),
+            (None, None) => (JobState::Completed, None, None),
+            (None, failure) => (JobState::Failed, failure, None),
+        };
+        self.emit(Event::Ended {
+            job: run.job,
+            state: end,
+            started_at,
+            ended_at: outcome.ended_at,
+            exit_code: outcome.exit_code,
+            signal: outcome.signal,
+            failure,
+            by,
+            usage: outcome.usage,
+        });
+        if run.job.task.is_some() {
+            self.end_array(run.job.job);
+        }
+    }
+
+    fn retries(&self, run: Run, outcome: &RunOutcome, failure: &Failure) -> bool {
+        let Some(job) = self.core.jobs.get(&run.job.job) else { return false };
+        let Some(rare) = job.rare().filter(|r| run.stage == Stage::Execute && run.attempt <= r.retries) else {
+            return false;
+        };
+        if job.tasks.as_ref().is_some_and(|t| t.stopped.is_some() || t.expired && job.overdue) {
+            return false;
+        }
+        let lost = failure.cause == FailureCause::Lost;
+        if rare.retry_on.is_empty() {
+            return failure.kind == FailureKind::ExecuteError;
+        }
+        rare.retry_on.iter().any(|on| match on {
+            RetryOn::Code(code) => outcome.exit_code == Some(*code),
+            RetryOn::Oom => outcome.oom,
+            RetryOn::Lost => lost,
+            RetryOn::Preempted => false,
+        })
+    }
+
+    /// The end of an array, if this was its last task.
+    pub(crate) fn end_array(&mut self, id: JobId) {
+        let Some(tasks) = self.core.jobs.get(&id).and_then(|j| j.tasks.as_ref()) else { return };
+        if !tasks.all_ended() {
+            return;
+        }
+        let (bad, total, stopped) = (tasks.bad.len(), tasks.spec.count(), tasks.stopped);
+        let (state, failure) = match (stopped, bad) {
+            (Some(_), _) => (JobState::Cancelled, None),
+            (None, _) if tasks.expired => {
+                let message = format!("the time was up before all of its {total} tasks had ended");
+                let failure = Failure { kind: FailureKind::Timeout, cause: FailureCause::Timeout, message };
+                (JobState::Timeout, Some(failure))
+            }
+            (None, 0) => (JobState::Completed, None),
+            (None, _) => {
+                let message = format!("{bad} of its {total} tasks did not complete");
+                let failure = Failure { kind: FailureKind::ExecuteError, cause: FailureCause::Exit, message };
+                (JobState::Failed, Some(failure))
+            }
+        };
+        self.end_waiting(id.into(), state, failure, stopped);
+    }
+}
+
+/// What an outcome means, but for why it came about.
+fn failure_of(stage: Stage, outcome: &RunOutcome) -> Option<Failure> {
+    let (cause, message) = match (outcome.exit_code, outcome.signal, &outcome.not_run) {
+        (_, _, Some(why)) => (FailureCause::Stage, why.clone()),
+        _ if outcome.oom => (FailureCause::Oom, "it ran out of memory".to_owned()),
+        (Some(0), None, None) => {
+            let kept = |message| Failure { kind: FailureKind::PersistError, cause: FailureCause::Store, message };
+            return outcome.not_kept.clone().map(kept);
+        }
+        (Some(code), None, None) => (FailureCause::Exit, format!("it exited with code {code}")),
+        (_, Some(signal), None) => (FailureCause::Signal, format!("it was ended by signal {signal}")),
+        (None, None, None) => (FailureCause::Lost, "nobody knows how it ended".to_owned()),
+    };
+    Some(match stage {
+        Stage::Validate => Failure {
+            kind: FailureKind::ValidationError,
+            cause: FailureCause::Stage,
+            message: format!("the validate command: {message}"),
+        },
+        Stage::Compile => Failure {
+            kind: FailureKind::CompileError,
+            cause: FailureCause::Stage,
+            message: format!("the compile command: {message}"),
+        },
+        Stage::Execute => Failure { kind: FailureKind::ExecuteError, cause, message },
+    })
+}

@@ -1,0 +1,46 @@
+//! What a run needs, of what the store has of its job.
+//! It refuses to read or make anything.
+
+use crate::store::LaunchText;
+use crate::supervise::{Input, Launch};
+use crate::trace::Trace;
+use qrm_core::{Run, Stage};
+use qrm_protocol::job::{Expansion, Stdin};
+use qrm_protocol::text::OsText;
+
+/// The run's own. Only the job's own command has its files; stages read nothing, and write into the job's directory.
+pub(super) fn of(run: Run, text: LaunchText) -> Launch {
+    let own = run.stage == Stage::Execute;
+    let expansion = Expansion { job: run.job, name: &text.name, user: &text.user, cwd: &text.cwd };
+    let path = |pattern: Option<OsText>| pattern.filter(|_| own).map(|pattern| expansion.path(&pattern));
+    let options = text.options;
+    let stdin = match options.stdin {
+        Stdin::File(pattern) if own => Input::File(expansion.path(&pattern)),
+        // The first attempt reads what was typed or piped; there is nothing left of it for another one.
+        _ if text.fifo && own && run.attempt == 1 => Input::Fifo,
+        _ => Input::Null,
+    };
+    let (stdout, stderr) = (path(options.stdout), path(options.stderr));
+    let shell =
+        |command: Option<String>| vec![b"/bin/sh".to_vec(), b"-c".to_vec(), command.unwrap_or_default().into_bytes()];
+    let trace = Trace::of(&text.environment, run.job, text.submitted_at, &text.user);
+    let trace = trace.variable(run.job, run.stage, run.attempt).into_bytes();
+    let entries = text.environment.split(|b| *b == 0).filter(|e| !e.is_empty());
+    Launch {
+        run,
+        argv: match run.stage {
+            Stage::Validate => shell(text.validate),
+            Stage::Compile => shell(text.compile),
+            Stage::Execute => text.command.into_iter().map(OsText::into_bytes).collect(),
+        },
+        // The last of a name counts.
+        env: entries.map(<[u8]>::to_vec).chain([trace]).collect(),
+        cwd: text.cwd.into_bytes(),
+        umask: text.umask,
+        stdin,
+        stdout,
+        stderr,
+        script: text.script.filter(|_| own).map(String::into_bytes),
+        outputs: if own { options.output } else { Vec::new() },
+    }
+}

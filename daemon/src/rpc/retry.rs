@@ -1,0 +1,194 @@
+//! Queuing once more what has ended, as new jobs: all of it, or nothing.
+//! It refuses to touch what ended, and what has not.
+
+use super::cancel::named;
+use super::jobs::{no_such, page, read, row};
+use super::{Client, Shared};
+use crate::store::{JobText, PastJob, Row};
+use qrm_core::{Action, Answer, Demand};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
+use qrm_protocol::ids::{JobId, JobRef, TaskIndex};
+use qrm_protocol::job::{ArraySpec, JobState};
+use qrm_protocol::method::{RetriedJob, RetryReply, TargetParams};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The most jobs that an answer names.
+const NAMED: usize = 1_000;
+/// So many are read and queued at once; others are served in between.
+const SLICE: usize = 500;
+
+/// A job to be made: of what, and which of its tasks if it is an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Again {
+    of: JobRef,
+    array: Option<ArraySpec>,
+}
+
+pub(super) async fn retry(client: &Client, shared: &Arc<Shared>, params: TargetParams) -> Result<RetryReply, Error> {
+    let filter = Filter::parse(&params.targets, &jiff::Zoned::now())?;
+    if filter.terms.is_empty() {
+        return Err(Error::invalid("no job is named").hint("name ids, as 12 13.4 20-29, or a filter, as state=failed"));
+    }
+    let jobs = match named(&filter) {
+        Some(ids) => each(client, shared, ids).await?,
+        None => found(client, shared, filter).await?,
+    };
+    if jobs.is_empty() {
+        return Ok(RetryReply::default());
+    }
+    let action = Action::BulkBegin { count: jobs.len() as u64 };
+    let Answer::BulkBegun(first) = shared.engine.command(client.caller, action, Vec::new()).await?.answer else {
+        return Err(Error::new(Code::Internal, "a bulk was answered with something else"));
+    };
+    if let Err(error) = submit(client, shared, first, &jobs).await {
+        let discard = Action::BulkDiscard { bulk: first };
+        if let Err(error) = shared.engine.command(client.caller, discard, Vec::new()).await {
+            tracing::warn!(bulk = %first, error = error.message, "a bulk could not be discarded; the next start does it");
+        }
+        return Err(error);
+    }
+    let ids = (first.0..).map(|id| JobRef::from(JobId(id)));
+    let named = jobs.iter().zip(ids).map(|(again, id)| RetriedJob { of: again.of, id });
+    Ok(RetryReply { jobs: named.take(NAMED).collect(), count: jobs.len() as u64 })
+}
+
+/// What is named, each once: all of it has ended, and is the caller's.
+async fn each(client: &Client, shared: &Shared, ids: Vec<JobRef>) -> Result<Vec<Again>, Error> {
+    let mut seen = BTreeSet::new();
+    let mut jobs = Vec::new();
+    for id in ids.into_iter().filter(|id| seen.insert(*id)) {
+        let live = shared.engine.look(move |core, _| core.is_live(id)).await?;
+        // A task that never started is told of by its array.
+        let of = match row(shared, id).await? {
+            Some(of) => of,
+            None => return Err(no_such(id)),
+        };
+        if of.uid != client.caller.uid {
+            return Err(Error::new(Code::PermissionDenied, format!("job {id} belongs to another user"))
+                .hint("retry makes a job of your own with its environment, which is theirs"));
+        }
+        if live {
+            return Err(Error::new(Code::FailedPrecondition, format!("job {id} has not ended"))
+                .hint(format!("qrm wait {id} returns when it has, qrm cancel {id} ends it")));
+        }
+        jobs.push(Again { of: id, array: id.task.map_or(of.tasks, |task| Some(one(task))) });
+    }
+    Ok(jobs)
+}
+
+fn one(task: TaskIndex) -> ArraySpec {
+    ArraySpec { first: task, last: task, step: 1, width: None }
+}
+
+/// What a filter finds of the caller's that has ended. An array that is found stands for those of its tasks that never
+/// started; those that did are found by themselves.
+async fn found(client: &Client, shared: &Arc<Shared>, mut filter: Filter) -> Result<Vec<Again>, Error> {
+    let ended: Vec<JobState> = JobState::ALL.into_iter().filter(|s| s.is_terminal()).collect();
+    filter.terms.push(Term::new(Field::State, Op::Eq, vec![Value::States(ended)]));
+    let mut whole = Vec::new();
+    let mut tasks: BTreeMap<JobId, (Option<u32>, BTreeSet<TaskIndex>)> = BTreeMap::new();
+    let mut before = None;
+    loop {
+        let (rows, more) = page(shared, filter.clone(), 1_000, before).await?;
+        before = rows.last().map(|row| row.id);
+        for row in rows.into_iter().filter(|row| row.uid == client.caller.uid) {
+            match (row.id.task, row.tasks) {
+                (None, None) => whole.push(Again { of: row.id, array: None }),
+                (None, Some(array)) => {
+                    let never = never_started(shared, &row, array).await?;
+                    tasks.entry(row.id.job).or_default().1.extend(never);
+                }
+                (Some(task), _) => drop(tasks.entry(row.id.job).or_default().1.insert(task)),
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    for (job, (width, indices)) in tasks {
+        // An array that lives has not ended, and neither have those of its tasks that will still run.
+        if shared.engine.look(move |core, _| core.is_live(job.into())).await? {
+            let live = format!("job {job} has not ended, and some of its tasks are found");
+            return Err(Error::new(Code::FailedPrecondition, live).hint(format!("qrm wait {job}, then retry them")));
+        }
+        whole.extend(ranges(&indices).into_iter().map(|array| {
+            let of = if array.count() == 1 { JobRef::task(job, array.first) } else { job.into() };
+            Again { of, array: Some(ArraySpec { width, ..array }) }
+        }));
+    }
+    whole.sort_by_key(|again| again.of);
+    Ok(whole)
+}
+
+async fn never_started(shared: &Shared, row: &Row, array: ArraySpec) -> Result<Vec<TaskIndex>, Error> {
+    let job = row.id.job;
+    let rows: BTreeSet<TaskIndex> = read(shared, move |reader| reader.tasks_of(job)).await?;
+    let all = (array.first..=array.last).step_by(array.step as usize);
+    Ok(all.filter(|task| !rows.contains(task)).collect())
+}
+
+/// Indices as few arrays: each takes as many as follow at the same distance.
+fn ranges(indices: &BTreeSet<TaskIndex>) -> Vec<ArraySpec> {
+    let mut all: Vec<ArraySpec> = Vec::new();
+    for task in indices {
+        match all.last_mut() {
+            Some(last) if last.first == last.last => (last.step, last.last) = (task - last.last, *task),
+            Some(last) if task - last.last == last.step => last.last = *task,
+            _ => all.push(one(*task)),
+        }
+    }
+    all
+}
+
+async fn submit(client: &Client, shared: &Arc<Shared>, bulk: JobId, jobs: &[Again]) -> Result<(), Error> {
+    for slice in jobs.chunks(SLICE) {
+        let asked = slice.to_vec();
+        let texts = read(shared, move |reader| {
+            let text = |again: &Again| Ok(reader.past_job(again.of.job)?.map(|past| text(past, again)));
+            asked.iter().map(text).collect::<Result<Vec<_>, _>>()
+        });
+        let texts = texts.await?.into_iter().zip(slice).map(|(text, again)| text.ok_or_else(|| no_such(again.of)));
+        let texts: Vec<JobText> = texts.collect::<Result<_, _>>()?;
+        let demands = texts.iter().map(|text| Some(Demand::from(&text.spec))).collect();
+        let action = Action::BulkAdd { bulk, jobs: demands, ended: BTreeMap::new() };
+        shared.engine.command(client.caller, action, texts).await.map_err(|mut error| {
+            // The core counts the jobs of a bulk; people know what they named.
+            let place =
+                error.message.strip_prefix("job ").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+            if let (Some(again), Some((_, why))) =
+                (place.and_then(|place| jobs.get(place.wrapping_sub(1))), error.message.split_once(": "))
+            {
+                error.message = format!("job {} can not be queued again: {why}", again.of);
+            }
+            error
+        })?;
+    }
+    shared.engine.command(client.caller, Action::BulkCommit { bulk }, Vec::new()).await.map(drop)
+}
+
+fn text(past: PastJob, again: &Again) -> JobText {
+    let PastJob { mut spec, user, cwd, umask, environment } = past;
+    spec.array = again.array;
+    JobText { spec, user, cwd, umask, environment: Arc::new(environment) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_become_few_arrays_that_hold_each_of_them_once() {
+        for (indices, arrays) in [
+            (vec![], vec![]),
+            (vec![5], vec!["5-5"]),
+            (vec![0, 1, 2, 3], vec!["0-3"]),
+            (vec![2, 4, 6, 7, 8], vec!["2-6:2", "7-8"]),
+            (vec![1, 10, 11], vec!["1-10:9", "11-11"]),
+        ] {
+            let shown: Vec<String> = ranges(&indices.into_iter().collect()).iter().map(ToString::to_string).collect();
+            assert_eq!(shown, arrays);
+        }
+    }
+}

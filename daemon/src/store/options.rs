@@ -1,0 +1,82 @@
+//! What a job asked for that has no column of its own: few jobs have any of it, and no list looks for it.
+//! It refuses to hold environments.
+
+use qrm_protocol::job::{Backoff, JobChange, JobSpec, RetryOn, Stdin};
+use qrm_protocol::signal::Signal;
+use qrm_protocol::text::OsText;
+use qrm_protocol::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// As JSON in the column `options`; fields are only ever added, with a default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// See [`JobSpec::retry_on`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub retry_on: Vec<RetryOn>,
+    /// See [`JobSpec::backoff`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub backoff: Backoff,
+    /// See [`JobSpec::signal`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub signal: Option<Signal>,
+    /// See [`JobSpec::grace_ms`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub grace_ms: Option<Millis>,
+    /// See [`JobSpec::stdin`]; a FIFO has a column.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdin: Stdin,
+    /// See [`JobSpec::stdout`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdout: Option<OsText>,
+    /// See [`JobSpec::stderr`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub stderr: Option<OsText>,
+    /// See [`JobSpec::output`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub output: Vec<String>,
+    /// See [`JobSpec::queue_timeout_ms`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub queue_timeout_ms: Option<Millis>,
+    /// See [`JobSpec::deadline`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub deadline: Option<Timestamp>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Options {
+    /// Those of a job.
+    #[must_use]
+    pub fn of(spec: &JobSpec) -> Self {
+        Self {
+            retry_on: spec.retry_on.clone(),
+            backoff: spec.backoff,
+            signal: spec.signal,
+            grace_ms: spec.grace_ms,
+            stdin: if spec.stdin == Stdin::Fifo { Stdin::Null } else { spec.stdin.clone() },
+            stdout: spec.stdout.clone(),
+            stderr: spec.stderr.clone(),
+            output: spec.output.clone(),
+            queue_timeout_ms: spec.queue_timeout_ms,
+            deadline: spec.deadline,
+        }
+    }
+
+    /// Changed as someone wants.
+    pub(super) fn change(&mut self, change: &JobChange) {
+        self.signal = change.signal.or(self.signal);
+        self.grace_ms = change.grace_ms.or(self.grace_ms);
+        self.deadline = change.deadline.or(self.deadline);
+        if let Some(timeout) = change.queue_timeout_ms {
+            self.queue_timeout_ms = Some(timeout).filter(|timeout| timeout.0 > 0);
+        }
+    }
+
+    /// For the column; nothing if there is nothing.
+    pub(super) fn to_column(&self) -> Option<String> {
+        (!is_default(self)).then(|| serde_json::to_string(self).expect("options have no failing parts"))
+    }
+}

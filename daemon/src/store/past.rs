@@ -1,0 +1,102 @@
+//! What is read of one job for more than a list: as it was asked for, and what happened to it.
+//! It refuses to know what lives.
+
+use super::read::Reader;
+use super::row::{Json, PastJob};
+use super::{Environment, Options, StoreError};
+use qrm_core::Event;
+use qrm_protocol::amount::{Bytes, Priority};
+use qrm_protocol::ids::{JobId, JobRef, TaskIndex, Uid};
+use qrm_protocol::job::{ArraySpec, JobSpec};
+use qrm_protocol::time::{Millis, Timestamp};
+use rusqlite::{OptionalExtension, params};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Reader {
+    /// A job as it could be asked for again.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn past_job(&self, job: JobId) -> Result<Option<PastJob>, StoreError> {
+        let mut statement = self.db().prepare_cached(
+            "SELECT command, name, comment, priority, cpus, mem_bytes, time_limit_ms, tasks, retries, validate_command,
+                 compile_command, labels, options, script, user, cwd, umask, body
+             FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
+        )?;
+        Ok(statement.query_row([job.0], read).optional()?)
+    }
+
+    /// The job of a key, if it was used.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn job_of_key(&self, uid: Uid, key: &str) -> Result<Option<JobId>, StoreError> {
+        let mut id = self.db().prepare_cached("SELECT id FROM job WHERE uid = ? AND key = ?")?;
+        Ok(id.query_row(params![uid, key], |row| row.get(0).map(JobId)).optional()?)
+    }
+
+    /// The tasks of an array that have started, or ended without that.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn tasks_of(&self, job: JobId) -> Result<BTreeSet<TaskIndex>, StoreError> {
+        let mut tasks = self.db().prepare_cached("SELECT task FROM task WHERE job = ?")?;
+        Ok(tasks.query_map([job.0], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    /// The environment of a job, entries ended by NULs; empty if there is no such job.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn environment_of(&self, job: JobId) -> Result<Vec<u8>, StoreError> {
+        let mut body = self.db().prepare_cached(
+            "SELECT body FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
+        )?;
+        Ok(body.query_row([job.0], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    /// Those events of one job or task that are kept, oldest first.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn events_of(&self, job: JobRef) -> Result<Vec<(Timestamp, Event)>, StoreError> {
+        let mut events =
+            self.db().prepare_cached("SELECT at, body FROM event WHERE instr(body, ?) > 0 ORDER BY seq")?;
+        let read = |row: &rusqlite::Row<'_>| Ok((Timestamp(row.get(0)?), row.get::<_, Json<Event>>(1)?.0));
+        let found = events.query_map([format!("\"job\":\"{job}\"")], read)?;
+        let own = |found: &(Timestamp, Event)| found.1.job() == Some(job);
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().filter(own).collect())
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<PastJob> {
+    let options = row.get::<_, Option<Json<Options>>>(12)?.map_or_else(Options::default, |options| options.0);
+    let command: Vec<_> = row.get::<_, Json<_>>(0)?.0;
+    let spec = JobSpec {
+        command,
+        name: Some(row.get(1)?),
+        comment: row.get(2)?,
+        priority: Priority::try_from(row.get::<_, u64>(3)?).unwrap_or_default(),
+        cpus: Some(row.get(4)?),
+        mem_bytes: row.get::<_, Option<u64>>(5)?.map(Bytes),
+        time_limit_ms: row.get::<_, Option<u64>>(6)?.map(Millis),
+        array: row.get::<_, Option<String>>(7)?.and_then(|tasks| tasks.parse::<ArraySpec>().ok()),
+        retries: row.get(8)?,
+        validate: row.get(9)?,
+        compile: row.get(10)?,
+        labels: row.get::<_, Option<Json<_>>>(11)?.map_or_else(BTreeMap::new, |labels| labels.0),
+        retry_on: options.retry_on,
+        backoff: options.backoff,
+        signal: options.signal,
+        grace_ms: options.grace_ms,
+        stdin: options.stdin,
+        stdout: options.stdout,
+        stderr: options.stderr,
+        output: options.output,
+        queue_timeout_ms: options.queue_timeout_ms,
+        script: row.get(13)?,
+        ..JobSpec::default()
+    };
+    let (user, cwd, umask) = (row.get(14)?, row.get::<_, Json<_>>(15)?.0, row.get(16)?);
+    Ok(PastJob { spec, user, cwd, umask, environment: Environment::of_body(row.get(17)?) })
+}

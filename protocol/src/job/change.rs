@@ -1,0 +1,109 @@
+//! What may be changed of a job that lives: [`JobChange`]. It refuses to know which jobs may have it.
+
+use super::{JobSpec, is_default};
+use crate::amount::{Bytes, Priority};
+use crate::error::Error;
+use crate::signal::Signal;
+use crate::text::OsText;
+use crate::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// New values for some parts of a job; what is absent stays as it is. The first three may be changed as long as the job
+/// lives, the priority and the width as long as it, or some of its tasks, wait, all others until it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobChange {
+    /// For people.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub name: Option<String>,
+    /// For people; empty takes it away.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub comment: Option<String>,
+    /// Labels to be put on it, or with an empty value to be taken away.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// 0 to 100.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: Option<Priority>,
+    /// How many tasks of an array may run at once; 0 is as many as fit. More than that which run already go on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub width: Option<u32>,
+    /// Cpus.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cpus: Option<u32>,
+    /// Memory; 0 is not counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mem_bytes: Option<Bytes>,
+    /// How long the command may run; 0 is for ever.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub time_limit_ms: Option<Millis>,
+    /// Not before this.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub begin: Option<Timestamp>,
+    /// How many further attempts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: Option<u32>,
+    /// It fails if it has not started so long after it was accepted; 0 is never.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub queue_timeout_ms: Option<Millis>,
+    /// It is over by then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deadline: Option<Timestamp>,
+    /// What asks it to end.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub signal: Option<Signal>,
+    /// How long it has after that before it is killed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub grace_ms: Option<Millis>,
+}
+
+impl JobChange {
+    /// The change, if everything in it can be meant.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` that names the part, or that nothing is to be changed.
+    pub fn checked(self) -> Result<Self, Error> {
+        if is_default(&self) {
+            return Err(Error::invalid("nothing is to be changed").hint("name what, as in --priority high"));
+        }
+        let any = |limit: Option<Millis>| limit.filter(|limit| limit.0 > 0);
+        // What a new job could not have, no job can be changed to.
+        let like = JobSpec {
+            command: vec![OsText::try_from("-").unwrap_or_default()],
+            name: self.name.clone(),
+            comment: self.comment.clone().filter(|comment| !comment.is_empty()),
+            labels: self.labels.clone(),
+            mem_bytes: self.mem_bytes,
+            time_limit_ms: any(self.time_limit_ms),
+            queue_timeout_ms: any(self.queue_timeout_ms),
+            retries: self.retries.unwrap_or_default(),
+            grace_ms: self.grace_ms,
+            ..JobSpec::default()
+        };
+        like.checked()?;
+        Ok(self)
+    }
+
+    /// Puts and takes away labels.
+    pub fn relabel(&self, labels: &mut BTreeMap<String, String>) {
+        for (name, value) in &self.labels {
+            match value.as_str() {
+                "" => drop(labels.remove(name)),
+                value => drop(labels.insert(name.clone(), value.to_owned())),
+            }
+        }
+    }
+
+    /// Only words for people are changed.
+    #[must_use]
+    pub fn is_words(&self) -> bool {
+        is_default(&Self { name: None, comment: None, labels: BTreeMap::new(), ..self.clone() })
+    }
+
+    /// Nothing is changed that a task which runs has, or had to decide its start.
+    #[must_use]
+    pub fn is_for_waiting_tasks(&self) -> bool {
+        Self { priority: None, width: None, ..self.clone() }.is_words()
+    }
+}

@@ -1,0 +1,504 @@
+//! A job as it is asked for: [`JobSpec`], its JSON with the texts that people type, and what can be meant.
+//! It refuses to know the machine and the jobs that there are.
+
+use super::files::unknown_expansion;
+use super::{ArraySpec, Backoff, RetryOn, Stdin, is_default};
+use crate::amount::{Bytes, Priority};
+use crate::error::Error;
+use crate::ids::JobRef;
+use crate::signal::Signal;
+use crate::text::OsText;
+use crate::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The longest command line, all words with their ends, in bytes.
+pub const MAX_COMMAND_BYTES: usize = 128 * 1024;
+/// The longest environment, all entries with their ends, in bytes: what the kernel takes on its default stack limit.
+pub const MAX_ENVIRONMENT_BYTES: usize = 2 * 1024 * 1024;
+/// The most dependencies that one job may name.
+pub const MAX_DEPENDENCIES: usize = 1_000;
+/// The most retries that one job may ask for.
+pub const MAX_RETRIES: u32 = 1_000;
+/// The most labels of one job.
+pub const MAX_LABELS: usize = 64;
+/// The most patterns of outputs of one job.
+pub const MAX_OUTPUTS: usize = 64;
+/// The longest script, in bytes: so that it stays far below the bound of a frame, however it is written in JSON.
+pub const MAX_SCRIPT_BYTES: usize = 512 * 1024;
+/// The longest path that the kernel takes, in bytes.
+pub const MAX_PATH_BYTES: usize = 4_096;
+/// The longest name, comment or key, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// What someone asks to be run. Made by [`JobSpec::checked`] or from JSON, and valid from then on.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "RawSpec")]
+pub struct JobSpec {
+    /// The program and its arguments; at least one word.
+    pub command: Vec<OsText>,
+    /// For people; the program's base name if absent.
+    #[serde(skip_serializing_if = "is_default")]
+    pub name: Option<String>,
+    /// For people.
+    #[serde(skip_serializing_if = "is_default")]
+    pub comment: Option<String>,
+    /// 0 to 100.
+    #[serde(skip_serializing_if = "is_default")]
+    pub priority: Priority,
+    /// Cpus; `None` is 1.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cpus: Option<u32>,
+    /// Memory; `None` is neither counted nor limited.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mem_bytes: Option<Bytes>,
+    /// How long the command may run.
+    #[serde(skip_serializing_if = "is_default")]
+    pub time_limit_ms: Option<Millis>,
+    /// Not before this.
+    #[serde(skip_serializing_if = "is_default")]
+    pub begin: Option<Timestamp>,
+    /// Many tasks instead of one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub array: Option<ArraySpec>,
+    /// After these have ended, however.
+    #[serde(skip_serializing_if = "is_default")]
+    pub after: Vec<JobRef>,
+    /// After these have completed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub after_ok: Vec<JobRef>,
+    /// After these have ended in any other way.
+    #[serde(skip_serializing_if = "is_default")]
+    pub after_fail: Vec<JobRef>,
+    /// After these have started.
+    #[serde(skip_serializing_if = "is_default")]
+    pub after_start: Vec<JobRef>,
+    /// One of the dependencies is enough.
+    #[serde(skip_serializing_if = "is_default")]
+    pub any: bool,
+    /// How many further attempts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// After what; empty is any exit code but 0, any signal, and out of memory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retry_on: Vec<RetryOn>,
+    /// The wait between attempts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub backoff: Backoff,
+    /// The same key from the same user is the same job.
+    #[serde(skip_serializing_if = "is_default")]
+    pub key: Option<String>,
+    /// Wait until released.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hold: bool,
+    /// A shell command that must succeed before the job is queued.
+    #[serde(skip_serializing_if = "is_default")]
+    pub validate: Option<String>,
+    /// A shell command that prepares the job before it is queued.
+    #[serde(skip_serializing_if = "is_default")]
+    pub compile: Option<String>,
+    /// Where to run, if not where it was submitted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub chdir: Option<OsText>,
+    /// What asks it to end, at its time limit and when it is cancelled; `None` is TERM.
+    #[serde(skip_serializing_if = "is_default")]
+    pub signal: Option<Signal>,
+    /// How long it has after that before it is killed; `None` is ten seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub grace_ms: Option<Millis>,
+    /// Variables that it has besides those of where it was submitted, or instead of them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub env: BTreeMap<String, OsText>,
+    /// Of those of where it was submitted it has only [`CLEAN_ENV`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub clean_env: bool,
+    /// Where standard input comes from.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdin: Stdin,
+    /// Where standard output is appended to, as an [`Expansion`](super::Expansion) reads it; `None` is `stdout` in the
+    /// job's directory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stdout: Option<OsText>,
+    /// The same of standard error.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stderr: Option<OsText>,
+    /// Words for people and filters, by name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub labels: BTreeMap<String, String>,
+    /// What it leaves, as patterns of paths below the directory where it runs: what matches them at its end is listed,
+    /// with size and hash, in `meta.json` in its directory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub output: Vec<String>,
+    /// It fails if it has not started so long after it was accepted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub queue_timeout_ms: Option<Millis>,
+    /// It is over by then: one that waits fails, one that runs is ended.
+    #[serde(skip_serializing_if = "is_default")]
+    pub deadline: Option<Timestamp>,
+    /// The text of a script. What is run is a copy of it in the job's directory, instead of the command's first word,
+    /// so that what happens to its file after the submit changes nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub script: Option<String>,
+}
+
+/// The longest time between asking a job to end and killing it.
+pub const MAX_GRACE: Millis = Millis(24 * 60 * 60 * 1000);
+
+/// That time for those that do not say.
+pub const DEFAULT_GRACE: Millis = Millis(10_000);
+
+/// The variables that are left of a clean environment.
+pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
+
+/// The variables by which a job knows itself; nobody else sets them.
+pub const OWN_ENV: [&str; 5] = ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SOCKET"];
+
+/// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a job, which is an object with a command")]
+struct RawSpec {
+    command: Vec<OsText>,
+    name: Option<String>,
+    comment: Option<String>,
+    #[serde(default)]
+    priority: WordOrNumber,
+    cpus: Option<u32>,
+    mem: Option<String>,
+    mem_bytes: Option<u64>,
+    time: Option<String>,
+    time_limit_ms: Option<u64>,
+    begin: Option<Timestamp>,
+    array: Option<ArraySpec>,
+    #[serde(default)]
+    after: Vec<JobRef>,
+    #[serde(default)]
+    after_ok: Vec<JobRef>,
+    #[serde(default)]
+    after_fail: Vec<JobRef>,
+    #[serde(default)]
+    after_start: Vec<JobRef>,
+    #[serde(default)]
+    any: bool,
+    #[serde(default)]
+    retries: u32,
+    #[serde(default)]
+    retry_on: Vec<RetryOn>,
+    #[serde(default)]
+    backoff: Backoff,
+    key: Option<String>,
+    #[serde(default)]
+    hold: bool,
+    validate: Option<String>,
+    compile: Option<String>,
+    chdir: Option<OsText>,
+    signal: Option<Signal>,
+    grace: Option<String>,
+    grace_ms: Option<u64>,
+    #[serde(default)]
+    env: BTreeMap<String, OsText>,
+    #[serde(default)]
+    clean_env: bool,
+    #[serde(default)]
+    stdin: Stdin,
+    stdout: Option<OsText>,
+    stderr: Option<OsText>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    output: Vec<String>,
+    queue_timeout: Option<String>,
+    queue_timeout_ms: Option<u64>,
+    deadline: Option<Timestamp>,
+    script: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WordOrNumber {
+    Number(u64),
+    Word(String),
+}
+
+impl Default for WordOrNumber {
+    fn default() -> Self {
+        Self::Number(Priority::NORMAL.into())
+    }
+}
+
+/// The names that a job in JSON may use, for "did you mean".
+pub const SPEC_KEYS: &[&str] = &[
+    "command",
+    "name",
+    "comment",
+    "priority",
+    "cpus",
+    "mem",
+    "mem_bytes",
+    "time",
+    "time_limit_ms",
+    "begin",
+    "array",
+    "after",
+    "after_ok",
+    "after_fail",
+    "after_start",
+    "any",
+    "retries",
+    "retry_on",
+    "backoff",
+    "key",
+    "hold",
+    "validate",
+    "compile",
+    "chdir",
+    "signal",
+    "grace",
+    "grace_ms",
+    "env",
+    "clean_env",
+    "stdin",
+    "stdout",
+    "stderr",
+    "labels",
+    "output",
+    "queue_timeout",
+    "queue_timeout_ms",
+    "deadline",
+    "script",
+];
+
+impl TryFrom<RawSpec> for JobSpec {
+    type Error = String;
+
+    fn try_from(raw: RawSpec) -> Result<Self, String> {
+        let both = |a: &str, b: &str| format!("'{a}' and '{b}' say the same thing; give one of them");
+        let mem_bytes = match (raw.mem, raw.mem_bytes) {
+            (Some(_), Some(_)) => return Err(both("mem", "mem_bytes")),
+            (Some(text), None) => Some(text.parse().map_err(|e| format!("mem: {e}"))?),
+            (None, bytes) => bytes.map(Bytes),
+        };
+        let millis = |name: &str, text: Option<String>, ms: Option<u64>| match (text, ms) {
+            (Some(_), Some(_)) => {
+                Err(both(name, &format!("{name}{}", if name == "time" { "_limit_ms" } else { "_ms" })))
+            }
+            (Some(text), None) => text.parse().map(Some).map_err(|e: crate::time::BadTime| format!("{name}: {e}")),
+            (None, ms) => Ok(ms.map(Millis)),
+        };
+        let time_limit_ms = millis("time", raw.time, raw.time_limit_ms)?;
+        let grace_ms = millis("grace", raw.grace, raw.grace_ms)?;
+        let queue_timeout_ms = millis("queue_timeout", raw.queue_timeout, raw.queue_timeout_ms)?;
+        let priority = match raw.priority {
+            WordOrNumber::Number(n) => Priority::try_from(n),
+            WordOrNumber::Word(word) => word.parse(),
+        };
+        let spec = Self {
+            command: raw.command,
+            name: raw.name,
+            comment: raw.comment,
+            priority: priority.map_err(|e| e.to_string())?,
+            cpus: raw.cpus,
+            mem_bytes,
+            time_limit_ms,
+            begin: raw.begin,
+            array: raw.array,
+            after: raw.after,
+            after_ok: raw.after_ok,
+            after_fail: raw.after_fail,
+            after_start: raw.after_start,
+            any: raw.any,
+            retries: raw.retries,
+            retry_on: raw.retry_on,
+            backoff: raw.backoff,
+            key: raw.key,
+            hold: raw.hold,
+            validate: raw.validate,
+            compile: raw.compile,
+            chdir: raw.chdir,
+            signal: raw.signal,
+            grace_ms,
+            env: raw.env,
+            clean_env: raw.clean_env,
+            stdin: raw.stdin,
+            stdout: raw.stdout,
+            stderr: raw.stderr,
+            labels: raw.labels,
+            output: raw.output,
+            queue_timeout_ms,
+            deadline: raw.deadline,
+            script: raw.script,
+        };
+        spec.checked().map_err(|e| e.message)
+    }
+}
+
+impl JobSpec {
+    /// The name that people see.
+    #[must_use]
+    pub fn display_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let program = self.command.first().map(OsText::lossy).unwrap_or_default();
+            program.rsplit('/').next().unwrap_or_default().chars().take(MAX_NAME_BYTES / 4).collect()
+        })
+    }
+
+    /// The job, if everything in it can be meant.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` that names the part, or `RESOURCE_EXHAUSTED` that names the bound.
+    pub fn checked(mut self) -> Result<Self, Error> {
+        // Said twice is said once, which also bounds the list.
+        self.retry_on.sort_unstable();
+        self.retry_on.dedup();
+        if self.command.first().is_none_or(|program| program.as_bytes().is_empty()) {
+            return Err(
+                Error::invalid("a job needs a command").hint("write it after --, as in: qrm submit -- sleep 10")
+            );
+        }
+        bound("the command line", self.command.iter().map(|w| w.as_bytes().len() + 1).sum(), MAX_COMMAND_BYTES)?;
+        for (what, text) in [("the validate command", &self.validate), ("the compile command", &self.compile)] {
+            let Some(text) = text else { continue };
+            bound(what, text.len(), MAX_COMMAND_BYTES)?;
+            if text.is_empty() || text.contains('\0') {
+                return Err(Error::invalid(format!("{what} is empty or holds a NUL byte")));
+            }
+        }
+        for (what, text) in [("name", &self.name), ("comment", &self.comment), ("key", &self.key)] {
+            let Some(text) = text else { continue };
+            bound(&format!("the {what}"), text.len(), MAX_NAME_BYTES)?;
+            if text.is_empty() || text.chars().any(char::is_control) {
+                return Err(Error::invalid(format!("the {what} is empty or holds control characters")));
+            }
+        }
+        let dependencies = self.after.len() + self.after_ok.len() + self.after_fail.len() + self.after_start.len();
+        bound("the list of dependencies", dependencies, MAX_DEPENDENCIES)?;
+        bound("the number of retries", self.retries as usize, MAX_RETRIES as usize)?;
+        if self.any && dependencies == 0 {
+            return Err(Error::invalid("--any without a dependency")
+                .hint("add --after, --after-ok, --after-fail or --after-start"));
+        }
+        if self.retries == 0 && !self.retry_on.is_empty() {
+            return Err(Error::invalid("--retry-on without --retries").hint("add --retries N"));
+        }
+        if self.mem_bytes.is_some_and(|m| i64::try_from(m.0).is_err()) {
+            return Err(Error::invalid("that is more memory than any machine has"));
+        }
+        if self.chdir.as_ref().is_some_and(|dir| !dir.as_bytes().starts_with(b"/")) {
+            return Err(Error::invalid("chdir is not an absolute path"));
+        }
+        bound("the path of chdir", self.chdir.as_ref().map_or(0, |dir| dir.as_bytes().len()), MAX_PATH_BYTES)?;
+        if self.grace_ms.is_some_and(|grace| grace > MAX_GRACE) {
+            return Err(Error::invalid(format!("a grace is at most {MAX_GRACE}")));
+        }
+        if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            return Err(Error::invalid(format!("'{}' can not be the name of a variable", name.replace('\0', "\\0"))));
+        }
+        if let Some(name) = self.env.keys().find(|name| OWN_ENV.contains(&name.as_str())) {
+            return Err(Error::invalid(format!("{name} can not be set: it is what qrm tells a job of itself")));
+        }
+        for (what, limit) in [("a time limit", self.time_limit_ms), ("a queue timeout", self.queue_timeout_ms)] {
+            if limit.is_some_and(|t| t.0 == 0 || t > crate::time::MAX_DURATION) {
+                return Err(Error::invalid(format!("{what} is at least one millisecond and at most a hundred years")));
+            }
+        }
+        self.check_files()?;
+        self.check_labels()?;
+        if self.array.is_some() && self.stdin == Stdin::Fifo {
+            return Err(Error::invalid("the tasks of an array can not share one standard input"));
+        }
+        Ok(self)
+    }
+
+    fn check_files(&self) -> Result<(), Error> {
+        let stdin = if let Stdin::File(path) = &self.stdin { Some(path) } else { None };
+        for (what, path) in [("stdin", stdin), ("stdout", self.stdout.as_ref()), ("stderr", self.stderr.as_ref())] {
+            let Some(path) = path else { continue };
+            bound(&format!("the path of {what}"), path.as_bytes().len(), MAX_PATH_BYTES)?;
+            if path.as_bytes().is_empty() {
+                return Err(Error::invalid(format!("the path of {what} is empty")));
+            }
+            if let Some(unknown) = unknown_expansion(path) {
+                return Err(Error::invalid(format!("{what} '{}': {unknown} stands for nothing", path.lossy()))
+                    .hint("%j is the job's id, %a the task's index, %n the name, %u the user, %% a percent sign"));
+            }
+        }
+        bound("the number of output patterns", self.output.len(), MAX_OUTPUTS)?;
+        for pattern in &self.output {
+            bound("an output pattern", pattern.len(), MAX_PATH_BYTES)?;
+            if pattern.is_empty() || pattern.contains('\0') {
+                return Err(Error::invalid("an output pattern is empty or holds a NUL byte"));
+            }
+            if pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
+                return Err(Error::invalid(format!(
+                    "output '{pattern}' leads out of the directory where the job runs"
+                ))
+                .hint("write a path below it, as in results/*.csv"));
+            }
+            glob::Pattern::new(pattern).map_err(|e| Error::invalid(format!("output '{pattern}': {e}")))?;
+        }
+        bound("the script", self.script.as_ref().map_or(0, String::len), MAX_SCRIPT_BYTES)?;
+        match &self.script {
+            Some(script) if script.is_empty() || script.contains('\0') => {
+                Err(Error::invalid("the script is empty or holds a NUL byte"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_labels(&self) -> Result<(), Error> {
+        bound("the number of labels", self.labels.len(), MAX_LABELS)?;
+        for (name, value) in &self.labels {
+            bound("the name of a label", name.len(), MAX_NAME_BYTES)?;
+            bound("the value of a label", value.len(), MAX_NAME_BYTES)?;
+            let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(Error::invalid(format!("'{}' can not be the name of a label", name.escape_default()))
+                    .hint("it has letters, digits, _, -, . and /"));
+            }
+            if value.chars().any(char::is_control) {
+                return Err(Error::invalid(format!("the label {name} holds control characters")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bound(what: &str, is: usize, most: usize) -> Result<(), Error> {
+    let message = format!("{what} is {is} long; the bound is {most}");
+    if is > most { Err(Error::new(crate::error::Code::ResourceExhausted, message)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_takes_options_as_people_write_them() {
+        let spec: JobSpec = serde_json::from_str(
+            r#"{"command":["true"],"mem":"1G","time":"90s","priority":"high","after_ok":["3.1"]}"#,
+        )
+        .unwrap();
+        assert_eq!(spec.mem_bytes, Some(Bytes(1 << 30)));
+        assert_eq!(spec.time_limit_ms, Some(Millis(90_000)));
+        assert_eq!(spec.priority.get(), 75);
+        let wire = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<JobSpec>(&wire).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_job_that_can_not_be_meant_is_refused_by_name() {
+        for (json, says) in [
+            (r#"{"command":[]}"#, "needs a command"),
+            (r#"{"command":["true"],"tiem":"90s"}"#, "unknown field `tiem`"),
+            (r#"{"command":["true"],"time":"90s","time_limit_ms":1}"#, "say the same thing"),
+            (r#"{"command":["true"],"time_limit_ms":0}"#, "time limit"),
+            (r#"{"command":["true"],"name":"a\u001b[31m"}"#, "control characters"),
+            (r#"{"command":["true"],"any":true}"#, "without a dependency"),
+            (r#"{"command":["true"],"priority":101}"#, "is not a priority"),
+            (r#"{"command":["a\u0000b"]}"#, "NUL"),
+            (r#"{"command":["true"],"cpus":-1}"#, "expected u32"),
+        ] {
+            let error = serde_json::from_str::<JobSpec>(json).unwrap_err().to_string();
+            assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+}
