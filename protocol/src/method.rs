@@ -362,7 +362,7 @@ pub struct CheckReply {
     pub waiting_reason: Option<String>,
     /// Its key is known: this is the job that there is, and nothing would be queued.
     pub existing: Option<JobRef>,
-    /// The job as it was understood.
+    /// The job as it was understood, without its variables.
     pub job: JobSpec,
 }
 

@@ -77,6 +77,15 @@ fn of_an_array_those_tasks_are_retried_that_are_meant() {
     assert_eq!((one.len(), tasks(&one[0].1)), (1, vec!["4.0".to_owned()]));
     let whole = retried("--json retry 1");
     assert_eq!((whole[0].0.as_str(), tasks(&whole[0].1).len()), ("1", 8));
+    // One that has ended can be retried while others run.
+    let gate = Gate::new(&world, "early");
+    let id = world.submit("--array 0-1", &format!("[ $QRM_ARRAY_INDEX = 0 ] && exit 1; {}", gate.wait()));
+    world.ended(&format!("{id}.0"));
+    world.executing(&format!("{id}.1"));
+    let early = retried(&format!("--json retry array={id} state=failed"));
+    assert_eq!((early.len(), early[0].0.as_str()), (1, format!("{id}.0").as_str()));
+    gate.open(1);
+    world.ended(&id);
     // Tasks that never started are their array's.
     let gate = Gate::new(&world, "gate");
     let id = world.submit("--array 0-9%1 --name rest", &gate.wait());
@@ -279,6 +288,8 @@ fn a_dry_run_says_what_would_become_of_a_job_and_queues_nothing() {
         let said = world.run(line);
         assert!(said.code == 2 && said.err.contains(says), "{line}: {said:?}");
     }
+    let said = world.run("--json submit --dry-run --env SECRET=hidden -- true");
+    assert!(said.code == 0 && !said.out.contains("hidden"), "{said:?}");
     let said = world.run("--json submit --dry-run --cpus 2 --time 2h -- true").json();
     assert_eq!((&said["starts"], &said["job"]["time_limit_ms"]), (&json!(false), &json!(7_200_000)));
     let said = world.feed("submit --dry-run --bulk -", b"{\"command\":[\"a\"]}\n{\"command\":[\"b\"],\"cpus\":9}\n");

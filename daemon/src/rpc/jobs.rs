@@ -200,11 +200,13 @@ pub(super) async fn check(
         None => None,
     };
     let waiting = shared.engine.look(move |core, now| core.would_accept(now, caller, demand, &ended)).await??;
+    // Environments are in no reply, not even what was just asked.
+    let job = JobSpec { env: BTreeMap::new(), ..text.spec };
     Ok(m::CheckReply {
         starts: waiting.is_none() && existing.is_none(),
         waiting_reason: waiting.map(|waiting| view::reason(&waiting)),
         existing,
-        job: text.spec,
+        job,
     })
 }
 

@@ -108,11 +108,6 @@ async fn found(client: &Client, shared: &Arc<Shared>, mut filter: Filter) -> Res
         }
     }
     for (job, (width, indices)) in tasks {
-        // An array that lives has not ended, and neither have those of its tasks that will still run.
-        if shared.engine.look(move |core, _| core.is_live(job.into())).await? {
-            let live = format!("job {job} has not ended, and some of its tasks are found");
-            return Err(Error::new(Code::FailedPrecondition, live).hint(format!("qrm wait {job}, then retry them")));
-        }
         whole.extend(ranges(&indices).into_iter().map(|array| {
             let of = if array.count() == 1 { JobRef::task(job, array.first) } else { job.into() };
             Again { of, array: Some(ArraySpec { width, ..array }) }
