@@ -154,7 +154,7 @@ fn run(args: Args) -> Result<(), Error> {
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
-    let tracking = supervisor.finding();
+    let supervision = supervisor.findings();
     let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
@@ -166,7 +166,7 @@ fn run(args: Args) -> Result<(), Error> {
         uid: rustix::process::geteuid().as_raw(),
         began_boot_ms: clock::now().boot_ms,
         durability: config.durability.word(),
-        tracking,
+        supervision,
         stop: tokio::sync::Notify::new(),
         names: std::sync::Mutex::default(),
     });

@@ -55,7 +55,7 @@ pub struct Shared {
     /// How sure commits are.
     pub durability: &'static str,
     /// What supervision found.
-    pub tracking: Finding,
+    pub supervision: [Finding; 2],
     /// Told when someone wants the daemon to end.
     pub stop: Notify,
     /// Login names that were looked up. A lock, because looking up blocks and runs on other threads.

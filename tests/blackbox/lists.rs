@@ -155,7 +155,7 @@ fn control_characters_never_arrive_raw() {
 fn a_terminal_gets_lines_that_fit_and_colours_unless_they_are_unwanted() {
     let world = World::new();
     let gate = Gate::new(&world, "gate");
-    world.qrm(["submit", "--name", &"long-".repeat(40), "--mem", "1M", "--", "sh", "-c", &gate.wait()]).ok();
+    world.qrm(["submit", "--name", &"long-".repeat(40), "--mem", "64M", "--", "sh", "-c", &gate.wait()]).ok();
     world.submit("--array 0-999999:3%7 --hold", "true");
     world.submit("", "exit 3");
     world.run("wait 3");

@@ -13,6 +13,7 @@ mod events;
 mod files;
 mod hands;
 mod identity;
+mod limits;
 mod lists;
 mod order;
 mod retry;

@@ -141,7 +141,7 @@ fn what_waits_is_changed_and_stays_so_over_a_restart() {
     world.submit("", "echo second >> order");
     let third = world.submit("--label team=a --label old=x", "echo third >> order");
     let said = world.qrm(
-        "update 3 --priority critical --name new --comment soon --label team=b --label old= --time 1h --mem 1M --retries 2 \
+        "update 3 --priority critical --name new --comment soon --label team=b --label old= --time 1h --mem 64M --retries 2 \
          --signal INT --grace 3s --queue-timeout 1h --deadline +1h"
             .split_whitespace(),
     );
@@ -162,7 +162,7 @@ fn what_waits_is_changed_and_stays_so_over_a_restart() {
         ];
         json!(keys.map(|key| job[key].take()))
     };
-    let wanted = json!([100, "new", "soon", {"team": "b"}, 3_600_000, 1 << 20, 2, 2, 3_000, 3_600_000]);
+    let wanted = json!([100, "new", "soon", {"team": "b"}, 3_600_000, 64 << 20, 2, 2, 3_000, 3_600_000]);
     let job = world.show(&third);
     assert_eq!(changed(&job), wanted);
     assert!(job["deadline"].is_string());

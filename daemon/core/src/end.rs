@@ -4,6 +4,7 @@
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
 use crate::state::Core;
 use crate::step::{Deciding, Effect, RunOutcome, RunSignal};
+use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, RetryOn};
 use qrm_protocol::time::Millis;
@@ -57,7 +58,8 @@ impl Deciding<'_> {
     }
 
     pub(crate) fn run_ended(&mut self, run: Run, outcome: RunOutcome) {
-        let failure = failure_of(run.stage, &outcome);
+        let limit = self.core.jobs.get(&run.job.job).map_or(0, |job| job.demand.mem_bytes);
+        let failure = failure_of(run.stage, &outcome, limit);
         if failure.is_none()
             && run.stage != Stage::Execute
             && self.current(run).is_some_and(|state| state.stop.is_none())
@@ -164,9 +166,13 @@ impl Deciding<'_> {
 }
 
 /// What an outcome means, but for why it came about.
-fn failure_of(stage: Stage, outcome: &RunOutcome) -> Option<Failure> {
+fn failure_of(stage: Stage, outcome: &RunOutcome, mem_limit: u64) -> Option<Failure> {
     let (cause, message) = match (outcome.exit_code, outcome.signal, &outcome.not_run) {
         (_, _, Some(why)) => (FailureCause::Stage, why.clone()),
+        _ if outcome.oom && mem_limit > 0 => {
+            let (peak, limit) = (Bytes(outcome.usage.peak_memory_bytes), Bytes(mem_limit));
+            (FailureCause::Oom, format!("it ran out of memory: it had {peak} of its limit of {limit}"))
+        }
         _ if outcome.oom => (FailureCause::Oom, "it ran out of memory".to_owned()),
         (Some(0), None, None) => {
             let kept = |message| Failure { kind: FailureKind::PersistError, cause: FailureCause::Store, message };

@@ -2,7 +2,7 @@
 //! It refuses to read or make anything.
 
 use crate::store::LaunchText;
-use crate::supervise::{Input, Launch};
+use crate::supervise::{Input, Launch, Limits};
 use crate::trace::Trace;
 use qrm_core::{Run, Stage};
 use qrm_protocol::job::{Expansion, Stdin};
@@ -40,6 +40,7 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         stdin,
         stdout,
         stderr,
+        limits: if own { Limits { cpus: text.cpus, mem_bytes: text.mem_bytes } } else { Limits::PLAIN },
         script: text.script.filter(|_| own).map(String::into_bytes),
         outputs: if own { options.output } else { Vec::new() },
     }

@@ -105,20 +105,10 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
             mend: Some(format!("free space on the disk of {}", shared.state.display())),
         },
     };
-    let mut findings = vec![shared.tracking.clone(), store, memory_limits()];
+    let [tracking, limits] = shared.supervision.clone();
+    let mut findings = vec![tracking, store, limits];
     findings.extend(space(shared));
     Ok(DoctorReply { findings })
-}
-
-fn memory_limits() -> Finding {
-    Finding {
-        topic: "limits".to_owned(),
-        health: Health::Limited,
-        found: "--cpus and --mem are counted".to_owned(),
-        means: "jobs that ask for more than is left wait; a job that takes more than it asked for is not stopped"
-            .to_owned(),
-        mend: None,
-    }
 }
 
 fn space(shared: &Shared) -> Option<Finding> {

@@ -102,6 +102,10 @@ pub struct LaunchText {
     pub submitted_at: Timestamp,
     /// Entries ended by NULs.
     pub environment: Vec<u8>,
+    /// Counted, and enforced where the kernel can.
+    pub cpus: u32,
+    /// The same.
+    pub mem_bytes: Option<u64>,
 }
 
 /// A job of the past as it could be asked for again: without what was about its time, its key and other jobs.

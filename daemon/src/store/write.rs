@@ -583,7 +583,7 @@ impl Store {
         let text = self
             .db
             .prepare_cached(
-                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at
+                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at, cpus, mem_bytes
                  FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
             )?
             .query_row([job.0], |row| {
@@ -600,6 +600,8 @@ impl Store {
                     name: row.get(9)?,
                     user: row.get(10)?,
                     submitted_at: Timestamp(row.get(11)?),
+                    cpus: row.get(12)?,
+                    mem_bytes: row.get(13)?,
                 })
             })?;
         Ok(text)

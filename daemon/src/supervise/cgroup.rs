@@ -1,6 +1,7 @@
 //! Which kind of tracking this machine gives, where our subtree of control groups is, and the group of each run in it.
 //! It refuses to know what is in a group: signalling and killing belong to [`JobCgroup`].
 
+use super::limits::{self, Limiter, Limits};
 use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, unlinkat};
@@ -48,6 +49,8 @@ struct Subtree {
     path: PathBuf,
     /// The group in it that we are in ourselves, if we could not leave it.
     ours: Option<OsString>,
+    /// What the kernel limits, and the subtree in which it does.
+    limiters: Vec<(Limiter, PathBuf)>,
 }
 
 impl Tracking {
@@ -81,18 +84,31 @@ impl Tracking {
         }
     }
 
-    /// For `qrm doctor`.
-    pub fn finding(&self) -> &Finding {
-        &self.finding
+    /// For `qrm doctor`: how processes are tracked, and what is limited.
+    pub fn findings(&self) -> [Finding; 2] {
+        let limiters = self.subtree.as_ref().map_or(&[][..], |subtree| &subtree.limiters);
+        [self.finding.clone(), limits::finding(limiters)]
     }
 
-    /// The group of this name, made now; `None` without groups.
-    pub fn make(&self, name: &str) -> io::Result<Option<JobCgroup>> {
+    /// The group of this name, made now with these limits; `None` without groups.
+    pub fn make(&self, name: &str, limits: Limits) -> io::Result<Option<JobCgroup>> {
         let Some(subtree) = &self.subtree else { return Ok(None) };
-        match mkdirat(&subtree.base, name, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH) {
-            Ok(()) | Err(Errno::EXIST) => Ok(Some(subtree.group(name))),
-            Err(error) => Err(error.into()),
+        match mkdirat(&subtree.base, name, OPEN_DIR) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
         }
+        let mut others = Vec::new();
+        for (limiter, base) in subtree.limiters.iter().filter(|(limiter, _)| limiter.is_wanted(limits)) {
+            let dir = base.join(name);
+            if *base != subtree.path {
+                match mkdirat(CWD, &dir, OPEN_DIR) {
+                    Ok(()) | Err(Errno::EXIST) => others.push(dir.clone()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            limiter.set(&dir, limits)?;
+        }
+        Ok(Some(subtree.group_with(name, others)))
     }
 
     /// The group that a run of this name has, if one was made for it.
@@ -115,8 +131,9 @@ impl Tracking {
         match &self.subtree {
             // Most are where we made them, and hold no others.
             Some(subtree) if group.dirs().next().and_then(Path::parent) == Some(&subtree.path) => {
-                matches!(unlinkat(&subtree.base, name, AtFlags::REMOVEDIR), Ok(()) | Err(Errno::NOENT))
-                    || group.remove().is_ok()
+                let gone = |done| matches!(done, Ok(()) | Err(Errno::NOENT));
+                let others = group.dirs().skip(1).all(|dir| gone(unlinkat(CWD, dir, AtFlags::REMOVEDIR)));
+                others && gone(unlinkat(&subtree.base, name, AtFlags::REMOVEDIR)) || group.remove().is_ok()
             }
             _ => group.remove().is_ok(),
         }
@@ -142,15 +159,29 @@ impl Tracking {
     /// Removes the subtree if nothing is left in it.
     pub fn leave(&self) {
         if let Some(subtree) = &self.subtree {
-            match fs::remove_dir(&subtree.path) {
-                Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "the subtree of control groups stays"),
+            let limiters = subtree.limiters.iter().map(|(_, base)| base).filter(|base| **base != subtree.path);
+            for base in limiters.chain([&subtree.path]) {
+                match fs::remove_dir(base) {
+                    Ok(()) => {}
+                    Err(error) => tracing::debug!(%error, "the subtree of control groups stays"),
+                }
             }
         }
     }
 }
 
+/// Where a controller's name would stand, for the hierarchy of version 2.
+const VERSION_2: &str = "";
+
 impl Kind {
+    /// The hierarchy that tracks.
+    fn name(self) -> &'static str {
+        match self {
+            Self::V2 => VERSION_2,
+            Self::V1 => "freezer",
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::V2 => "control groups of version 2",
@@ -163,15 +194,15 @@ impl Subtree {
     /// Makes it and checks that we could move processes into it; with the controllers that are there.
     fn make(kind: Kind, state_dir: &Path) -> Result<(Self, String), String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-        let (own, inside) =
-            own_group(&read("/proc/self/cgroup")?, kind).ok_or("this process is in none, by /proc/self/cgroup")?;
-        let parent = mounted(&read("/proc/self/mountinfo")?, kind, &own).ok_or("they are not mounted")?;
+        let (own, inside) = own_group(&read("/proc/self/cgroup")?, kind.name())
+            .ok_or("this process is in none, by /proc/self/cgroup")?;
+        let parent = mounted(&read("/proc/self/mountinfo")?, kind.name(), &own).ok_or("they are not mounted")?;
         let base = parent.join(base_name(state_dir));
         let failed = |path: &Path| {
             let path = path.display().to_string();
             move |error: Errno| format!("{path}: {}", io::Error::from(error))
         };
-        match mkdirat(CWD, &base, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH) {
+        match mkdirat(CWD, &base, OPEN_DIR) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(&base)(error)),
         }
@@ -199,17 +230,32 @@ impl Subtree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&base, flags, Mode::empty()).map_err(failed(&base))?;
         let controllers = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
-        Ok((Self { kind, base: fd, path: base, ours }, controllers.trim_end().to_owned()))
+        let limiters = Limiter::ALL.into_iter().filter_map(|limiter| {
+            let own = (kind == Kind::V2).then(|| limits::own(limiter, &parent, &base)).flatten();
+            let base = own.or_else(|| limits::beside(limiter, &base_name(state_dir)))?;
+            Some((limiter, base))
+        });
+        let limiters = limiters.collect();
+        Ok((Self { kind, base: fd, path: base, ours, limiters }, controllers.trim_end().to_owned()))
     }
 
+    /// What a run of this name has, if nothing is known of how it was made.
     fn group(&self, name: &str) -> JobCgroup {
+        let others = self.limiters.iter().map(|(_, base)| base).filter(|base| **base != self.path);
+        self.group_with(name, others.map(|base| base.join(name)).filter(|dir| dir.exists()).collect())
+    }
+
+    fn group_with(&self, name: &str, others: Vec<PathBuf>) -> JobCgroup {
         let dir = self.path.join(name);
         match self.kind {
-            Kind::V2 => JobCgroup::V2 { dir, others: Vec::new() },
-            Kind::V1 => JobCgroup::V1 { freezer: dir, others: Vec::new() },
+            Kind::V2 => JobCgroup::V2 { dir, others },
+            Kind::V1 => JobCgroup::V1 { freezer: dir, others },
         }
     }
 }
+
+/// Everybody may look into a group.
+const OPEN_DIR: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
 /// `qrm-` and 32 bits of FNV-1a over the state directory, so that daemons of several states do not meet.
 fn base_name(state_dir: &Path) -> String {
@@ -224,13 +270,13 @@ fn is_base(name: Option<&std::ffi::OsStr>) -> bool {
 
 /// Our own group in the hierarchy of this kind, and what was cut off it: our subtree must not grow below the group
 /// of a job that happened to start us.
-fn own_group(text: &str, kind: Kind) -> Option<(PathBuf, Vec<OsString>)> {
+pub(super) fn own_group(text: &str, of: &str) -> Option<(PathBuf, Vec<OsString>)> {
     let path = text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
         let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let fits = match kind {
-            Kind::V2 => number == "0" && controllers.is_empty(),
-            Kind::V1 => controllers.split(',').any(|name| name == "freezer"),
+        let fits = match of {
+            VERSION_2 => number == "0" && controllers.is_empty(),
+            controller => controllers.split(',').any(|name| name == controller),
         };
         fits.then(|| Path::new(path))
     })?;
@@ -241,16 +287,16 @@ fn own_group(text: &str, kind: Kind) -> Option<(PathBuf, Vec<OsString>)> {
 }
 
 /// Where this group of this hierarchy is mounted, by a text of proc_pid_mountinfo(5).
-fn mounted(text: &str, kind: Kind, group: &Path) -> Option<PathBuf> {
+pub(super) fn mounted(text: &str, of: &str, group: &Path) -> Option<PathBuf> {
     text.lines().find_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
         let mut head = head.split(' ').skip(3);
         let (root, point) = (unescaped(head.next()?), unescaped(head.next()?));
         let mut tail = tail.split(' ');
         let (class, options) = (tail.next()?, tail.nth(1)?);
-        let fits = match kind {
-            Kind::V2 => class == "cgroup2",
-            Kind::V1 => class == "cgroup" && options.split(',').any(|name| name == "freezer"),
+        let fits = match of {
+            VERSION_2 => class == "cgroup2",
+            controller => class == "cgroup" && options.split(',').any(|name| name == controller),
         };
         // A group outside of what is mounted (`/../x` in a container) cannot be reached.
         let below = group.strip_prefix(&root).ok().filter(|_| fits)?;
@@ -282,7 +328,6 @@ fn unescaped(text: &str) -> PathBuf {
 const TOPIC: &str = "process tracking";
 
 fn found(kind: Kind, path: &Path, controllers: &str, reasons: &[String]) -> Finding {
-    let full = kind == Kind::V2 && ["cpu", "memory"].iter().all(|want| controllers.split(' ').any(|has| has == *want));
     let with = match (kind, controllers) {
         (Kind::V1, _) => String::new(),
         (Kind::V2, "") => " without controllers".to_owned(),
@@ -292,22 +337,8 @@ fn found(kind: Kind, path: &Path, controllers: &str, reasons: &[String]) -> Find
     for reason in reasons {
         found.push_str(&format!(" ({reason})"));
     }
-    let kept = "every process of a job is found and ended with it, also one that made itself a daemon";
-    let (means, mend) = match (kind, full) {
-        (Kind::V2, true) => (kept.to_owned(), None),
-        (Kind::V2, false) => (
-            format!("{kept}; the kernel does not limit a job's cpu and memory"),
-            Some(
-                "run qrmd as a service of systemd with Delegate=yes, on a machine that has all controllers in version 2",
-            ),
-        ),
-        (Kind::V1, _) => (
-            format!("{kept}; the kernel does not limit a job's cpu and memory"),
-            Some("boot with systemd.unified_cgroup_hierarchy=1, for control groups of version 2"),
-        ),
-    };
-    let health = if full { Health::Ok } else { Health::Limited };
-    Finding { topic: TOPIC.to_owned(), health, found, means, mend: mend.map(str::to_owned) }
+    let means = "every process of a job is found and ended with it, also one that made itself a daemon".to_owned();
+    Finding { topic: TOPIC.to_owned(), health: Health::Ok, found, means, mend: None }
 }
 
 fn found_none(reasons: &[String]) -> Finding {
@@ -321,7 +352,7 @@ fn found_none(reasons: &[String]) -> Finding {
         health: Health::Limited,
         found: format!("no control groups ({why})"),
         means: "the processes of a job are found by descent; one whose supervisor is killed may go on until qrmd \
-                finds it by its QRM_JOB_DIR, and no limits are enforced"
+                finds it by its QRM_JOB_DIR"
             .to_owned(),
         mend: Some(mend.to_owned()),
     }
@@ -338,7 +369,7 @@ mod tests {
 ";
 
     fn place(mounts: &str, own: &str, kind: Kind) -> Option<PathBuf> {
-        mounted(mounts, kind, &own_group(own, kind)?.0)
+        mounted(mounts, kind.name(), &own_group(own, kind.name())?.0)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::files::{make_fifo_in, write_script};
 use super::spawn::Shim;
 use super::thread::Means;
 use super::watch::{self, Entry, State};
-use super::{Input, Launch, SCRIPT, STDERR, STDIN, STDOUT, Settings, job_dir};
+use super::{Input, Launch, Limits, SCRIPT, STDERR, STDIN, STDOUT, Settings, job_dir};
 use crate::collect;
 use crate::fault;
 use qrm_core::{Observed, Run, RunSignal};
@@ -137,7 +137,9 @@ impl Means {
         let run = entry.run;
         let dir = self.dirs.make(run.job).map_err(at("cannot make its directory"))?;
         fault::point("qrmd.7");
-        entry.group = self.tracking.make(&watch::group_name(run)).map_err(at("cannot make its control group"))?;
+        let limits = entry.launch.as_deref().map_or(Limits::PLAIN, |launch| launch.limits);
+        let group = self.tracking.make(&watch::group_name(run), limits);
+        entry.group = group.map_err(at("cannot make its control group"))?;
         fault::point("qrmd.8");
         if entry.file.is_none() {
             entry.file = Some(self.run_files.lend(run).map_err(at("cannot have a file for its records"))?);

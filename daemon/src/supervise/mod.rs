@@ -6,6 +6,7 @@ mod adopt;
 pub mod cgroup;
 mod files;
 mod launch;
+mod limits;
 mod mail;
 mod run_files;
 mod signal;
@@ -16,6 +17,7 @@ mod thread;
 mod watch;
 
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
+pub use limits::Limits;
 
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
@@ -78,6 +80,8 @@ pub struct Launch {
     pub stderr: Option<Vec<u8>>,
     /// What is put into the job's directory and run there, instead of the program.
     pub script: Option<Vec<u8>>,
+    /// What it may have.
+    pub limits: Limits,
     /// What is listed of what it leaves, as patterns below the working directory.
     pub outputs: Vec<String>,
 }
@@ -127,7 +131,7 @@ pub enum Order {
 pub struct Supervisor {
     mail: Mail,
     thread: Option<JoinHandle<()>>,
-    finding: Finding,
+    findings: [Finding; 2],
 }
 
 impl Supervisor {
@@ -137,12 +141,12 @@ impl Supervisor {
     /// The wish for tracking cannot be met, the job directories cannot be opened, or the thread cannot be made.
     pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
-        let finding = tracking.finding().clone();
+        let findings = tracking.findings();
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
         let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
         let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { mail, thread: Some(thread), finding })
+        Ok(Self { mail, thread: Some(thread), findings })
     }
 
     /// Gives an order. It is carried out soon, and never waited for.
@@ -158,10 +162,10 @@ impl Supervisor {
         self.mail.bell.ring();
     }
 
-    /// How jobs are tracked on this machine, what that means, and what would mend it.
+    /// How jobs are tracked on this machine, and what is limited, what that means, and what would mend it.
     #[must_use]
-    pub fn finding(&self) -> Finding {
-        self.finding.clone()
+    pub fn findings(&self) -> [Finding; 2] {
+        self.findings.clone()
     }
 
     /// Ends the thread and waits for that; jobs go on. Whoever reads the reports must go on reading, or be gone.

@@ -4,7 +4,7 @@
 mod adopt;
 
 use super::cgroup::Wish;
-use super::{Input, Launch, Order, Settings, Supervisor, job_dir, make_fifo};
+use super::{Input, Launch, Limits, Order, Settings, Supervisor, job_dir, make_fifo};
 use qrm_core::{Observed, Run, RunOutcome, RunSignal, Stage};
 use qrm_shim::proc::Process;
 use qrm_shim::record::Started;
@@ -77,7 +77,7 @@ impl World {
         change(&mut settings);
         let world = Self { temp, settings, supervisor: None.into(), reports: channel().1.into(), subtree: None };
         world.start();
-        let found = world.supervisor.borrow().as_ref().unwrap().finding().found;
+        let found = world.supervisor.borrow().as_ref().unwrap().findings()[0].found.clone();
         let subtree = found.split_once(", in ").map(|(_, path)| path.split(" (").next().unwrap().into());
         Self { subtree, ..world }
     }
@@ -197,6 +197,7 @@ fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
         stdout: None,
         stderr: None,
         script: None,
+        limits: Limits::PLAIN,
         outputs: Vec::new(),
     })
 }

@@ -1,0 +1,137 @@
+//! What the kernel limits for a job, in whichever hierarchy of control groups it can here.
+//! It refuses to choose the limits: they are what the job asked for.
+
+use super::cgroup::{mounted, own_group};
+use qrm_protocol::method::{Finding, Health};
+use rustix::fs::{Access, AtFlags, CWD, Mode, accessat, mkdirat};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a run may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Its share of the cpus where there are not enough; 0 is what is left over.
+    pub cpus: u32,
+    /// The most memory at once; `None` is as much as there is.
+    pub mem_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// Of a process that asks for nothing.
+    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None };
+}
+
+/// What can be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limiter {
+    Memory,
+    Cpu,
+}
+
+/// The weights of one cpu: cpu.weight of version 2, cpu.shares of version 1, as an ordinary process has them.
+const WEIGHT: (u64, u64) = (100, 1_024);
+/// The kernel's bounds of both.
+const WEIGHTS: ((u64, u64), (u64, u64)) = ((1, 10_000), (2, 262_144));
+
+impl Limiter {
+    pub const ALL: [Self; 2] = [Self::Memory, Self::Cpu];
+
+    fn controller(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// A group for memory costs more than a short job; one that did not ask for memory has none.
+    pub fn is_wanted(self, limits: Limits) -> bool {
+        match self {
+            Self::Memory => limits.mem_bytes.is_some_and(|bytes| bytes > 0),
+            Self::Cpu => true,
+        }
+    }
+
+    /// Writes the limits into a group.
+    pub fn set(self, dir: &Path, limits: Limits) -> io::Result<()> {
+        let put = |name: &str, value: u64| fs::write(dir.join(name), value.to_string());
+        // What this kernel does not have, it does not limit.
+        let maybe = |name: &str, value: u64| match put(name, value) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+        let one = |weight: u64, (least, most): (u64, u64)| (weight * u64::from(limits.cpus)).clamp(least, most);
+        match (self, limits.mem_bytes) {
+            (Self::Memory, Some(bytes)) if dir.join("memory.max").exists() => {
+                put("memory.max", bytes)?;
+                // Before the end it is squeezed, and what it can do without is taken back.
+                maybe("memory.high", bytes - bytes / 16)?;
+                maybe("memory.swap.max", 0)?;
+                maybe("memory.oom.group", 1)
+            }
+            (Self::Memory, Some(bytes)) => {
+                put("memory.limit_in_bytes", bytes)?;
+                maybe("memory.memsw.limit_in_bytes", bytes)
+            }
+            (Self::Memory, None) => Ok(()),
+            (Self::Cpu, _) if dir.join("cpu.weight").exists() => put("cpu.weight", one(WEIGHT.0, WEIGHTS.0)),
+            (Self::Cpu, _) => put("cpu.shares", one(WEIGHT.1, WEIGHTS.1)),
+        }
+    }
+}
+
+/// The subtree of version 2, if it limits this there.
+pub(super) fn own(limiter: Limiter, parent: &Path, base: &Path) -> Option<PathBuf> {
+    let name = limiter.controller();
+    let has = |file: PathBuf| fs::read_to_string(file).is_ok_and(|all| all.split_whitespace().any(|one| one == name));
+    for dir in [parent, base] {
+        let enabled = dir.join("cgroup.subtree_control");
+        // Refused where processes are in a group that is to have groups below it.
+        if !has(enabled.clone()) && fs::write(&enabled, format!("+{name}")).is_err() {
+            return None;
+        }
+    }
+    Some(base.to_owned())
+}
+
+/// A subtree of the hierarchy of version 1 that limits this, made now.
+pub(super) fn beside(limiter: Limiter, name: &str) -> Option<PathBuf> {
+    let controller = limiter.controller();
+    let (own, _) = own_group(&fs::read_to_string("/proc/self/cgroup").ok()?, controller)?;
+    let base = mounted(&fs::read_to_string("/proc/self/mountinfo").ok()?, controller, &own)?.join(name);
+    let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+    match mkdirat(CWD, &base, mode) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(_) => return None,
+    }
+    accessat(CWD, base.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).ok()?;
+    Some(base)
+}
+
+/// For `qrm doctor`.
+pub(super) fn finding(limiters: &[(Limiter, PathBuf)]) -> Finding {
+    let has = |limiter| limiters.iter().any(|(one, _)| *one == limiter);
+    let (memory, cpu) = (has(Limiter::Memory), has(Limiter::Cpu));
+    let word = |has: bool, what: &str| format!("{what} {}", if has { "enforced" } else { "counted only" });
+    let means = match (memory, cpu) {
+        (true, true) => "a job that takes more memory than its --mem is ended, and cpus are shared by --cpus",
+        (true, false) => {
+            "a job that takes more memory than its --mem is ended; one that uses more cpus than its --cpus is not slowed"
+        }
+        (false, true) => "cpus are shared by --cpus; a job that takes more memory than its --mem is not stopped",
+        (false, false) => {
+            "jobs that ask for more than is left wait; a job that takes more than it asked for is not stopped"
+        }
+    };
+    Finding {
+        topic: "limits".to_owned(),
+        health: if memory && cpu { Health::Ok } else { Health::Limited },
+        found: format!("{}, {}", word(memory, "memory"), word(cpu, "cpus")),
+        means: means.to_owned(),
+        mend: (!memory || !cpu).then(|| {
+            "run qrmd as a service of systemd with Delegate=yes, so that it may set limits in a subtree of its own"
+                .to_owned()
+        }),
+    }
+}

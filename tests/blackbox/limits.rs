@@ -1,0 +1,92 @@
+//! What the kernel limits for a job: memory, and cpus by weight. What this machine does not limit is skipped by name.
+
+use crate::hands::Gate;
+use crate::world::World;
+
+/// Whether this is enforced here, as the doctor says.
+fn enforced(world: &World, what: &str) -> bool {
+    world.run("daemon start").ok();
+    let said = world.run("--json doctor").json();
+    let findings = said["findings"].as_array().or(said.as_array()).unwrap().clone();
+    let limits = findings.iter().find(|finding| finding["topic"] == "limits").unwrap()["found"].as_str().unwrap();
+    let is = limits.contains(&format!("{what} enforced"));
+    if !is {
+        println!("skipped: this machine says '{limits}'");
+    }
+    is
+}
+
+/// Takes so many MiB at once and holds them.
+fn hog(mib: u32) -> String {
+    format!("head -c {mib}M /dev/zero | tail | wc -c")
+}
+
+#[test]
+fn a_job_that_takes_more_memory_than_it_asked_for_is_ended_as_that() {
+    let world = World::new();
+    if !enforced(&world, "memory") {
+        return;
+    }
+    let neighbour = world.submit("--cpus 0 --mem 512M", &format!("{}; echo fine", hog(200)));
+    let bad = world.submit("--cpus 0 --mem 64M --retries 1 --retry-on oom --backoff 1ms", &hog(200));
+    let job = world.ended(&bad);
+    assert_eq!((job["failure"]["cause"].as_str(), job["attempt"].as_u64()), (Some("oom"), Some(2)), "{job}");
+    let peak = job["usage"]["peak_memory_bytes"].as_u64().unwrap();
+    assert!((60 << 20..=64 << 20).contains(&peak), "{peak}");
+    assert!(world.run(&format!("show {bad}")).ok().contains("it ran out of memory: it had 64M of its limit of 64M"));
+    let job = world.ended(&neighbour);
+    assert_eq!(job["state"], "completed", "{job}");
+    assert!(job["usage"]["peak_memory_bytes"].as_u64().unwrap() > 200 << 20, "{job}");
+    // What is not asked for is not limited.
+    let free = world.submit("--cpus 0", &hog(200));
+    assert_eq!(world.ended(&free)["state"], "completed");
+}
+
+#[test]
+fn a_limit_holds_over_a_restart_of_the_daemon_and_nothing_of_it_stays() {
+    let world = World::new();
+    if !enforced(&world, "memory") {
+        return;
+    }
+    let gate = Gate::new(&world, "gate");
+    let id = world.submit("--cpus 0 --mem 64M", &format!("{}; {}", gate.wait(), hog(200)));
+    world.executing(&id);
+    let pid = world.run(&format!("--json events --job {id} --after 0")).ok();
+    let pid: i64 = pid
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["pid"].as_i64())
+        .next_back()
+        .unwrap();
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(groups.lines().any(|line| line.contains("qrm-")), "{groups}");
+    world.kill_daemon();
+    gate.open(1);
+    assert_eq!(world.ended(&id)["failure"]["cause"], "oom");
+    world.run("daemon stop").ok();
+    for line in groups.lines().filter(|line| line.contains("qrm-")) {
+        let (controllers, path) = line.split_once(':').unwrap().1.split_once(':').unwrap();
+        for mount in [controllers, "unified"] {
+            let dir = format!("/sys/fs/cgroup/{mount}{path}");
+            assert!(!std::path::Path::new(&dir).exists(), "{dir} is left");
+        }
+    }
+}
+
+#[test]
+fn cpus_are_shared_by_what_was_asked_for() {
+    let world = World::with(&[("QRM_HOST_CPUS", "8")]);
+    let pinned = std::process::Command::new("taskset").args(["-c", "0", "true"]).status();
+    if !enforced(&world, "cpus") || !pinned.is_ok_and(|status| status.success()) {
+        return println!("skipped: cpus are not enforced here, or taskset can not pin to the first");
+    }
+    let gate = Gate::new(&world, "gate");
+    let spin = format!("{}; taskset -c 0 timeout 1 sh -c 'while :; do :; done'; true", gate.wait());
+    let (one, four) = (world.submit("--cpus 1", &spin), world.submit("--cpus 4", &spin));
+    world.executing(&one);
+    world.executing(&four);
+    gate.open(2);
+    let used = |id: &str| world.ended(id)["usage"]["cpu_ms"].as_f64().unwrap();
+    let ratio = used(&four) / used(&one);
+    // 4 by weight; a start that is some milliseconds later takes a little of it.
+    assert!((2.5..6.0).contains(&ratio), "{ratio}");
+}
