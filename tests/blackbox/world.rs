@@ -210,9 +210,31 @@ impl Drop for World {
             self.run("daemon stop");
         }
         for pid in self.processes() {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
+            let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { continue };
+            if rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL).is_ok() {
+                rustix::event::poll(&mut [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)], None).ok();
             }
+        }
+        remove_groups(&self.state());
+    }
+}
+
+/// Removes what a daemon of this state that was killed has left of control groups, in every hierarchy: all are empty.
+pub fn remove_groups(state: &Path) {
+    use std::os::unix::ffi::OsStrExt;
+    // As the daemon names them: FNV-1a.
+    let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let name = format!("qrm-{:08x}", state.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash));
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
+    for base in mounts.flat_map(|mount| own.iter().map(move |own| Path::new(mount).join(own.trim_start_matches('/')))) {
+        let base = base.join(&name);
+        let runs = std::fs::read_dir(&base).into_iter().flatten().filter_map(|run| Some(run.ok()?.path()));
+        for dir in runs.filter(|run| run.is_dir()).chain([base.clone()]).collect::<Vec<_>>() {
+            std::fs::remove_dir(dir).ok();
         }
     }
 }
