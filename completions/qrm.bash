@@ -25,6 +25,9 @@ _qrm() {
             qrm,completions)
                 cmd="qrm__subcmd__completions"
                 ;;
+            qrm,config)
+                cmd="qrm__subcmd__config"
+                ;;
             qrm,daemon)
                 cmd="qrm__subcmd__daemon"
                 ;;
@@ -91,8 +94,35 @@ _qrm() {
             qrm,wait)
                 cmd="qrm__subcmd__wait"
                 ;;
+            qrm__subcmd__config,check)
+                cmd="qrm__subcmd__config__subcmd__check"
+                ;;
+            qrm__subcmd__config,help)
+                cmd="qrm__subcmd__config__subcmd__help"
+                ;;
+            qrm__subcmd__config,path)
+                cmd="qrm__subcmd__config__subcmd__path"
+                ;;
+            qrm__subcmd__config,show)
+                cmd="qrm__subcmd__config__subcmd__show"
+                ;;
+            qrm__subcmd__config__subcmd__help,check)
+                cmd="qrm__subcmd__config__subcmd__help__subcmd__check"
+                ;;
+            qrm__subcmd__config__subcmd__help,help)
+                cmd="qrm__subcmd__config__subcmd__help__subcmd__help"
+                ;;
+            qrm__subcmd__config__subcmd__help,path)
+                cmd="qrm__subcmd__config__subcmd__help__subcmd__path"
+                ;;
+            qrm__subcmd__config__subcmd__help,show)
+                cmd="qrm__subcmd__config__subcmd__help__subcmd__show"
+                ;;
             qrm__subcmd__daemon,help)
                 cmd="qrm__subcmd__daemon__subcmd__help"
+                ;;
+            qrm__subcmd__daemon,reload)
+                cmd="qrm__subcmd__daemon__subcmd__reload"
                 ;;
             qrm__subcmd__daemon,start)
                 cmd="qrm__subcmd__daemon__subcmd__start"
@@ -105,6 +135,9 @@ _qrm() {
                 ;;
             qrm__subcmd__daemon__subcmd__help,help)
                 cmd="qrm__subcmd__daemon__subcmd__help__subcmd__help"
+                ;;
+            qrm__subcmd__daemon__subcmd__help,reload)
+                cmd="qrm__subcmd__daemon__subcmd__help__subcmd__reload"
                 ;;
             qrm__subcmd__daemon__subcmd__help,start)
                 cmd="qrm__subcmd__daemon__subcmd__help__subcmd__start"
@@ -123,6 +156,9 @@ _qrm() {
                 ;;
             qrm__subcmd__help,completions)
                 cmd="qrm__subcmd__help__subcmd__completions"
+                ;;
+            qrm__subcmd__help,config)
+                cmd="qrm__subcmd__help__subcmd__config"
                 ;;
             qrm__subcmd__help,daemon)
                 cmd="qrm__subcmd__help__subcmd__daemon"
@@ -190,6 +226,18 @@ _qrm() {
             qrm__subcmd__help,wait)
                 cmd="qrm__subcmd__help__subcmd__wait"
                 ;;
+            qrm__subcmd__help__subcmd__config,check)
+                cmd="qrm__subcmd__help__subcmd__config__subcmd__check"
+                ;;
+            qrm__subcmd__help__subcmd__config,path)
+                cmd="qrm__subcmd__help__subcmd__config__subcmd__path"
+                ;;
+            qrm__subcmd__help__subcmd__config,show)
+                cmd="qrm__subcmd__help__subcmd__config__subcmd__show"
+                ;;
+            qrm__subcmd__help__subcmd__daemon,reload)
+                cmd="qrm__subcmd__help__subcmd__daemon__subcmd__reload"
+                ;;
             qrm__subcmd__help__subcmd__daemon,start)
                 cmd="qrm__subcmd__help__subcmd__daemon__subcmd__start"
                 ;;
@@ -206,7 +254,7 @@ _qrm() {
 
     case "${cmd}" in
         qrm)
-            opts="-q -h -V --json --socket --quiet --help --version submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon doctor completions man help"
+            opts="-q -h -V --json --socket --quiet --help --version submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -285,8 +333,150 @@ _qrm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        qrm__subcmd__config)
+            opts="-q -h -V --json --socket --quiet --help --version show check path help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__check)
+            opts="-q -h -V --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__help)
+            opts="show check path help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__help__subcmd__path)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__path)
+            opts="-q -h -V --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__config__subcmd__show)
+            opts="-q -h -V --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         qrm__subcmd__daemon)
-            opts="-q -h -V --json --socket --quiet --help --version start stop status help"
+            opts="-q -h -V --json --socket --quiet --help --version start stop status reload help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -304,7 +494,7 @@ _qrm() {
             return 0
             ;;
         qrm__subcmd__daemon__subcmd__help)
-            opts="start stop status help"
+            opts="start stop status reload help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -318,6 +508,20 @@ _qrm() {
             return 0
             ;;
         qrm__subcmd__daemon__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__daemon__subcmd__help__subcmd__reload)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -366,6 +570,24 @@ _qrm() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__daemon__subcmd__reload)
+            opts="-q -h -V --exec --json --socket --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -472,7 +694,7 @@ _qrm() {
             return 0
             ;;
         qrm__subcmd__help)
-            opts="submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon doctor completions man help"
+            opts="submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -527,9 +749,79 @@ _qrm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        qrm__subcmd__help__subcmd__daemon)
-            opts="start stop status"
+        qrm__subcmd__help__subcmd__config)
+            opts="show check path"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__config__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__config__subcmd__path)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__config__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__daemon)
+            opts="start stop status reload"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        qrm__subcmd__help__subcmd__daemon__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

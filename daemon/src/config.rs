@@ -1,11 +1,20 @@
-//! Settings: built in, from the configuration file, from the environment, in this order.
-//! It refuses what it does not know, by name, line and the nearest thing that it does know.
+//! Settings: built in, from the configuration file, from the environment, from flags, in this order, each with where it
+//! came from. It refuses what it does not know, by name, line and the nearest thing that it does know.
+
+mod keys;
+
+pub use keys::{KEYS, Key};
 
 use crate::supervise::cgroup::Wish;
+use keys::find;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Error, nearest};
+use qrm_protocol::method::{Mistake, SettingView};
+use qrm_protocol::place::{self, ConfigFile};
 use qrm_protocol::time::Millis;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// How sure a commit is.
@@ -43,6 +52,8 @@ pub struct Config {
     pub memory_reserve: Bytes,
     /// `supervision.cgroup`: how the processes of a job are kept together.
     pub tracking: Wish,
+    /// Where those came from that are not built in, by key.
+    origins: BTreeMap<&'static str, Origin>,
 }
 
 impl Default for Config {
@@ -54,109 +65,212 @@ impl Default for Config {
             memory: None,
             memory_reserve: Bytes(1 << 30),
             tracking: Wish::Auto,
+            origins: BTreeMap::new(),
         }
     }
 }
 
-type Set = fn(&mut Config, &str) -> Result<(), String>;
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of the file, from 1.
+    File(PathBuf, usize),
+    /// This variable.
+    Variable(String),
+    /// `--set`.
+    Flag,
+}
 
-/// Every key: its name, and how its text becomes a setting.
-const KEYS: &[(&str, Set)] = &[
-    ("store.durability", |c, text| {
-        c.durability = match text {
-            "full" => Durability::Full,
-            "relaxed" => Durability::Relaxed,
-            _ => return Err(format!("'{text}' is neither \"full\" nor \"relaxed\"")),
-        };
-        Ok(())
-    }),
-    ("store.retention", |c, text| text.parse().map(|d| c.retention = d).map_err(|e| format!("{e}"))),
-    ("host.cpus", |c, text| match text.parse::<u32>() {
-        Ok(cpus @ 1..=65_536) => {
-            c.cpus = Some(cpus);
-            Ok(())
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag => f.write_str("--set"),
         }
-        _ => Err(format!("'{text}' is not a number of cpus from 1 to 65536")),
-    }),
-    ("host.memory", |c, text| text.parse().map(|m| c.memory = Some(m)).map_err(|e| format!("{e}"))),
-    ("scheduler.memory_reserve", |c, text| text.parse().map(|m| c.memory_reserve = m).map_err(|e| format!("{e}"))),
-    ("supervision.cgroup", |c, text| {
-        c.tracking = match text {
-            "auto" => Wish::Auto,
-            "v2" => Wish::V2,
-            "v1" => Wish::V1,
-            "none" => Wish::None,
-            _ => return Err(format!("'{text}' is not auto, v2, v1 or none")),
-        };
-        Ok(())
-    }),
-];
+    }
+}
 
-impl Config {
-    /// The settings of this place: `QRM_CONFIG`, else `qrm/config.toml` in `XDG_CONFIG_HOME` or `~/.config`, if that
-    /// file is there; then `QRM_SECTION_KEY` for each key.
+/// What the layers above the built-in values are.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// `--set KEY=VALUE`, in order.
+    pub set: Vec<String>,
+}
+
+impl Sources {
+    /// The file that is read, if the environment or a flag names one or there could be one.
+    #[must_use]
+    pub fn config_file(&self, env: &impl Fn(&str) -> Option<OsString>) -> Option<ConfigFile> {
+        place::config_file(self.file.as_deref(), env)
+    }
+
+    /// The settings, with `QRM_SECTION_KEY` for each key from the environment.
     ///
     /// # Errors
-    /// Something in the file or a variable can not be meant; names it with its line.
-    pub fn load(flag: Option<&Path>, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
-        let mut config = Self::default();
-        if let Some((path, text)) = Self::read(flag, &env)? {
-            config.take_file(&path, &text)?;
-        }
-        for (key, set) in KEYS {
-            let name = format!("QRM_{}", key.replace('.', "_").to_uppercase());
-            let Some(value) = env(&name).filter(|v| !v.is_empty()) else { continue };
-            set(&mut config, &value.to_string_lossy()).map_err(|why| Error::invalid(format!("{name}: {why}")))?;
-        }
-        Ok(config)
-    }
-
-    fn read(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>) -> Result<Option<(PathBuf, String)>, Error> {
-        let set = |name: &str| env(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let named = flag.map(Path::to_owned).or_else(|| set("QRM_CONFIG"));
-        let usual = || {
-            let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-            Some(base.join("qrm/config.toml"))
-        };
-        let must = named.is_some();
-        let Some(path) = named.or_else(usual) else { return Ok(None) };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some((path, text))),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must => Ok(None),
-            Err(e) => Err(Error::invalid(format!("the configuration {} can not be read: {e}", path.display()))),
-        }
-    }
-
-    fn take_file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
-        let at = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-        let wrong = |line: usize, why: String| Error::invalid(format!("{}:{line}: {why}", path.display()));
-        let table = toml::de::DeTable::parse(text)
-            .map_err(|e| wrong(e.span().map_or(1, |span| at(span.start)), e.message().to_owned()))?;
-        for (section, value) in table.get_ref() {
-            let Some(keys) = value.get_ref().as_table() else {
-                let why = format!("'{}' stands outside of a section", section.get_ref());
-                return Err(wrong(at(section.span().start), why)
-                    .hint("sections are [store], [host], [scheduler] and [supervision]"));
-            };
-            for (key, value) in keys {
-                let name = format!("{}.{}", section.get_ref(), key.get_ref());
-                let line = at(key.span().start);
-                let Some((_, set)) = KEYS.iter().find(|(known, _)| *known == name) else {
-                    let error = wrong(line, format!("there is no setting '{name}'"));
-                    return Err(match nearest(&name, KEYS.iter().map(|(known, _)| *known)) {
-                        Some(near) => error.hint(format!("did you mean {near}?")),
-                        None => error
-                            .hint(format!("settings are {}", KEYS.iter().map(|k| k.0).collect::<Vec<_>>().join(", "))),
-                    });
-                };
-                let plain = match value.get_ref() {
-                    toml::de::DeValue::String(text) => text.to_string(),
-                    toml::de::DeValue::Integer(number) => number.to_string(),
-                    _ => return Err(wrong(line, format!("'{name}' takes a string or a number"))),
-                };
-                set(self, &plain).map_err(|why| wrong(line, format!("{name}: {why}")))?;
+    /// Everything in the file, a variable or a flag that can not be meant.
+    pub fn load(&self, env: &impl Fn(&str) -> Option<OsString>) -> Result<Config, Vec<Mistake>> {
+        let mut config = Config::default();
+        let mut mistakes = Vec::new();
+        if let Some(file) = self.config_file(env) {
+            match std::fs::read_to_string(&file.path) {
+                Ok(text) => mistakes.extend(config.take_file(&file.path, &text)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && !file.named => {}
+                Err(e) => mistakes.push(mistake(format!("{} can not be read: {e}", file.path.display()))),
             }
         }
+        for key in KEYS {
+            let name = key.variable();
+            let Some(value) = env(&name).filter(|v| !v.is_empty()) else { continue };
+            match (key.set)(&mut config, &value.to_string_lossy()) {
+                Ok(()) => drop(config.origins.insert(key.name, Origin::Variable(name))),
+                Err(why) => mistakes.push(mistake(format!("{name}: {why}"))),
+            }
+        }
+        for word in &self.set {
+            mistakes.extend(config.take_flag(word).err());
+        }
+        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+}
+
+/// All of them, as one refusal.
+#[must_use]
+pub fn refusal(mistakes: &[Mistake]) -> Error {
+    let Some(first) = mistakes.first() else { return Error::invalid("the configuration is not understood") };
+    let mut error = Error::invalid(first.message.clone());
+    let more = mistakes.len() - 1;
+    let rest = (more > 0).then(|| format!("{more} more: qrm config check shows all"));
+    let hints: Vec<String> = first.hint.iter().cloned().chain(rest).collect();
+    if !hints.is_empty() {
+        error = error.hint(hints.join("; "));
+    }
+    error
+}
+
+fn mistake(message: String) -> Mistake {
+    Mistake { message, hint: None, line: None, column: None, text: None }
+}
+
+/// A place in the text of a file.
+struct At<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl At<'_> {
+    fn line(&self, offset: usize) -> usize {
+        self.text[..offset.min(self.text.len())].matches('\n').count() + 1
+    }
+
+    fn mistake(&self, offset: usize, why: &str, hint: Option<String>) -> Mistake {
+        let line = self.line(offset);
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let begin = self.text[..offset.min(self.text.len())].rfind('\n').map_or(0, |at| at + 1);
+        let column = self.text[begin..offset.min(self.text.len())].chars().count() + 1;
+        Mistake {
+            message: format!("{}:{line}:{column}: {why}", self.path.display()),
+            hint,
+            line: Some(line as u64),
+            column: Some(column as u64),
+            text: Some(text.to_owned()),
+        }
+    }
+}
+
+fn unknown(name: &str) -> (String, String) {
+    let names = || KEYS.iter().map(|key| key.name);
+    let hint = match nearest(name, names()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("settings are {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    (format!("there is no setting '{name}'"), hint)
+}
+
+impl Config {
+    /// Where a setting came from; nothing if it is built in.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.origins.get(key)
+    }
+
+    /// Every setting, for people and programs.
+    #[must_use]
+    pub fn view(&self) -> Vec<SettingView> {
+        let view = |key: &Key| SettingView {
+            key: key.name.to_owned(),
+            value: (key.get)(self),
+            default: key.default.to_owned(),
+            origin: self.origin(key.name).map_or_else(|| "built in".to_owned(), ToString::to_string),
+            means: key.means.to_owned(),
+            at_reload: key.at_reload,
+        };
+        KEYS.iter().map(view).collect()
+    }
+
+    fn take_flag(&mut self, word: &str) -> Result<(), Mistake> {
+        let Some((name, value)) = word.split_once('=') else {
+            return Err(mistake(format!("--set {word}: write KEY=VALUE, as in --set store.durability=relaxed")));
+        };
+        let Some(key) = find(name) else {
+            let (why, hint) = unknown(name);
+            return Err(Mistake { hint: Some(hint), ..mistake(format!("--set {word}: {why}")) });
+        };
+        (key.set)(self, value).map_err(|why| mistake(format!("--set {word}: {why}")))?;
+        self.origins.insert(key.name, Origin::Flag);
+        Ok(())
+    }
+
+    /// What of a file can not be meant.
+    fn take_file(&mut self, path: &Path, text: &str) -> Vec<Mistake> {
+        let at = At { path, text };
+        let table = match toml::de::DeTable::parse(text) {
+            Ok(table) => table,
+            Err(e) => return vec![at.mistake(e.span().map_or(0, |span| span.start), e.message(), None)],
+        };
+        let mut mistakes = Vec::new();
+        for (section, value) in table.get_ref() {
+            let begin = section.span().start;
+            let Some(keys) = value.get_ref().as_table() else {
+                let why = format!("'{}' stands outside of a section", section.get_ref());
+                let hint = "sections are [store], [host], [scheduler] and [supervision]";
+                mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
+                continue;
+            };
+            if keys.is_empty() && !KEYS.iter().any(|key| key.section() == section.get_ref().as_ref()) {
+                let (why, hint) = unknown(&format!("{}.*", section.get_ref()));
+                mistakes.push(at.mistake(begin, &why, Some(hint)));
+            }
+            for (key, value) in keys {
+                let name = format!("{}.{}", section.get_ref(), key.get_ref());
+                mistakes.extend(self.take_entry(&at, &name, key.span().start, value).err());
+            }
+        }
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes
+    }
+
+    fn take_entry(
+        &mut self,
+        at: &At<'_>,
+        name: &str,
+        begin: usize,
+        value: &toml::Spanned<toml::de::DeValue<'_>>,
+    ) -> Result<(), Mistake> {
+        let Some(key) = find(name) else {
+            let (why, hint) = unknown(name);
+            return Err(at.mistake(begin, &why, Some(hint)));
+        };
+        let plain = match value.get_ref() {
+            toml::de::DeValue::String(text) => text.to_string(),
+            toml::de::DeValue::Integer(number) => number.to_string(),
+            _ => return Err(at.mistake(value.span().start, &format!("'{name}' takes a string or a number"), None)),
+        };
+        let wrong = |why: String| at.mistake(value.span().start, &format!("{name}: {why}"), None);
+        (key.set)(self, &plain).map_err(wrong)?;
+        self.origins.insert(key.name, Origin::File(at.path.to_owned(), at.line(begin)));
         Ok(())
     }
 }
@@ -165,41 +279,71 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn load(text: &str, vars: &[(&str, &str)]) -> Result<Config, Error> {
+    fn load(text: &str, vars: &[(&str, &str)], set: &[&str]) -> Result<Config, Vec<Mistake>> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
-        Config::load(Some(&file), |name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
+        let sources = Sources { file: Some(file), set: set.iter().map(|word| (*word).to_owned()).collect() };
+        sources.load(&|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
     }
 
     #[test]
-    fn the_environment_wins_over_the_file_and_the_file_over_what_is_built_in() {
-        let text = "[store]\ndurability = \"relaxed\"\nretention = \"30d\"\n[host]\ncpus = 3\n";
-        let config = load(text, &[("QRM_STORE_RETENTION", "1d")]).unwrap();
+    fn a_flag_wins_over_the_environment_that_over_the_file_and_the_file_over_what_is_built_in() {
+        let text = "[store]\ndurability = \"relaxed\"\nretention = \"30d\"\n\n[host]\ncpus = 3\nmemory = \"2G\"\n";
+        let variables = [("QRM_STORE_RETENTION", "1d"), ("QRM_HOST_MEMORY", "3G")];
+        let config = load(text, &variables, &["host.memory=4G"]).unwrap();
         assert_eq!((config.durability, config.cpus), (Durability::Relaxed, Some(3)));
-        assert_eq!(config.retention, Millis(86_400_000));
-        assert_eq!(load("", &[]).unwrap(), Config::default());
+        assert_eq!((config.retention, config.memory), (Millis(86_400_000), Some(Bytes(4 << 30))));
+        let view = config.view();
+        let origin = |key: &str| view.iter().find(|one| one.key == key).unwrap().origin.clone();
+        assert!(origin("host.cpus").ends_with("config.toml:6"), "{}", origin("host.cpus"));
+        assert_eq!(origin("store.retention"), "QRM_STORE_RETENTION");
+        assert_eq!(origin("host.memory"), "--set");
+        assert_eq!(origin("supervision.cgroup"), "built in");
+        assert_eq!(load("", &[], &[]).unwrap(), Config::default());
     }
 
     #[test]
-    fn a_setting_that_can_not_be_meant_is_named_with_its_line_and_the_nearest_key() {
+    fn what_is_shown_of_a_setting_is_what_sets_it() {
+        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "v2"]) {
+            let config = load("", &[(&key.variable(), value)], &[]).unwrap();
+            let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
+            assert_eq!(shown.value, value, "{}", key.name);
+            assert_ne!(shown.value, shown.default, "{}", key.name);
+            let again = load("", &[], &[&format!("{}={}", key.name, shown.value)]).unwrap();
+            assert_eq!((key.get)(&again), value);
+        }
+        for shown in Config::default().view() {
+            assert_eq!(shown.value, shown.default, "{}", shown.key);
+        }
+    }
+
+    #[test]
+    fn everything_that_can_not_be_meant_is_named_with_its_place_and_the_nearest_key() {
         for (text, says, hint) in [
             (
-                "[store]\n\ndurablity = \"full\"",
-                "config.toml:3: there is no setting 'store.durablity'",
+                "[store]\n\n  durablity = \"full\"",
+                "config.toml:3:3: there is no setting 'store.durablity'",
                 "did you mean store.durability?",
             ),
-            ("[store]\ndurability = \"fast\"", "config.toml:2: store.durability: 'fast' is neither", ""),
-            ("cpus = 3", "config.toml:1: 'cpus' stands outside", "sections are"),
-            ("[host]\ncpus = [1]", "config.toml:2: 'host.cpus' takes a string or a number", ""),
+            ("[store]\ndurability = \"fast\"", "config.toml:2:14: store.durability: 'fast' is neither", ""),
+            ("cpus = 3", "config.toml:1:1: 'cpus' stands outside", "sections are"),
+            ("[host]\ncpus = [1]", "config.toml:2:8: 'host.cpus' takes a string or a number", ""),
             ("[host\n", "config.toml:1:", ""),
             ("[host]\ncpus = 0", "not a number of cpus", ""),
+            ("[hots]\n", "there is no setting 'hots.*'", ""),
         ] {
-            let error = load(text, &[]).unwrap_err();
-            assert!(error.message.contains(says), "{text}: {error:?}");
-            assert!(error.hint.unwrap_or_default().contains(hint), "{text}");
+            let mistakes = load(text, &[], &[]).unwrap_err();
+            assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
+            assert!(mistakes[0].message.contains(says), "{text}: {mistakes:?}");
+            assert!(mistakes[0].hint.clone().unwrap_or_default().contains(hint), "{text}");
         }
-        assert!(load("", &[("QRM_HOST_CPUS", "many")]).unwrap_err().message.contains("QRM_HOST_CPUS"));
-        assert!(Config::load(Some(Path::new("/nowhere/c.toml")), |_| None).is_err());
+        let mistakes = load("[host]\ncpus = 0\n[store]\nx = 1\n", &[("QRM_HOST_MEMORY", "many")], &["a", "b=1"]);
+        let mistakes = mistakes.unwrap_err();
+        let lines: Vec<Option<u64>> = mistakes.iter().map(|mistake| mistake.line).collect();
+        assert_eq!(lines, [Some(2), Some(4), None, None, None]);
+        assert!(refusal(&mistakes).hint.unwrap().contains("4 more"));
+        let missing = Sources { file: Some("/nowhere/c.toml".into()), set: vec![] };
+        assert!(missing.load(&|_| None).is_err());
     }
 }

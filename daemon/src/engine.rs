@@ -270,6 +270,10 @@ impl Engine {
             Request::Folded(result) => self.keeper.folded(result),
             Request::Checkpointed => self.keeper.checkpointed(),
             Request::Retain { before, reply } => self.retain(before, reply),
+            Request::Durability { durability, reply } => {
+                self.flush();
+                handle::give(reply, self.store.set_durability(durability).map_err(|error| error.refusal()));
+            }
             Request::Stop => self.over = Some(Ok(())),
         }
     }

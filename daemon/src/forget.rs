@@ -9,12 +9,13 @@ use qrm_protocol::time::{Millis, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Once an hour: what ended longer ago than this.
-pub async fn hourly(shared: Arc<Shared>, keep: Millis) {
+/// Once an hour: what ended longer ago than is configured then.
+pub async fn hourly(shared: Arc<Shared>) {
     let mut hours = tokio::time::interval(Duration::from_secs(3_600));
     hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         hours.tick().await;
+        let keep = shared.config.borrow().retention;
         if let Err(error) = ended_before(&shared, ago(keep)).await {
             tracing::warn!(error = error.message, "what is old is not forgotten");
         }

@@ -1,12 +1,16 @@
 //! `qrmd`: everything that touches the world. It puts the parts together and ends them in order.
 //! It refuses to decide; that is the core's.
 
+mod check;
 pub mod clock;
 mod collect;
 pub mod config;
 pub mod engine;
 pub mod fault;
 mod forget;
+mod machine;
+mod reload;
+mod replace;
 pub mod rpc;
 pub mod state_dir;
 pub mod store;
@@ -15,7 +19,7 @@ mod telemetry;
 mod trace;
 
 use clap::Parser;
-use config::Config;
+use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
@@ -24,12 +28,14 @@ use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
 use rpc::Shared;
-use state_dir::StateDir;
+use state_dir::{Starter, StateDir};
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Readers, Store, fold};
 use supervise::{Settings, Supervisor};
 
@@ -52,6 +58,18 @@ struct Args {
     /// Read this configuration instead of $XDG_CONFIG_HOME/qrm/config.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Set something, over the file and the environment: store.durability=relaxed. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Only say whether it could start with this configuration, and on the state of --state; exits with 2 if not.
+    #[arg(long)]
+    check: bool,
+    /// With --check: say it in JSON.
+    #[arg(long, requires = "check")]
+    json: bool,
+    /// Descriptors of before: how qrmd replaces itself.
+    #[arg(long, hide = true, value_name = "FD,FD")]
+    inherit: Option<String>,
     /// Say on standard output when it answers: how qrm starts it.
     #[arg(long, hide = true)]
     spawned: bool,
@@ -119,13 +137,25 @@ fn run(args: Args) -> Result<(), Error> {
     if args.fold {
         return fold::fold_here(&state).map(drop).map_err(|e| e.refusal());
     }
-    let config = Config::load(args.config.as_deref(), |name| std::env::var_os(name))?;
+    let file = args.config.map(|file| std::path::absolute(&file)).transpose().map_err(system("the configuration"))?;
+    let sources = Sources { file, set: args.set };
+    if args.check {
+        return check::check(&sources, Some(&state), args.json);
+    }
+    let before = args.inherit.as_deref().map(replace::inherited).transpose()?;
+    let config = sources.load(&|name| std::env::var_os(name)).map_err(|mistakes| config::refusal(&mistakes))?;
     one_arena();
     if !args.foreground {
         detach();
     }
     rustix::process::umask(rustix::fs::Mode::from(0o077));
-    let mut dir = StateDir::take(&state, args.spawned)?;
+    let mut dir = match before {
+        Some((lock, starting)) => {
+            replace::reap();
+            StateDir::take(&state, Starter::Before(lock, starting))?
+        }
+        None => StateDir::take(&state, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
+    };
     telemetry::start(&dir.path, args.foreground)?;
     more_descriptors();
     forget_stop(&dir.path)?;
@@ -150,12 +180,12 @@ fn run(args: Args) -> Result<(), Error> {
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    let settings = settings(&dir, &socket, &program, boot_id, &config, args.config.as_deref());
+    let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources);
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
     let supervision = supervisor.findings();
-    let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program };
+    let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
         engine: handle,
@@ -165,7 +195,11 @@ fn run(args: Args) -> Result<(), Error> {
         socket: socket.clone(),
         uid: rustix::process::geteuid().as_raw(),
         began_boot_ms: clock::now().boot_ms,
-        durability: config.durability.word(),
+        sources,
+        config: tokio::sync::watch::Sender::new(Arc::new(config)),
+        boot_id,
+        program: program.clone(),
+        replace: AtomicBool::new(false),
         supervision,
         stop: tokio::sync::Notify::new(),
         names: std::sync::Mutex::default(),
@@ -175,11 +209,15 @@ fn run(args: Args) -> Result<(), Error> {
     if args.spawned {
         ready()?;
     }
-    let ended = runtime.block_on(live(listener, shared, timers, config.retention));
+    let (ended, starting) = runtime.block_on(live(listener, shared, timers, &dir));
     let joined = engine.join();
     std::fs::remove_file(&socket).unwrap_or_else(|error| tracing::debug!(%error, "the socket is gone already"));
     if joined.is_err() {
         return Err(Error::new(Code::Internal, "the engine panicked; its log says where"));
+    }
+    if let Some(starting) = starting {
+        tracing::info!("qrmd is replaced; jobs go on");
+        return Err(replace::become_it(&program, &dir, &starting));
     }
     tracing::info!("qrmd has ended; jobs go on");
     ended.map_err(|why| Error::new(Code::Unavailable, why))
@@ -228,15 +266,7 @@ fn forget_stop(state: &Path) -> Result<(), Error> {
 
 /// Tells the core what there is to share, before anything else can be asked.
 fn find_machine(mut store: Store, core: &mut qrm_core::Core, config: &Config, boot_id: &str) -> Result<Store, Error> {
-    let cpus = config.cpus.unwrap_or_else(|| {
-        let n = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        u32::try_from(n).unwrap_or(u32::MAX)
-    });
-    let info = rustix::system::sysinfo();
-    // The field's width differs between architectures.
-    #[allow(clippy::useless_conversion)]
-    let total = u64::from(info.totalram).saturating_mul(info.mem_unit.into());
-    let mem_bytes = config.memory.map_or(total.saturating_sub(config.memory_reserve.0), |m| m.0);
+    let (cpus, mem_bytes) = machine::offered(config);
     if (core.boot_id(), core.machine().0, core.machine().2) == (boot_id, cpus, mem_bytes) {
         return Ok(store);
     }
@@ -254,14 +284,15 @@ fn settings(
     program: &Path,
     boot_id: String,
     config: &Config,
-    file: Option<&Path>,
+    sources: &Sources,
 ) -> Settings {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
     let mut args = vec![b"--state".to_vec(), bytes(&dir.path), b"--socket".to_vec(), bytes(socket)];
-    if let Some(file) = file.and_then(|f| std::path::absolute(f).ok()) {
-        args.extend([b"--config".to_vec(), bytes(&file)]);
+    if let Some(file) = &sources.file {
+        args.extend([b"--config".to_vec(), bytes(file)]);
     }
+    args.extend(sources.set.iter().flat_map(|word| [b"--set".to_vec(), word.clone().into_bytes()]));
     let kept = |name: &str| {
         let usual = ["HOME", "PATH", "LANG", "TZ", "XDG_CONFIG_HOME", "XDG_STATE_HOME"];
         usual.contains(&name) || (name.starts_with("QRM_") && name != "QRM_FAULT")
@@ -301,13 +332,14 @@ fn listen(socket: &Path) -> Result<Listener, Error> {
     ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_tokio().map_err(failed)
 }
 
-/// Serves until someone wants the end, or the engine has ended by itself.
+/// Serves until someone wants the end, or the engine has ended by itself; with the lock of starting if another program is
+/// to follow in this process.
 async fn live(
     listener: Listener,
     shared: Arc<Shared>,
     timers: Arc<clock::Timers>,
-    retention: qrm_protocol::time::Millis,
-) -> Result<(), String> {
+    dir: &StateDir,
+) -> (Result<(), String>, Option<OwnedFd>) {
     let engine = shared.engine.clone();
     let ticks = engine.clone();
     let mut condition = engine.condition();
@@ -316,8 +348,9 @@ async fn live(
             tracing::error!(%error, "timers can not be watched");
         }
     });
-    tokio::spawn(forget::hourly(shared.clone(), retention));
-    let server = rpc::serve(listener, shared.clone());
+    tokio::spawn(forget::hourly(shared.clone()));
+    tokio::spawn(hangups(shared.clone()));
+    let server = std::pin::pin!(rpc::serve(listener, shared.clone()));
     let over = |c: &engine::Condition| c.ended.is_some();
     tokio::select! {
         served = server => if let Err(error) = served { tracing::error!(%error, "the server ended") },
@@ -331,23 +364,38 @@ async fn live(
     }
     // A stop's own reply is still on its way out.
     tokio::task::yield_now().await;
+    // As long as it listens nobody starts another daemon, and then nobody can.
+    let starting = shared.replace.load(Ordering::Relaxed).then(|| dir.keep_others_from_starting());
+    let starting = starting.and_then(|lock| {
+        lock.inspect_err(|error| tracing::error!(%error, "the lock of starting; qrmd ends instead")).ok()
+    });
     tokio::task::spawn_blocking(move || engine.stop())
         .await
         .unwrap_or_else(|error| tracing::error!(%error, "the engine"));
     let ended = condition.wait_for(over).await.map(|c| c.ended.clone());
-    ended.ok().flatten().unwrap_or(Ok(()))
+    (ended.ok().flatten().unwrap_or(Ok(())), starting)
 }
 
 async fn terminated() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // A terminal that closes is no reason to end.
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            _ = hangup.recv() => {}
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// A hangup is no reason to end: the configuration is read again.
+async fn hangups(shared: Arc<Shared>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return tracing::error!(%error, "hangups can not be watched"),
+    };
+    while hangups.recv().await.is_some() {
+        if let Err(error) = reload::reload(&shared).await {
+            tracing::error!(error = error.message, hint = error.hint, "the configuration is not reloaded");
         }
     }
 }

@@ -12,6 +12,7 @@ mod retry;
 mod router;
 mod view;
 
+use crate::config::{Config, Sources};
 use crate::engine::Handle;
 use crate::store::Readers;
 use bytes::BytesMut;
@@ -25,10 +26,11 @@ use qrm_protocol::ids::Uid;
 use qrm_protocol::method::Finding;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 /// The most clients at once.
@@ -52,8 +54,16 @@ pub struct Shared {
     pub uid: Uid,
     /// When it began, on the clock that never jumps.
     pub began_boot_ms: u64,
-    /// How sure commits are.
-    pub durability: &'static str,
+    /// Where settings come from.
+    pub sources: Sources,
+    /// The settings that are used.
+    pub config: watch::Sender<Arc<Config>>,
+    /// Tells this boot of the machine from others.
+    pub boot_id: String,
+    /// This program's place.
+    pub program: PathBuf,
+    /// The end is to be followed by the program that is there by then.
+    pub replace: AtomicBool,
     /// What supervision found.
     pub supervision: [Finding; 2],
     /// Told when someone wants the daemon to end.

@@ -33,16 +33,27 @@ pub struct StateDir {
     pub jobs: PathBuf,
     /// Where the records of runs are.
     pub runs: PathBuf,
-    _lock: File,
-    _starting: Option<OwnedFd>,
+    lock: File,
+    starting: Option<OwnedFd>,
+}
+
+/// Who holds the lock of starting, and maybe that of the state already.
+#[derive(Debug)]
+pub enum Starter {
+    /// Nobody: this process takes it.
+    Nobody,
+    /// Who started this process, and waits.
+    Waits,
+    /// The program that this process was before, with both.
+    Before(OwnedFd, OwnedFd),
 }
 
 impl StateDir {
-    /// Makes it if need be, and takes it. `starter_waits`: who started this daemon holds the lock of starting.
+    /// Makes it if need be, and takes it.
     ///
     /// # Errors
     /// It is someone else's, can not be made or written, or another daemon holds it.
-    pub fn take(path: &Path, starter_waits: bool) -> Result<Self, Error> {
+    pub fn take(path: &Path, starter: Starter) -> Result<Self, Error> {
         let failed = |what: &Path, why: &dyn std::fmt::Display| {
             Error::new(Code::Unavailable, format!("{} can not be used: {why}", what.display()))
                 .hint("set QRM_STATE_DIR to a directory of your own on a disk that can be written")
@@ -50,11 +61,15 @@ impl StateDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(path, &e))?;
         let path = path.canonicalize().map_err(|e| failed(path, &e))?;
         make_private(&path).map_err(|why| failed(&path, &why))?;
-        let starting = if starter_waits { None } else { Some(starting(&path).map_err(|e| failed(&path, &e))?) };
         let lock_path = path.join(LOCK);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file: File =
-            rustix::fs::open(&lock_path, flags, Mode::from(0o600)).map_err(|e| failed(&lock_path, &e))?.into();
+        let open = || rustix::fs::open(&lock_path, flags, Mode::from(0o600)).map_err(|e| failed(&lock_path, &e));
+        let (starting, file) = match starter {
+            Starter::Nobody => (Some(self::starting(&path).map_err(|e| failed(&path, &e))?), File::from(open()?)),
+            Starter::Waits => (None, File::from(open()?)),
+            // Opening the file once more, and closing that, would give the lock up.
+            Starter::Before(lock, starting) => (Some(starting), File::from(lock)),
+        };
         if !lock::take(&file).map_err(|e| failed(&lock_path, &e))?
             && !take_after(&file, &path).map_err(|e| failed(&lock_path, &e))?
         {
@@ -71,12 +86,25 @@ impl StateDir {
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| failed(dir, &e))?;
             make_private(dir).map_err(|why| failed(dir, &why))?;
         }
-        Ok(Self { path, jobs, runs, _lock: file, _starting: starting })
+        Ok(Self { path, jobs, runs, lock: file, starting })
     }
 
     /// The daemon answers: whoever wanted to start another one may look now.
     pub fn started(&mut self) {
-        self._starting = None;
+        self.starting = None;
+    }
+
+    /// The file whose record lock says that this daemon lives.
+    pub(crate) fn lock(&self) -> &File {
+        &self.lock
+    }
+
+    /// Waits for its turn to start a daemon here, so that nobody else does.
+    ///
+    /// # Errors
+    /// The lock can not be taken.
+    pub(crate) fn keep_others_from_starting(&self) -> std::io::Result<OwnedFd> {
+        Ok(starting(&self.path)?)
     }
 }
 

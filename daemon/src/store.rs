@@ -82,3 +82,20 @@ fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "temp_store", "memory")?;
     Ok(db)
 }
+
+/// Whether this release could open the store of a state directory; one that is not there yet it can.
+///
+/// # Errors
+/// It is damaged or of a later release. Nothing is written.
+pub fn is_readable(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(DATABASE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let db = open(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    match MIGRATIONS.current_version(&db) {
+        Ok(rusqlite_migration::SchemaVersion::Outside(_)) => Err(StoreError::Newer(dir.to_owned())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(StoreError::Damaged(dir.to_owned(), error.to_string())),
+    }
+}

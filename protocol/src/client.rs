@@ -12,6 +12,8 @@ use std::path::Path;
 
 mod start;
 
+pub use start::daemon_program;
+
 /// A connection to a daemon.
 #[derive(Debug)]
 pub struct Client {

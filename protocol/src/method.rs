@@ -83,6 +83,10 @@ methods! {
     DaemonStatus = "daemon.status": Empty => DaemonStatusReply;
     /// Ends the daemon; jobs go on.
     DaemonStop = "daemon.stop": Empty => Empty;
+    /// Has the daemon read its configuration again, or be replaced by the program that is at its place now.
+    DaemonReload = "daemon.reload": ReloadParams => ReloadReply;
+    /// The settings that the daemon uses.
+    ConfigShow = "config.show": Empty => ConfigReply;
     /// What this machine can and can not do for jobs.
     Doctor = "doctor": Empty => DoctorReply;
 }
@@ -517,6 +521,78 @@ pub struct DaemonStatusReply {
     pub jobs: BTreeMap<JobState, u64>,
     /// The store can not be written, and why; mutations are refused.
     pub degraded: Option<String>,
+}
+
+/// See [`DaemonReload`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadParams {
+    /// Be replaced: the connection is closed when that happens, and the next one is to the new program.
+    #[serde(default)]
+    pub exec: bool,
+}
+
+/// See [`DaemonReload`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// The settings that are others than before.
+    pub changed: Vec<ChangedSetting>,
+    /// The release of the program that replaces this one, if it is to be replaced.
+    pub version: Option<String>,
+}
+
+/// A setting that is another than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedSetting {
+    /// `section.key`.
+    pub key: String,
+    /// As it was.
+    pub from: String,
+    /// As it is configured now.
+    pub to: String,
+    /// It is used now; else a restart is needed for that.
+    pub applied: bool,
+}
+
+/// See [`ConfigShow`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigReply {
+    /// The configuration file, which need not be there.
+    pub file: Option<String>,
+    /// Every setting.
+    pub settings: Vec<SettingView>,
+}
+
+/// A setting, with where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingView {
+    /// `section.key`.
+    pub key: String,
+    /// As it is used.
+    pub value: String,
+    /// As it is built in.
+    pub default: String,
+    /// `built in`, `FILE:LINE`, the name of a variable, or `--set`.
+    pub origin: String,
+    /// What it is for.
+    pub means: String,
+    /// A reload applies it; if not, a restart does.
+    pub at_reload: bool,
+}
+
+/// Something in a configuration that can not be meant; a line of what `qrmd --check --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// What, with file, line and column if it is in the file.
+    pub message: String,
+    /// What would work.
+    pub hint: Option<String>,
+    /// From 1.
+    pub line: Option<u64>,
+    /// From 1, in characters.
+    pub column: Option<u64>,
+    /// The line.
+    pub text: Option<String>,
 }
 
 /// How well something is.

@@ -75,6 +75,29 @@ pub fn user_state(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Err
     Ok(base.join("qrm"))
 }
 
+/// Where the configuration of a user's daemon is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Someone named it: that it is not there is a mistake.
+    pub named: bool,
+}
+
+/// The flag, `QRM_CONFIG`, else `qrm/config.toml` in `XDG_CONFIG_HOME` or `~/.config`; nothing without a home.
+#[must_use]
+pub fn config_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>) -> Option<ConfigFile> {
+    let named = flag.map(Path::to_owned).or_else(|| set(env, "QRM_CONFIG").map(PathBuf::from));
+    let usual = || {
+        let base = set(env, "XDG_CONFIG_HOME").map(PathBuf::from);
+        Some(base.or_else(|| Some(PathBuf::from(set(env, "HOME")?).join(".config")))?.join("qrm/config.toml"))
+    };
+    match named {
+        Some(path) => Some(ConfigFile { path, named: true }),
+        None => usual().map(|path| ConfigFile { path, named: false }),
+    }
+}
+
 /// Whether the nearest existing ancestor of a path is on a network file system.
 #[must_use]
 pub fn is_network(path: &Path) -> bool {

@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod cleanup;
 mod clients;
+mod config;
 mod control;
 mod dependencies;
 mod events;

@@ -1,15 +1,20 @@
-//! `qrm daemon`: starts, stops and asks the daemon.
+//! `qrm daemon`: starts, stops, reloads and asks the daemon.
 //! It refuses to touch jobs: they go on whatever happens to it.
 
 use crate::Context;
+use crate::render::table::{Column, table};
+use crate::render::{Tone, clean};
 use clap::Subcommand;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::client::{Client, start_daemon};
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::method::{DaemonStatus, DaemonStatusReply, DaemonStop, Empty};
+use qrm_protocol::method::{
+    ChangedSetting, DaemonReload, DaemonStatus, DaemonStatusReply, DaemonStop, Empty, ReloadParams,
+};
+use qrm_protocol::place::Place;
 use qrm_protocol::time::Millis;
 
-/// Start, stop or ask the daemon. Jobs go on when it stops.
+/// Start, stop, reload or ask the daemon. Jobs go on when it stops.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -22,8 +27,15 @@ enum Verb {
     Start,
     /// Stop it. Jobs go on, and their ends are recorded when it is back.
     Stop,
-    /// How it is: exits with 3 if none runs, with 4 if it can not write.
+    /// How it is: the health check for scripts. Exits with 0 if it is well, with 3 if none runs or it speaks another
+    /// version, with 4 if it can not write.
     Status,
+    /// Have it read its configuration again. What can be used at once is; what needs a restart is named.
+    Reload {
+        /// Replace it by the qrmd that is installed at its place now. Jobs go on, and nobody waits for long.
+        #[arg(long)]
+        exec: bool,
+    },
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
@@ -34,6 +46,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
             status(context, &mut Client::connect(&place.socket)?)
         }
         Verb::Status => status(context, &mut Client::connect(&place.socket)?),
+        Verb::Reload { exec } => reload(context, &place, exec),
         Verb::Stop => match Client::connect(&place.socket) {
             Ok(client) => stop(context, client),
             Err(error) if error.code == Code::NoDaemon => {
@@ -58,6 +71,43 @@ fn stop(context: &Context, mut client: Client) -> Result<u8, Error> {
     // It closes the connection when it is gone.
     while let Ok(Some(_)) = client.notification() {}
     said(context, "qrmd has stopped; jobs go on", true);
+    Ok(0)
+}
+
+fn reload(context: &Context, place: &Place, exec: bool) -> Result<u8, Error> {
+    let mut client = Client::connect(&place.socket)?;
+    let before = if exec { Some(client.call::<DaemonStatus>(&Empty {})?.version) } else { None };
+    let reply = client.call::<DaemonReload>(&ReloadParams { exec })?;
+    if let Some(before) = before {
+        // It closes the connection when it is replaced; until the new one answers, starting one waits for that.
+        while let Ok(Some(_)) = client.notification() {}
+        start_daemon(place)?;
+        let now = Client::connect(&place.socket)?.call::<DaemonStatus>(&Empty {})?;
+        if context.out.json {
+            context.out.document(&serde_json::json!({ "from": before, "to": now.version, "pid": now.pid }));
+        } else if !context.out.quiet {
+            context.out.print(&format!("qrmd {} runs in place of {before} (pid {})\n", now.version, now.pid));
+        }
+        return Ok(0);
+    }
+    if context.out.json {
+        context.out.document(&reply);
+    } else if reply.changed.is_empty() && !context.out.quiet {
+        context.out.print("nothing has changed\n");
+    } else {
+        let row = |one: &ChangedSetting| {
+            let how =
+                if one.applied { ("used now", Tone::Good) } else { ("needs qrm daemon reload --exec", Tone::Busy) };
+            vec![
+                (one.key.clone(), Tone::Plain),
+                (clean(&one.from), Tone::Quiet),
+                (clean(&one.to), Tone::Plain),
+                (how.0.to_owned(), how.1),
+            ]
+        };
+        const COLUMNS: &[Column] = &[("SETTING", false), ("WAS", false), ("IS", false), ("", false)];
+        context.out.print(&table(&context.out, COLUMNS, reply.changed.iter().map(row).collect()));
+    }
     Ok(0)
 }
 

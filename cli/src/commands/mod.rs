@@ -3,6 +3,7 @@
 
 mod cancel;
 mod cleanup;
+mod config;
 mod control;
 mod daemon;
 mod doctor;
@@ -50,6 +51,7 @@ pub(crate) enum Verb {
     Events(events::Args),
     Cleanup(cleanup::Args),
     Daemon(daemon::Args),
+    Config(config::Args),
     Doctor(doctor::Args),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -90,6 +92,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Events(args) => events::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Daemon(args) => daemon::run(context, &args),
+        Verb::Config(args) => config::run(context, args),
         Verb::Doctor(args) => doctor::run(context, &args),
         Verb::Completions(args) => manual::completions(context, &args),
         Verb::Man(args) => manual::man(context, &args),

@@ -1,6 +1,7 @@
 //! The engine's typed face: what the async side and the supervisor may ask of it.
 //! It refuses to wait on a full channel: who asks is told that the daemon is busy.
 
+use crate::config::Durability;
 use crate::store::JobText;
 use qrm_core::{Action, Answer, Caller, Core, Now, Observed};
 use qrm_protocol::error::{Code, Error};
@@ -66,6 +67,13 @@ pub enum Request {
         before: Timestamp,
         /// Told which are forgotten.
         reply: oneshot::Sender<Vec<JobId>>,
+    },
+    /// Commits are that sure from now on.
+    Durability {
+        /// How sure.
+        durability: Durability,
+        /// Told when it is so.
+        reply: oneshot::Sender<Result<(), Error>>,
     },
     /// End.
     Stop,
@@ -155,6 +163,16 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Retain { before, reply })?;
         answer.await.map_err(|_| stopping())
+    }
+
+    /// Makes commits that sure from now on.
+    ///
+    /// # Errors
+    /// The store says no, or the daemon is busy or ending.
+    pub async fn set_durability(&self, durability: Durability) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Durability { durability, reply })?;
+        answer.await.map_err(|_| stopping())?
     }
 
     /// Tells what the world did. Waits while the channel is full.

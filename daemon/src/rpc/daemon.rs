@@ -2,16 +2,21 @@
 //! It refuses to look into jobs beyond what a glance needs.
 
 use super::jobs::{PAGE_BYTES, read};
-use super::{Shared, view};
-use crate::clock;
+use super::{Client, Shared, view};
+use crate::config::Durability;
 use crate::store::fold;
+use crate::{clock, reload, replace};
 use qrm_core::Core;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobView;
-use qrm_protocol::method::{DaemonStatusReply, DoctorReply, Empty, Finding, Health, MachineView, StatusReply};
+use qrm_protocol::method::{
+    ConfigReply, DaemonStatusReply, DoctorReply, Empty, Finding, Health, MachineView, ReloadParams, ReloadReply,
+    StatusReply,
+};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How many jobs of each kind a glance shows.
 const RUNNING: usize = 6;
@@ -61,7 +66,7 @@ pub(super) async fn daemon_status(shared: &Arc<Shared>) -> Result<DaemonStatusRe
         state_dir: shared.state.display().to_string(),
         store_bytes: fold::bytes(&shared.state),
         last_seq: condition.last_seq,
-        durability: shared.durability.to_owned(),
+        durability: shared.config.borrow().durability.word().to_owned(),
         jobs,
         degraded: condition.degraded,
     })
@@ -76,8 +81,34 @@ pub(super) async fn stop(shared: &Arc<Shared>) -> Result<Empty, Error> {
     Ok(Empty {})
 }
 
+pub(super) fn config(shared: &Shared) -> ConfigReply {
+    let file = shared.sources.config_file(&|name| std::env::var_os(name));
+    ConfigReply { file: file.map(|file| file.path.display().to_string()), settings: shared.config.borrow().view() }
+}
+
+pub(super) async fn reload(client: &Client, shared: &Arc<Shared>, params: ReloadParams) -> Result<ReloadReply, Error> {
+    if !client.caller.admin {
+        return Err(Error::new(Code::PermissionDenied, "only an administrator reloads the daemon"));
+    }
+    if !params.exec {
+        return Ok(ReloadReply { changed: reload::reload(shared).await?, version: None });
+    }
+    let asked = shared.clone();
+    let version = tokio::task::spawn_blocking(move || {
+        let mut config = Vec::new();
+        config.extend(asked.sources.file.iter().flat_map(|file| ["--config".into(), file.clone().into_os_string()]));
+        config.extend(asked.sources.set.iter().flat_map(|word| ["--set".into(), word.into()]));
+        replace::successor(&asked.program, &asked.state, &config)
+    });
+    let version = version.await.map_err(|e| Error::new(Code::Internal, format!("the new program: {e}")))??;
+    shared.replace.store(true, Ordering::Relaxed);
+    shared.stop.notify_one();
+    Ok(ReloadReply { changed: Vec::new(), version: Some(version) })
+}
+
 pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
     let condition = shared.engine.condition().borrow().clone();
+    let durability = shared.config.borrow().durability;
     let store = match condition.degraded {
         None => Finding {
             topic: "store".to_owned(),
@@ -86,12 +117,14 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
                 "{} in {}, durability {}",
                 Bytes(fold::bytes(&shared.state)),
                 shared.state.display(),
-                shared.durability
+                durability.word()
             ),
-            means: match shared.durability {
-                "full" => "what was acknowledged outlives a power failure".to_owned(),
-                _ => "what was acknowledged outlives a crash of qrmd; a power failure may take the last seconds"
-                    .to_owned(),
+            means: match durability {
+                Durability::Full => "what was acknowledged outlives a power failure".to_owned(),
+                Durability::Relaxed => {
+                    "what was acknowledged outlives a crash of qrmd; a power failure may take the last seconds"
+                        .to_owned()
+                }
             },
             mend: None,
         },

@@ -81,7 +81,6 @@ pub struct Store {
     dir: PathBuf,
     path: PathBuf,
     file: std::fs::File,
-    durability: Durability,
     next_seq: Seq,
     open: bool,
     /// The environment that came last, its row, and how many jobs took it since it was last counted.
@@ -118,8 +117,7 @@ impl Store {
         db.pragma_update(None, "wal_autocheckpoint", 0).map_err(damaged)?;
         // A log that had to grow is cut when it begins anew.
         db.pragma_update(None, "journal_size_limit", 1 << 20).map_err(damaged)?;
-        let synchronous = if durability == Durability::Full { "full" } else { "normal" };
-        db.pragma_update(None, "synchronous", synchronous).map_err(damaged)?;
+        db.pragma_update(None, "synchronous", synchronous(durability)).map_err(damaged)?;
         MIGRATIONS.to_latest(&mut db).map_err(migrating)?;
         let last: Option<Seq> = db.query_row("SELECT max(seq) FROM event", [], |row| row.get(0)).map_err(damaged)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -127,7 +125,7 @@ impl Store {
         let file = std::fs::File::open(&path)?;
         let next_seq = last.unwrap_or(0).max(snapshot) + 1;
         let (dir, path) = (dir.to_owned(), path);
-        Ok(Self { db, dir, path, file, durability, next_seq, open: false, last_environment: None })
+        Ok(Self { db, dir, path, file, next_seq, open: false, last_environment: None })
     }
 
     /// The state as it was committed last.
@@ -144,10 +142,12 @@ impl Store {
         self.next_seq - 1
     }
 
-    /// How sure its commits are.
-    #[must_use]
-    pub fn durability(&self) -> Durability {
-        self.durability
+    /// How sure its commits are from now on; nothing may be open.
+    ///
+    /// # Errors
+    /// SQLite says no.
+    pub fn set_durability(&mut self, durability: Durability) -> Result<(), StoreError> {
+        Ok(self.db.pragma_update(None, "synchronous", synchronous(durability))?)
     }
 
     /// Whether something is written that is not durable yet.
@@ -625,6 +625,13 @@ fn failure_words(failure: Option<&Failure>) -> (Option<String>, Option<String>, 
     match failure {
         None => (None, None, None),
         Some(failure) => (Some(word(&failure.kind)), Some(word(&failure.cause)), Some(failure.message.as_str())),
+    }
+}
+
+fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Full => "full",
+        Durability::Relaxed => "normal",
     }
 }
 

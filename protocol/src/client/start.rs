@@ -55,7 +55,8 @@ pub(super) fn start(state: &Path) -> Result<(), Error> {
 }
 
 /// `qrmd` beside the running program, else on the path.
-fn daemon_program() -> PathBuf {
+#[must_use]
+pub fn daemon_program() -> PathBuf {
     let beside = std::env::current_exe().ok().map(|me| me.with_file_name("qrmd"));
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("qrmd"))
 }

@@ -1,0 +1,56 @@
+//! Reading the configuration again while jobs run: what can be used at once is, what needs a restart is named.
+//! It refuses to change anything if something in it can not be meant.
+
+use crate::config::{Config, KEYS, refusal};
+use crate::machine;
+use crate::rpc::Shared;
+use qrm_core::Observed;
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::method::ChangedSetting;
+use std::sync::Arc;
+
+/// Reads it again and uses it; the settings that are others than before.
+///
+/// # Errors
+/// It can not be read or meant, or the store can not be set; nothing is changed then.
+pub async fn reload(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
+    let sources = shared.sources.clone();
+    let read = tokio::task::spawn_blocking(move || sources.load(&|name| std::env::var_os(name)));
+    let wanted = read.await.map_err(|e| Error::new(Code::Internal, format!("the configuration: {e}")))?;
+    let wanted = wanted.map_err(|mistakes| refusal(&mistakes))?;
+    let before = shared.config.borrow().clone();
+    let mut changed = Vec::new();
+    let mut used = wanted.clone();
+    for key in KEYS {
+        let (from, to) = ((key.get)(&before), (key.get)(&wanted));
+        if !key.at_reload {
+            used.keep(key, &before);
+        }
+        if from != to {
+            changed.push(ChangedSetting { key: key.name.to_owned(), from, to, applied: key.at_reload });
+        }
+    }
+    if used.durability != before.durability {
+        shared.engine.set_durability(used.durability).await?;
+    }
+    let (cpus, mem_bytes) = machine::offered(&used);
+    let engine = shared.engine.clone();
+    let boot_id = shared.boot_id.clone();
+    // It may wait for its place in the engine's channel.
+    let told = tokio::task::spawn_blocking(move || engine.observed(Observed::Machine { boot_id, cpus, mem_bytes }));
+    told.await.map_err(|e| Error::new(Code::Internal, format!("the engine: {e}")))?;
+    for change in &changed {
+        tracing::info!(key = change.key, from = change.from, to = change.to, applied = change.applied, "reloaded");
+    }
+    shared.config.send_replace(Arc::new(used));
+    Ok(changed)
+}
+
+impl Config {
+    /// Takes one setting as it was.
+    fn keep(&mut self, key: &crate::config::Key, before: &Self) {
+        if key.copy(before, self).is_err() {
+            tracing::error!(key = key.name, "a setting can not be set to what it was");
+        }
+    }
+}
