@@ -321,8 +321,12 @@ impl Engine {
             });
         }
         match &mut action {
-            Action::Submit { demand, ended, .. } => *ended = self.past_of([&*demand])?,
-            Action::BulkAdd { jobs, ended, .. } => *ended = self.past_of(jobs.iter().flatten())?,
+            Action::Submit { demand, ended, .. } => *ended = self.past_of([&*demand], |_| false)?,
+            Action::BulkAdd { bulk, jobs, ended } => {
+                // None of its own has a past.
+                let own = bulk.0..bulk.0 + self.core.staged(*bulk) + jobs.len() as u64;
+                *ended = self.past_of(jobs.iter().flatten(), |id| own.contains(&id.0))?;
+            }
             _ => {}
         }
         let discarded = match &action {
@@ -377,10 +381,15 @@ impl Engine {
     fn past_of<'a>(
         &mut self,
         demands: impl IntoIterator<Item = &'a Demand>,
+        is_new: impl Fn(JobId) -> bool,
     ) -> Result<BTreeMap<JobRef, (JobState, bool)>, Error> {
         let mut past = BTreeMap::new();
         for need in demands.into_iter().flat_map(Demand::needs) {
-            if self.core.is_live(need.on) || self.core.owner(need.on.job).is_some() || past.contains_key(&need.on) {
+            if is_new(need.on.job)
+                || self.core.is_live(need.on)
+                || self.core.owner(need.on.job).is_some()
+                || past.contains_key(&need.on)
+            {
                 continue;
             }
             let read = |job: JobRef| self.store.past(job);

@@ -183,6 +183,46 @@ fn a_bulk_that_says_something_wrong_on_the_wire_is_over() {
 }
 
 #[test]
+fn a_job_of_a_bulk_may_wait_for_an_earlier_one_of_it_and_for_no_other_bulks() {
+    let world = World::new();
+    world.run("daemon start").ok();
+    let (mut wire, mut other) = (Wire::new(&world), Wire::new(&world));
+    let begin = |wire: &mut Wire, count: u64| {
+        let first = wire.call("bulk.begin", &json!({"context": context(), "count": count}))["first"].clone();
+        first.as_str().unwrap().parse::<u64>().unwrap()
+    };
+    let (theirs, first) = (begin(&mut other, 1), begin(&mut wire, 6));
+    other.call("bulk.add", &json!({"jobs": [{"command": ["true"]}]}));
+    let id = |place: u64| (first + place).to_string();
+    let array = json!({"command": ["true"], "array": "0-3"});
+    let fails = json!({"command": ["false"], "after_ok": [format!("{}.2", id(0)), id(0)]});
+    wire.call("bulk.add", &json!({"jobs": [array, fails]}));
+    // In the next slice as well, and what can never run is the end of who waits for it.
+    wire.call(
+        "bulk.add",
+        &json!({"jobs": [
+            {"command": ["true"], "after_fail": [id(1)]}, {"command": ["true"], "after_ok": [id(1)]},
+            {"command": ["true"], "after_ok": [id(3)]}, {"command": ["true"], "after": [id(4)]},
+        ]}),
+    );
+    assert_eq!(world.run(&format!("show {first}")).code, 2);
+    assert_eq!(wire.call("bulk.commit", &json!({}))["count"], 6);
+    let states: Vec<_> = (0..6).map(|place| world.ended(&id(place))["state"].clone()).collect();
+    assert_eq!(states, ["completed", "failed", "completed", "cancelled", "cancelled", "completed"]);
+    // Not for itself, not for a later one, not for what others have in hand.
+    for ahead in [Some(0), Some(1), None] {
+        let first = begin(&mut wire, 2);
+        let after = ahead.map_or(theirs, |ahead| first + ahead).to_string();
+        let jobs = json!({"jobs": [{"command": ["true"], "after": [after]}, {"command": ["true"]}]});
+        assert!(wire.refused("bulk.add", &jobs).1.contains(&format!("there is no job {after}")), "{after}");
+    }
+    let first = begin(&mut wire, 2);
+    let jobs = json!({"jobs": [{"command": ["true"], "array": "0-3:2"},
+        {"command": ["true"], "after": [format!("{first}.1")]}]});
+    assert!(wire.refused("bulk.add", &jobs).1.contains(&format!("there is no job {first}.1")));
+}
+
+#[test]
 fn many_dependencies_in_one_frame_do_not_make_an_event_that_nobody_can_read() {
     let world = World::new();
     world.submit("--hold", "true");

@@ -135,6 +135,13 @@ impl Core {
         Some(&bulk.jobs[place].1)
     }
 
+    /// What an earlier job of an open bulk asks for.
+    pub(crate) fn staged_in(&self, bulk: JobId, id: JobId) -> Option<&Demand> {
+        let jobs = &self.bulks.get(&bulk)?.jobs;
+        let place = jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&jobs[place].1)
+    }
+
     fn staged_mut(&mut self, id: JobId) -> Option<&mut Demand> {
         let bulk = self.bulks.range_mut(..=id).next_back()?.1;
         let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;

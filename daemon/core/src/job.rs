@@ -178,6 +178,12 @@ impl Demand {
         self.cpus.unwrap_or(1)
     }
 
+    /// Its tasks, if it is an array.
+    #[must_use]
+    pub fn array(&self) -> Option<ArraySpec> {
+        self.rare.as_ref().and_then(|rare| rare.array)
+    }
+
     /// What must have happened to others.
     #[must_use]
     pub fn needs(&self) -> &[Need] {

@@ -30,7 +30,7 @@ impl Deciding<'_> {
         ended: &PastEnd,
     ) -> Result<Answer, Refusal> {
         self.room_for(1)?;
-        let doomed = self.core.accept(self.now.wall, &mut demand, ended)?;
+        let doomed = self.core.accept(self.now.wall, &mut demand, ended, |_| None)?;
         let id = JobId(self.core.next_job);
         self.emit(Event::Submitted { job: id.into(), user: caller.uid, name, demand });
         if let Some(on) = doomed {
@@ -73,10 +73,18 @@ impl Deciding<'_> {
             return Err(Refusal::BulkCount { got, announced });
         }
         let mut doomed = Vec::new();
-        for (place, demand) in (staged..).zip(jobs.iter_mut()) {
-            let Some(demand) = demand else { continue };
+        for at in 0..jobs.len() {
+            let (earlier, rest) = jobs.split_at_mut(at);
+            let Some(Some(demand)) = rest.first_mut() else { continue };
+            let place = staged + at as u64;
+            // A job may wait for earlier ones of its own bulk, which nobody else sees yet; so there are no cycles.
+            let of_bulk = |on: JobId| match usize::try_from(on.0.checked_sub(id.0)?.checked_sub(staged)?) {
+                Ok(at) => earlier.get(at)?.as_ref(),
+                Err(_) => None,
+            };
+            let of_bulk = |on: JobId| of_bulk(on).or_else(|| self.core.staged_in(id, on));
             let in_bulk = |refusal| Refusal::InBulk { place: place + 1, refusal: Box::new(refusal) };
-            if let Some(on) = self.core.accept(self.now.wall, demand, ended).map_err(in_bulk)? {
+            if let Some(on) = self.core.accept(self.now.wall, demand, ended, of_bulk).map_err(in_bulk)? {
                 doomed.push((JobId(id.0 + place), on));
             }
         }
@@ -103,11 +111,13 @@ impl Deciding<'_> {
 
 impl Core {
     /// Checks a demand and strikes the needs that are met already; a job by whose end it can never run, if there is one.
-    pub(crate) fn accept(
+    /// `of_bulk` finds jobs that are not visible yet, and for which this one may wait.
+    pub(crate) fn accept<'a>(
         &self,
         now: Timestamp,
         demand: &mut Demand,
         ended: &PastEnd,
+        of_bulk: impl Fn(JobId) -> Option<&'a Demand>,
     ) -> Result<Option<JobRef>, Refusal> {
         self.could_ever_fit(demand.cpus(), Bytes(demand.mem_bytes))?;
         if demand.rare.as_ref().and_then(|rare| rare.deadline).is_some_and(|at| at <= now) {
@@ -115,7 +125,14 @@ impl Core {
         }
         let mut verdicts = Vec::new();
         for need in demand.needs() {
-            verdicts.push((*need, self.judge(need, ended)?));
+            let verdict = match of_bulk(need.on.job) {
+                Some(on) if need.on.task.is_none_or(|task| on.array().is_some_and(|array| array.contains(task))) => {
+                    Verdict::Open
+                }
+                Some(_) => return Err(Refusal::NoSuchJob(need.on)),
+                None => self.judge(need, ended)?,
+            };
+            verdicts.push((*need, verdict));
         }
         let never = verdicts.iter().find(|(_, v)| *v == Verdict::Never).map(|(n, _)| n.on);
         let judged = |need: &Need| verdicts.iter().find(|(n, _)| n == need).map_or(Verdict::Open, |(_, v)| *v);
@@ -133,7 +150,7 @@ impl Core {
         mut demand: Demand,
         ended: &PastEnd,
     ) -> Result<Option<Waiting>, Refusal> {
-        let doomed = self.accept(now.wall, &mut demand, ended)?;
+        let doomed = self.accept(now.wall, &mut demand, ended, |_| None)?;
         let job = Job::new(caller.uid, now.wall, demand);
         let id = JobId(self.next_job);
         Ok(match doomed {
