@@ -119,6 +119,7 @@ pub(crate) struct Options {
     pub dry_run: bool,
 }
 
+/// A time as people write it, from now.
 pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text, &jiff::Zoned::now()).map_err(|e| e.to_string())
 }
@@ -187,15 +188,20 @@ pub(crate) fn check(context: &Context, client: &mut Client, job: JobSpec) -> Res
     let reply = client.call::<JobCheck>(&SubmitParams { context: self::context()?, job })?;
     if context.out.json {
         context.out.document(&reply);
-        return Ok(reply);
+    } else {
+        context.out.print(&foretold(&name, &reply));
     }
+    Ok(reply)
+}
+
+/// What would become of a job, as a line.
+pub(crate) fn foretold(name: &str, reply: &CheckReply) -> String {
     let what = match (&reply.existing, &reply.waiting_reason) {
         (Some(id), _) => format!("is known by its key: it is job {id}"),
         (None, Some(why)) => format!("would wait: {}", clean(why)),
         (None, None) => "would start at once".to_owned(),
     };
-    context.out.print(&format!("{} {what}\n", clean(&name)));
-    Ok(reply)
+    format!("{} {what}\n", clean(name))
 }
 
 /// `NAME=VALUE`, or `NAME` for the value that it has here.
@@ -219,7 +225,8 @@ fn text(bytes: Vec<u8>, what: &str) -> Result<OsText, Error> {
     OsText::new(bytes).map_err(|e| Error::invalid(format!("{what}: {e}")))
 }
 
-fn directory(dir: &Path) -> Result<OsText, Error> {
+/// A directory that is there, as an absolute path.
+pub(crate) fn directory(dir: &Path) -> Result<OsText, Error> {
     let wrong = |e: std::io::Error| Error::invalid(format!("--chdir {}: {e}", dir.display()));
     let absolute = std::path::absolute(dir).map_err(wrong)?;
     if !std::fs::metadata(&absolute).map_err(wrong)?.is_dir() {

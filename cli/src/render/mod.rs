@@ -1,6 +1,7 @@
 //! Printing: for people on a terminal, plain text in a pipe, JSON for programs.
 //! It refuses to fetch anything.
 
+pub(crate) mod excerpt;
 pub(crate) mod job;
 pub(crate) mod table;
 

@@ -1,32 +1,58 @@
-//! `qrm submit`: queues a command, or many from a file of JSON lines, and prints ids.
+//! `qrm submit`: queues a command, or many jobs from a file, and prints ids.
 //! It refuses to wait for them.
+
+mod bulk;
+mod entry;
+mod file;
+mod names;
 
 use super::spec::{Options, check, context};
 use crate::Context;
 use crate::render::Tone;
-use qrm_protocol::client::Client;
-use qrm_protocol::error::{Code, Error, nearest};
-use qrm_protocol::frame::BULK_FRAME;
-use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{ArraySpec, JobSpec, SPEC_KEYS};
-use qrm_protocol::method::{
-    BulkAdd, BulkAddParams, BulkBegin, BulkBeginParams, BulkCommit, Empty, JobSubmit, SubmitParams,
-};
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use crate::render::excerpt::Fault;
+use qrm_protocol::error::Error;
+use qrm_protocol::job::{ArraySpec, JobSpec};
+use qrm_protocol::method::{JobSubmit, SubmitParams};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Queue a command and print its id.
 ///
 /// The job runs in the current directory with the current environment. Its output goes to `stdout` and `stderr` in its own
 /// directory; `qrm logs ID` shows it.
+///
+/// A single operand that is not behind `--` and ends in .toml is a job file, with many jobs. With further operands, or
+/// behind `--`, it is a command like any other.
+///
+/// JOB FILES
+///
+/// Each `[[job]]` has the options of submit as keys, with _ for -, and a `command`: a list of words, or a text for /bin/sh.
+/// `[defaults]` has what all jobs have that do not say otherwise; variables of both are put together. after, after_ok,
+/// after_fail and after_start take a list of jobs, by the `name` of one in the same file (NAME.3 is a task of an array),
+/// else by id. The file is queued as a whole or not at all, each job after those that it waits for.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm submit -- python train.py --lr 0.1\n  qrm submit --cpus 2 --mem 8G --time 2h -- make -j2\n  \
     qrm submit --array 0-99%4 -- sh -c './step $QRM_ARRAY_INDEX'\n  qrm submit --after-ok 12 -- ./collect\n  \
+    qrm submit pipeline.toml            # [[job]] name = \"prep\" command = \"./prep\" …\n  \
     qrm submit --bulk jobs.jsonl        # lines such as {\"command\": [\"make\"], \"cpus\": 2, \"time\": \"1h\"}"
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    asked: Asked,
+    /// Read jobs from a file of JSON lines (- is standard input): all of them are queued, or none.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "array", "hold"])]
+    bulk: Option<PathBuf>,
+    /// The program and its arguments; or a job file, if it is alone and not behind --.
+    #[arg(value_name = "COMMAND", required_unless_present = "bulk", trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+/// What submit and a line of a script take.
+#[derive(Debug, clap::Args)]
+struct Asked {
     #[command(flatten)]
     options: Options,
     /// Make it an array: a task for each index A to B, every STEP, at most N at once; QRM_ARRAY_INDEX tells which.
@@ -35,27 +61,78 @@ pub(crate) struct Args {
     /// Queue it on hold.
     #[arg(long)]
     hold: bool,
-    /// Read jobs from a file of JSON lines (- is standard input): all of them are queued, or none.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "array", "hold"])]
-    bulk: Option<PathBuf>,
-    /// The program and its arguments.
-    #[arg(value_name = "COMMAND", required_unless_present = "bulk", trailing_var_arg = true)]
-    command: Vec<OsString>,
+}
+
+impl Asked {
+    fn is_any(&self) -> bool {
+        self.options.is_any() || self.array.is_some() || self.hold
+    }
+
+    fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
+        let mut job = self.options.spec(command)?;
+        job.array = self.array;
+        job.hold = self.hold;
+        job.checked()
+    }
 }
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
+    submit(context, args).or_else(|fault| Ok(fault.report(&context.out)))
+}
+
+fn submit(context: &Context, args: Args) -> Result<u8, Fault> {
     if let Some(file) = args.bulk {
-        if args.options.is_any() {
+        if args.asked.is_any() {
             return Err(Error::invalid("--bulk takes its options from the lines of the file")
-                .hint("write them there, as in {\"command\": [\"make\"], \"cpus\": 2}"));
+                .hint("write them there, as in {\"command\": [\"make\"], \"cpus\": 2}")
+                .into());
         }
-        return bulk(context, &file, args.options.dry_run);
+        return Ok(bulk::submit(context, &file, args.asked.options.dry_run)?);
     }
-    let dry_run = args.options.dry_run;
-    let mut job = args.options.spec(args.command)?;
-    job.array = args.array;
-    job.hold = args.hold;
-    let job = job.checked()?;
+    match operand(&args.command)? {
+        Operand::JobFile(path) if args.asked.is_any() => {
+            let shown = path.display();
+            Err(Error::invalid(format!("{shown} is a job file, and takes its options from its [defaults]"))
+                .hint(format!("write them there; or -- before {shown} makes it a command"))
+                .into())
+        }
+        Operand::JobFile(path) => file::submit(context, &path, args.asked.options.dry_run),
+        Operand::Command => {
+            let dry_run = args.asked.options.dry_run;
+            Ok(one(context, args.asked.spec(args.command)?, dry_run)?)
+        }
+    }
+}
+
+/// What the operands of submit are.
+enum Operand {
+    JobFile(PathBuf),
+    Command,
+}
+
+fn operand(words: &[OsString]) -> Result<Operand, Fault> {
+    let Some(first) = words.first().filter(|_| !behind_dashes(words.len())) else { return Ok(Operand::Command) };
+    let path = Path::new(first);
+    if first.as_bytes().ends_with(b".toml") {
+        if words.len() == 1 {
+            return Ok(Operand::JobFile(path.to_owned()));
+        }
+        // As a command it could only fail.
+        if std::fs::metadata(path).is_ok_and(|is| is.is_file() && is.permissions().mode() & 0o111 == 0) {
+            let message = format!("{} is a job file, and takes no arguments", path.display());
+            return Err(Error::invalid(message).hint("--json, --quiet and --socket go before it").into());
+        }
+    }
+    Ok(Operand::Command)
+}
+
+/// Whether the last `count` words of the command line come after a `--` of qrm's own, which clap does not tell.
+fn behind_dashes(count: usize) -> bool {
+    std::env::args_os().rev().nth(count).is_some_and(|word| word == OsStr::new("--"))
+}
+
+/// Queues one job and prints its id, or what would become of it.
+fn one(context: &Context, job: JobSpec, dry_run: bool) -> Result<u8, Error> {
     if dry_run {
         return check(context, &mut context.connect()?, job).map(|_| 0);
     }
@@ -72,131 +149,4 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         out.print(&format!("{}\n", reply.id));
     }
     Ok(0)
-}
-
-/// The most lines of one bulk, as many as may live at once.
-const MAX_LINES: usize = 10_000_000;
-
-fn bulk(context: &Context, file: &Path, dry_run: bool) -> Result<u8, Error> {
-    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-    let unreadable = |e: std::io::Error| Error::invalid(format!("{name} can not be read: {e}"));
-    let jobs = if file == Path::new("-") {
-        read(std::io::stdin().lock(), &name)?
-    } else {
-        read(BufReader::with_capacity(1 << 16, std::fs::File::open(file).map_err(unreadable)?), &name)?
-    };
-    let count = jobs.len() as u64;
-    let mut client = context.connect()?;
-    if dry_run {
-        for (line, job) in jobs {
-            let located = |mut error: Error| {
-                error.message = format!("{name}, line {line}: {}", error.message);
-                error
-            };
-            check(context, &mut client, job).map_err(located)?;
-        }
-        return Ok(0);
-    }
-    let first = client.call::<BulkBegin>(&BulkBeginParams { context: self::context()?, count })?.first.job.0;
-    let lines: Vec<usize> = jobs.iter().map(|(line, _)| *line).collect();
-    let mut ids: Vec<JobRef> = (first..first + count).map(|id| JobId(id).into()).collect();
-    send(&mut client, jobs, &mut ids).map_err(|error| locate(error, &name, &lines))?;
-    client.call::<BulkCommit>(&Empty {})?;
-    if context.out.json {
-        context.out.document(&ids);
-    } else {
-        let mut text = String::with_capacity(ids.len() * 8);
-        for id in ids {
-            text += &format!("{id}\n");
-        }
-        context.out.print(&text);
-    }
-    Ok(0)
-}
-
-/// Sends the jobs in frames that stay far below the bound.
-fn send(client: &mut Client, jobs: Vec<(usize, JobSpec)>, ids: &mut [JobRef]) -> Result<(), Error> {
-    let mut slice = BulkAddParams { jobs: Vec::new() };
-    let mut bytes = 0;
-    let mut jobs = jobs.into_iter().peekable();
-    while let Some((_, job)) = jobs.next() {
-        bytes += weight(&job);
-        slice.jobs.push(job);
-        let next = jobs.peek().map_or(usize::MAX / 2, |(_, job)| weight(job));
-        if bytes + next > BULK_FRAME {
-            let reply = client.call::<BulkAdd>(&slice)?;
-            for (place, id) in reply.existing {
-                if let Some(slot) = usize::try_from(place).ok().and_then(|place| ids.get_mut(place)) {
-                    *slot = id;
-                }
-            }
-            slice.jobs.clear();
-            bytes = 0;
-        }
-    }
-    Ok(())
-}
-
-/// At most the bytes that a job takes in a frame.
-fn weight(job: &JobSpec) -> usize {
-    // A byte of a word takes up to six in JSON; the rest of a job is bounded by its names and dependencies.
-    let words: usize = job.command.iter().map(|w| w.as_bytes().len() * 2 + 8).sum();
-    let ids = job.after.len() + job.after_ok.len() + job.after_fail.len() + job.after_start.len();
-    let texts = [&job.validate, &job.compile, &job.name, &job.comment, &job.key, &job.script];
-    let paths: usize = [&job.stdout, &job.stderr].into_iter().flatten().map(|path| path.as_bytes().len() * 2).sum();
-    let lists = job.env.iter().map(|(name, value)| name.len() + value.as_bytes().len() * 2 + 8);
-    let lists: usize = lists.chain(job.labels.iter().map(|(name, value)| (name.len() + value.len()) * 2)).sum();
-    let lists = lists + paths + job.output.iter().map(|pattern| pattern.len() * 2 + 8).sum::<usize>();
-    words + lists + ids * 24 + texts.iter().map(|t| t.as_ref().map_or(0, |t| t.len() * 2)).sum::<usize>() + 300
-}
-
-fn read(from: impl BufRead, name: &str) -> Result<Vec<(usize, JobSpec)>, Error> {
-    let mut jobs = Vec::new();
-    for (place, line) in from.split(b'\n').enumerate() {
-        let line = line.map_err(|e| Error::invalid(format!("{name} can not be read: {e}")))?;
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let number = place + 1;
-        jobs.push((number, serde_json::from_slice(&line).map_err(|e| bad_line(name, number, &line, &e))?));
-        if jobs.len() > MAX_LINES {
-            let message = format!("{name} has more than {MAX_LINES} jobs, as many as may be alive at once");
-            return Err(Error::new(Code::ResourceExhausted, message).hint("an array counts as one job"));
-        }
-    }
-    if jobs.is_empty() {
-        return Err(
-            Error::invalid(format!("{name} holds no job")).hint("write a line such as {\"command\": [\"make\"]}")
-        );
-    }
-    Ok(jobs)
-}
-
-fn bad_line(name: &str, number: usize, line: &[u8], why: &serde_json::Error) -> Error {
-    let why = why.to_string();
-    // serde counts lines within the line.
-    let what = why.split(" at line ").next().unwrap_or(&why).to_owned();
-    let column = why.rsplit(" column ").next().filter(|_| why.contains(" column ")).unwrap_or("1").to_owned();
-    let shown: String = String::from_utf8_lossy(line).chars().take(120).collect();
-    let error = Error::invalid(format!("{name}, line {number}, column {column}: {what}: {shown}"));
-    let unknown = what.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-    match unknown.and_then(|key| nearest(key, SPEC_KEYS.iter().copied())) {
-        Some(near) => error.hint(format!("did you mean \"{near}\"?")),
-        None => error.hint("a line is a job, as in {\"command\": [\"make\", \"-j2\"], \"cpus\": 2, \"time\": \"1h\"}"),
-    }
-}
-
-/// The daemon counts jobs; people count lines.
-fn locate(mut error: Error, name: &str, lines: &[usize]) -> Error {
-    let place = error
-        .message
-        .strip_prefix("job ")
-        .and_then(|rest| rest.split(' ').next())
-        .and_then(|n| n.parse::<usize>().ok());
-    if let Some(line) = place.and_then(|place| lines.get(place.wrapping_sub(1)))
-        && let Some((_, why)) = error.message.split_once(": ")
-    {
-        error.message = format!("{name}, line {line}: {why}");
-    }
-    error
 }
