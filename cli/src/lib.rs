@@ -113,24 +113,27 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     // What follows is the command's own.
     let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
     if json && error.use_stderr() {
-        let text = error.render().to_string();
-        let text = text.trim_start_matches("error: ");
-        let (first, rest) = text.split_once("\n\n").unwrap_or((text, ""));
-        // What is missing stands in lines of its own.
-        let mut message = first.split_whitespace().collect::<Vec<_>>().join(" ");
-        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            let verbs =
-                rest.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-            let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
-            message = format!("what to do is missing: {}", verbs.join(", "));
-        }
-        let hint = rest.lines().map(str::trim).find(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
-        let error = Error { code: Code::InvalidArgument, message, hint: hint.map(str::to_owned) };
-        Out::new(true, false).error(&error);
+        Out::new(true, false).error(&as_error(error));
         return ExitCode::from(2);
     }
     match error.print() {
         Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
         Err(_) => ExitCode::from(2),
     }
+}
+
+/// What clap found wrong, as an error like any other.
+pub(crate) fn as_error(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let text = text.trim_start_matches("error: ");
+    let (first, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    // What is missing stands in lines of its own.
+    let mut message = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let verbs = rest.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+        message = format!("what to do is missing: {}", verbs.join(", "));
+    }
+    let hint = rest.lines().map(str::trim).find(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
+    Error { code: Code::InvalidArgument, message, hint: hint.map(str::to_owned) }
 }

@@ -160,7 +160,7 @@ pub struct BulkBeginParams {
 /// See [`BulkBegin`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct BulkBeginReply {
-    /// The first id that the jobs get; the others follow in order.
+    /// The first id that the jobs get; the others follow in order. A later job may wait for an earlier one by it.
     pub first: JobRef,
 }
 

@@ -21,6 +21,7 @@ mod lists;
 mod order;
 mod retry;
 mod run;
+mod scripts;
 mod stages;
 mod stop;
 mod submit;

@@ -73,8 +73,8 @@ pub(crate) struct Options {
     #[arg(long)]
     any: bool,
     /// Run it again up to so many times when it fails.
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    retries: u32,
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
     /// Only after these: exit codes, oom, lost, preempted, separated by commas. Without it any exit code but 0, any
     /// signal, and oom.
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
@@ -130,6 +130,47 @@ impl Options {
         *self != Self { dry_run: self.dry_run, ..Self::default() }
     }
 
+    /// These, and of the others what these do not say; variables and labels are those of both.
+    pub(crate) fn over(self, others: Self) -> Self {
+        fn list<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
+            if these.is_empty() { others } else { these }
+        }
+        Self {
+            name: self.name.or(others.name),
+            comment: self.comment.or(others.comment),
+            // The last one of a name counts.
+            label: [others.label, self.label].concat(),
+            priority: self.priority.or(others.priority),
+            cpus: self.cpus.or(others.cpus),
+            mem: self.mem.or(others.mem),
+            time: self.time.or(others.time),
+            signal: self.signal.or(others.signal),
+            grace: self.grace.or(others.grace),
+            queue_timeout: self.queue_timeout.or(others.queue_timeout),
+            deadline: self.deadline.or(others.deadline),
+            begin: self.begin.or(others.begin),
+            after: list(self.after, others.after),
+            after_ok: list(self.after_ok, others.after_ok),
+            after_fail: list(self.after_fail, others.after_fail),
+            after_start: list(self.after_start, others.after_start),
+            any: self.any || others.any,
+            retries: self.retries.or(others.retries),
+            retry_on: list(self.retry_on, others.retry_on),
+            backoff: self.backoff.or(others.backoff),
+            key: self.key.or(others.key),
+            validate: self.validate.or(others.validate),
+            compile: self.compile.or(others.compile),
+            env: [others.env, self.env].concat(),
+            clean_env: self.clean_env || others.clean_env,
+            chdir: self.chdir.or(others.chdir),
+            stdout: self.stdout.or(others.stdout),
+            stderr: self.stderr.or(others.stderr),
+            stdin: self.stdin.or(others.stdin),
+            output: list(self.output, others.output),
+            dry_run: self.dry_run || others.dry_run,
+        }
+    }
+
     /// The job that they and a command describe.
     pub(crate) fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
         let command = command.into_iter().map(|word| text(word.into_vec(), "the command")).collect::<Result<_, _>>()?;
@@ -148,7 +189,7 @@ impl Options {
             after_fail: self.after_fail,
             after_start: self.after_start,
             any: self.any,
-            retries: self.retries,
+            retries: self.retries.unwrap_or_default(),
             retry_on: self.retry_on,
             backoff: self.backoff.unwrap_or_default(),
             key: self.key,
@@ -221,7 +262,7 @@ fn variable(entry: OsString) -> Result<(String, OsText), Error> {
     Ok((name, text(value, "--env")?))
 }
 
-fn text(bytes: Vec<u8>, what: &str) -> Result<OsText, Error> {
+pub(crate) fn text(bytes: Vec<u8>, what: &str) -> Result<OsText, Error> {
     OsText::new(bytes).map_err(|e| Error::invalid(format!("{what}: {e}")))
 }
 

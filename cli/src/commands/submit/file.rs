@@ -90,7 +90,7 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> {
+pub(super) fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> {
     std::str::from_utf8(bytes).map_err(|wrong| {
         let at = wrong.valid_up_to();
         let end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |length| at + length);

@@ -1,10 +1,12 @@
-//! `qrm submit`: queues a command, or many jobs from a file, and prints ids.
+//! `qrm submit`: queues a command, a script with its options inside, or many jobs from a file, and prints ids.
 //! It refuses to wait for them.
 
 mod bulk;
 mod entry;
 mod file;
 mod names;
+mod sbatch;
+mod script;
 
 use super::spec::{Options, check, context};
 use crate::Context;
@@ -23,8 +25,9 @@ use std::path::{Path, PathBuf};
 /// The job runs in the current directory with the current environment. Its output goes to `stdout` and `stderr` in its own
 /// directory; `qrm logs ID` shows it.
 ///
-/// A single operand that is not behind `--` and ends in .toml is a job file, with many jobs. With further operands, or
-/// behind `--`, it is a command like any other.
+/// A single operand that is not behind `--` may be a file instead. If its name ends in .toml it is a job file, with many
+/// jobs. If its first comment lines hold one that begins with #QRM or #SBATCH, it is a script with its options inside. With
+/// further operands, or behind `--`, it is a command like any other.
 ///
 /// JOB FILES
 ///
@@ -32,11 +35,24 @@ use std::path::{Path, PathBuf};
 /// `[defaults]` has what all jobs have that do not say otherwise; variables of both are put together. after, after_ok,
 /// after_fail and after_start take a list of jobs, by the `name` of one in the same file (NAME.3 is a task of an array),
 /// else by id. The file is queued as a whole or not at all, each job after those that it waits for.
+///
+/// SCRIPTS
+///
+/// A comment line before the first command that begins with #QRM holds options as they are written on the command line.
+/// Those given on the command line win. What runs is a copy, so that what becomes of the file later changes nothing; it
+/// needs neither the right to be executed nor #!, without which /bin/sh runs it.
+///
+/// Lines that begin with #SBATCH are taken as well, if there is something here that they can mean; #QRM wins over them.
+/// --dependency after is --after-start, afterany is --after. --signal USR1@60 is --signal USR1 --grace 60s and that much
+/// less --time. --output is --stdout, and --stderr as well if there is no --error; files are appended to. --requeue is
+/// --retries 3 --retry-on lost,preempted. A --nice above 0 is --priority low. A warning names each option that can not be
+/// meant; a value that is wrong is an error.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm submit -- python train.py --lr 0.1\n  qrm submit --cpus 2 --mem 8G --time 2h -- make -j2\n  \
     qrm submit --array 0-99%4 -- sh -c './step $QRM_ARRAY_INDEX'\n  qrm submit --after-ok 12 -- ./collect\n  \
     qrm submit pipeline.toml            # [[job]] name = \"prep\" command = \"./prep\" …\n  \
+    qrm submit --time 1h job.sh         # with lines such as #QRM --cpus 4 --mem 8G\n  \
     qrm submit --bulk jobs.jsonl        # lines such as {\"command\": [\"make\"], \"cpus\": 2, \"time\": \"1h\"}"
 )]
 pub(crate) struct Args {
@@ -45,7 +61,7 @@ pub(crate) struct Args {
     /// Read jobs from a file of JSON lines (- is standard input): all of them are queued, or none.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "array", "hold"])]
     bulk: Option<PathBuf>,
-    /// The program and its arguments; or a job file, if it is alone and not behind --.
+    /// The program and its arguments; or a job file or a script, if it is alone and not behind --.
     #[arg(value_name = "COMMAND", required_unless_present = "bulk", trailing_var_arg = true)]
     command: Vec<OsString>,
 }
@@ -66,6 +82,15 @@ struct Asked {
 impl Asked {
     fn is_any(&self) -> bool {
         self.options.is_any() || self.array.is_some() || self.hold
+    }
+
+    /// These, and of the others what these do not say.
+    fn over(self, others: Self) -> Self {
+        Self {
+            options: self.options.over(others.options),
+            array: self.array.or(others.array),
+            hold: self.hold || others.hold,
+        }
     }
 
     fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
@@ -97,6 +122,10 @@ fn submit(context: &Context, args: Args) -> Result<u8, Fault> {
                 .into())
         }
         Operand::JobFile(path) => file::submit(context, &path, args.asked.options.dry_run),
+        Operand::Script(script) => {
+            let job = script.job(args.asked)?;
+            one(context, job.spec, job.dry_run).map_err(|error| job.source.locate(error))
+        }
         Operand::Command => {
             let dry_run = args.asked.options.dry_run;
             Ok(one(context, args.asked.spec(args.command)?, dry_run)?)
@@ -107,6 +136,7 @@ fn submit(context: &Context, args: Args) -> Result<u8, Fault> {
 /// What the operands of submit are.
 enum Operand {
     JobFile(PathBuf),
+    Script(Box<script::Script>),
     Command,
 }
 
@@ -122,6 +152,11 @@ fn operand(words: &[OsString]) -> Result<Operand, Fault> {
             let message = format!("{} is a job file, and takes no arguments", path.display());
             return Err(Error::invalid(message).hint("--json, --quiet and --socket go before it").into());
         }
+    }
+    if words.len() == 1
+        && let Some(script) = script::Script::read(path)?
+    {
+        return Ok(Operand::Script(Box::new(script)));
     }
     Ok(Operand::Command)
 }
