@@ -223,17 +223,16 @@ impl<'a> Source<'a> {
         let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
         let mut rows = Vec::new();
         for entry in entries {
-            let Entry { at, name, mut spec, mut needs } = entry;
-            // Those that are not queued yet are nothing that the daemon could know of.
-            needs.sort_by_key(|need| std::cmp::Reverse(need.at));
-            for need in &needs {
+            let Entry { at, name, mut spec, needs } = entry;
+            // Those that are not queued yet are nothing that the daemon could know of; each list from its end.
+            for need in needs.iter().rev() {
                 need.kind.list_mut(&mut spec).remove(need.at);
             }
             spec.any &= After::ALL.iter().any(|kind| !kind.list(&spec).is_empty());
             let params = SubmitParams { context: self::context()?, job: spec };
             let mut reply = client.call::<JobCheck>(&params).map_err(|error| self.fault(error, at))?;
             if reply.existing.is_none() && !needs.is_empty() {
-                let on = needs.iter().rev().map(|need| format!("{} of {}", need.kind.word(), names[need.job]));
+                let on = needs.iter().map(|need| format!("{} of {}", need.kind.word(), names[need.job]));
                 reply.starts = false;
                 reply.waiting_reason = Some(format!("after {}", on.collect::<Vec<_>>().join(", ")));
             }
