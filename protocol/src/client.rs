@@ -115,7 +115,7 @@ impl Client {
                 None => return Err(gone(&"it closed the connection")),
                 // Without an id the daemon could not tell what it refused: it was this call.
                 Some(Incoming::Reply(None, Err(error))) => return Err(error),
-                Some(Incoming::Reply(Some(of), result)) if of == id => return result,
+                Some(Incoming::Reply(Some(of), result)) if of.get() == id.to_string() => return result,
                 Some(Incoming::Reply(..) | Incoming::Notification(..)) => {}
             }
         }

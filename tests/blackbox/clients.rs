@@ -124,29 +124,36 @@ fn what_is_no_request_is_refused_by_type_and_the_next_one_is_heard() {
         format!("{call}{}", " ".repeat(n - call.len()))
     };
     for (frame, code, says) in [
-        (String::new(), "PARSE_ERROR", "not a JSON-RPC request"),
-        ("{".to_owned(), "PARSE_ERROR", "not a JSON-RPC request"),
-        ("\0\0".to_owned(), "PARSE_ERROR", "not a JSON-RPC request"),
-        ("[]".to_owned(), "PARSE_ERROR", "not a JSON-RPC request"),
+        (String::new(), "PARSE_ERROR", "not JSON"),
+        ("{".to_owned(), "PARSE_ERROR", "not JSON"),
+        ("\0\0".to_owned(), "PARSE_ERROR", "not JSON"),
+        ("[]".to_owned(), "INVALID_REQUEST", "a batch, are not offered"),
+        (r#"[{"jsonrpc":"2.0","id":1,"method":"status"}]"#.to_owned(), "INVALID_REQUEST", "a batch"),
+        (r#"["2.0",1,"daemon.stop",{}]"#.to_owned(), "INVALID_REQUEST", "a batch"),
+        ("7".to_owned(), "INVALID_REQUEST", "a request, which is an object"),
         ("{}".to_owned(), "INVALID_REQUEST", "jsonrpc"),
         (r#"{"jsonrpc":"1.0","id":1,"method":"status"}"#.to_owned(), "INVALID_REQUEST", "jsonrpc"),
         (r#"{"jsonrpc":"2.0","method":"status"}"#.to_owned(), "INVALID_REQUEST", "\"id\""),
-        (r#"{"jsonrpc":"2.0","id":"a","method":"status"}"#.to_owned(), "INVALID_REQUEST", "\"id\""),
+        (r#"{"jsonrpc":"2.0","id":null,"method":"daemon.stop"}"#.to_owned(), "INVALID_REQUEST", "\"id\""),
+        (r#"{"jsonrpc":"2.0","method":"daemon.stop"}"#.to_owned(), "INVALID_REQUEST", "without a reply"),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"status"}"#.to_owned(), "INVALID_REQUEST", "\"id\""),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"status","prams":{}}"#.to_owned(), "INVALID_REQUEST", "`prams`"),
         (r#"{"jsonrpc":"2.0","id":1}"#.to_owned(), "INVALID_REQUEST", "\"method\""),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"status","params":{"x":1}}"#.to_owned(),
             "INVALID_ARGUMENT",
             "unknown field",
         ),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"job.show","params":[1]}"#.to_owned(), "INVALID_ARGUMENT", ""),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"job.show","params":["1"]}"#.to_owned(), "INVALID_ARGUMENT", "by name"),
         (r#"{"jsonrpc":"2.0","id":1,"method":"job.show"}"#.to_owned(), "INVALID_ARGUMENT", "missing field `id`"),
-        (deep(1_000_000), "PARSE_ERROR", ""),
+        (deep(1_000_000), "INVALID_REQUEST", "a batch"),
+        ("[".repeat(1_000_000), "PARSE_ERROR", "not JSON"),
         (
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"status","params":{}}}"#, deep(1_000_000)),
             "INVALID_ARGUMENT",
             "",
         ),
-        (format!(r#"{{"jsonrpc":"2.0","id":{},"method":"status"}}"#, deep(1_000)), "PARSE_ERROR", "recursion"),
+        (format!(r#"{{"jsonrpc":"2.0","id":{},"method":"status"}}"#, deep(1_000)), "INVALID_REQUEST", "\"id\""),
     ] {
         wire.say(format!("{frame}\n").as_bytes()).unwrap();
         let (is, why) = refusal(&wire.hear().unwrap());

@@ -9,6 +9,7 @@ use qrm_protocol::filter::{Filter, Op};
 use qrm_protocol::frame::{self, Incoming, MAX_FRAME};
 use qrm_protocol::job::{JobSpec, JobView, MAX_NAME_BYTES};
 use qrm_shim::plan::{Encoded, Plan};
+use serde_json::value::RawValue;
 use std::sync::LazyLock;
 
 /// Reads bytes and says whether they were taken; panics if what must hold does not.
@@ -26,7 +27,8 @@ pub fn frame(bytes: &[u8]) -> bool {
             let again = again.strip_suffix(b"\n").unwrap();
             if again.len() <= MAX_FRAME {
                 let read = frame::decode_request(again).unwrap();
-                assert_eq!((read.id, &read.method, read.params.get()), (call.id, &call.method, call.params.get()));
+                let texts = |of: &frame::Request<'_>| [of.id.get(), &of.method, of.params.get()].map(str::to_owned);
+                assert_eq!(texts(&read), texts(&call));
             }
             true
         }
@@ -35,21 +37,25 @@ pub fn frame(bytes: &[u8]) -> bool {
             else {
                 panic!("a refusal is not read back: {error:?}");
             };
-            assert_eq!((read_id, read), (id, error));
+            assert_eq!((read_id.as_deref().map(RawValue::get), read), (id.map(RawValue::get), error));
             false
         }
     };
     let Ok(incoming) = frame::decode_incoming(bytes) else { return called };
     let again = match &incoming {
-        Incoming::Reply(Some(id), Ok(result)) => frame::encode_result(*id, result),
-        Incoming::Reply(id, Err(error)) => frame::encode_error(*id, error),
+        Incoming::Reply(Some(id), Ok(result)) => frame::encode_result(id, result),
+        Incoming::Reply(id, Err(error)) => frame::encode_error(id.as_deref(), error),
         Incoming::Notification(method, params) => frame::encode_notification(method, params),
         // No call has such an answer, and nothing writes it.
         Incoming::Reply(None, Ok(_)) => return true,
     };
     match (incoming, frame::decode_incoming(&again).unwrap()) {
-        (Incoming::Reply(a, Ok(x)), Incoming::Reply(b, Ok(y))) => assert_eq!((a, x.get()), (b, y.get())),
-        (Incoming::Reply(a, Err(x)), Incoming::Reply(b, Err(y))) => assert_eq!((a, x), (b, y)),
+        (Incoming::Reply(Some(a), Ok(x)), Incoming::Reply(Some(b), Ok(y))) => {
+            assert_eq!((a.get(), x.get()), (b.get(), y.get()));
+        }
+        (Incoming::Reply(a, Err(x)), Incoming::Reply(b, Err(y))) => {
+            assert_eq!((a.as_deref().map(RawValue::get), x), (b.as_deref().map(RawValue::get), y));
+        }
         (Incoming::Notification(a, x), Incoming::Notification(b, y)) => assert_eq!((a, x.get()), (b, y.get())),
         (was, is) => panic!("{was:?} was read back as {is:?}"),
     }

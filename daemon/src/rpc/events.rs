@@ -6,7 +6,7 @@ use super::{Client, Frames, Shared};
 use crate::store::PastEvent;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::event::EventView;
-use qrm_protocol::frame;
+use qrm_protocol::frame::{self, Id};
 use qrm_protocol::ids::{JobRef, Seq};
 use qrm_protocol::method::{EVENT, EVENT_END, Empty, SubscribeParams, SubscribeReply};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) async fn subscribe(
     client: &Client,
     frames: &mut Frames,
     shared: &Arc<Shared>,
-    id: u64,
+    id: Id<'_>,
     params: SubscribeParams,
 ) -> std::io::Result<bool> {
     let mut condition = shared.engine.condition();
