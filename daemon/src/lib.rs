@@ -202,6 +202,7 @@ fn run(args: Args) -> Result<(), Error> {
         replace: AtomicBool::new(false),
         supervision,
         stop: tokio::sync::Notify::new(),
+        watches: rpc::Watches::default(),
         names: std::sync::Mutex::default(),
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %dir.path.display(), socket = %socket.display(), last_seq, "qrmd serves");

@@ -8,9 +8,13 @@ mod control;
 mod daemon;
 mod events;
 mod jobs;
+mod log;
 mod retry;
 mod router;
 mod view;
+mod watch;
+
+pub use watch::Watches;
 
 use crate::config::{Config, Sources};
 use crate::engine::Handle;
@@ -68,6 +72,8 @@ pub struct Shared {
     pub supervision: [Finding; 2],
     /// Told when someone wants the daemon to end.
     pub stop: Notify,
+    /// Told when output grows.
+    pub watches: Watches,
     /// Login names that were looked up. A lock, because looking up blocks and runs on other threads.
     pub names: Mutex<BTreeMap<Uid, String>>,
 }

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod frame;
 pub mod ids;
 pub mod job;
+pub mod log;
 pub mod manifest;
 pub mod method;
 pub mod place;

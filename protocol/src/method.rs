@@ -4,6 +4,7 @@
 use crate::event::EventView;
 use crate::ids::{JobRef, Seq};
 use crate::job::{JobChange, JobSpec, JobState, JobView};
+use crate::log::{LogSubscribeParams, LogSubscribeReply};
 use crate::progress::Fraction;
 use crate::text::OsText;
 use crate::time::Timestamp;
@@ -77,6 +78,9 @@ methods! {
     JobCleanup = "job.cleanup": CleanupParams => CleanupReply;
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
     EventSubscribe = "event.subscribe": SubscribeParams => SubscribeReply;
+    /// What a job wrote, as notifications `log`, then `log.end`: after all that there is, or, if it is followed, after the
+    /// job's end.
+    LogSubscribe = "log.subscribe": LogSubscribeParams => LogSubscribeReply;
     /// The machine at a glance.
     Status = "status": Empty => StatusReply;
     /// The daemon itself.

@@ -61,9 +61,8 @@ impl Serialize for OsText {
         if let Ok(text) = std::str::from_utf8(&self.0) {
             return to.serialize_str(text);
         }
-        let hex: String = self.0.iter().map(|b| format!("{b:02x}")).collect();
         let mut map = to.serialize_map(Some(1))?;
-        map.serialize_entry("hex", &hex)?;
+        map.serialize_entry("hex", &hex(&self.0))?;
         map.end()
     }
 }
@@ -94,7 +93,16 @@ impl<'de> Deserialize<'de> for OsText {
     }
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// Bytes as pairs of hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
+}
+
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }

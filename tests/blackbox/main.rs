@@ -18,6 +18,7 @@ mod identity;
 mod job_files;
 mod limits;
 mod lists;
+mod logs;
 mod order;
 mod retry;
 mod run;

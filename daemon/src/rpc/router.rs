@@ -2,11 +2,11 @@
 //! It refuses to do anything else.
 
 use super::control::What;
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, retry};
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry};
 use qrm_core::Control;
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::error::{Code, Error, nearest};
-use qrm_protocol::frame;
+use qrm_protocol::frame::{self, Id};
 use qrm_protocol::method::{self as m, Method};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) async fn answer(
     client: &mut Client,
     frames: &mut Frames,
     shared: &Arc<Shared>,
-    id: u64,
+    id: Id<'_>,
     method: &str,
     params: &str,
 ) -> std::io::Result<bool> {
@@ -84,6 +84,10 @@ pub(super) async fn answer(
             Ok(params) => return events::subscribe(client, frames, shared, id, params).await,
             Err(error) => frame::encode_error(Some(id), &error),
         },
+        m::LogSubscribe::NAME => match read::<m::LogSubscribe>(params) {
+            Ok(params) => return log::subscribe(client, frames, shared, id, params).await,
+            Err(error) => frame::encode_error(Some(id), &error),
+        },
         other => frame::encode_error(Some(id), &unknown(other)),
     };
     client.send(&reply).await?;
@@ -106,7 +110,7 @@ where
     call(from_json(params)?).await
 }
 
-fn reply<M: Method>(id: u64, result: Result<M::Reply, Error>) -> Vec<u8> {
+fn reply<M: Method>(id: Id<'_>, result: Result<M::Reply, Error>) -> Vec<u8> {
     match result {
         Ok(result) => {
             let bytes = frame::encode_result(id, &result);
