@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What kind of refusal or failure; stable words, additions only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The bytes are not JSON, or not UTF-8.
@@ -36,6 +37,23 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 13] = [
+        Self::ParseError,
+        Self::InvalidRequest,
+        Self::MethodNotFound,
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::PermissionDenied,
+        Self::FailedPrecondition,
+        Self::ResourceExhausted,
+        Self::FrameTooLarge,
+        Self::VersionMismatch,
+        Self::NoDaemon,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     /// The number that JSON-RPC wants beside the word.
     #[must_use]
     pub fn number(self) -> i32 {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One line of `qrm events --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventView {
     /// Counts up by one; resume with `--after SEQ`.
     pub seq: Seq,

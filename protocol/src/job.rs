@@ -4,7 +4,7 @@
 mod change;
 mod files;
 mod shown;
-mod spec;
+pub(crate) mod spec;
 
 pub use change::JobChange;
 pub use files::{Expansion, Stdin};
@@ -23,6 +23,7 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// Where a job is in its life. Terminal states never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Accepted; its validate or compile command waits to run.
@@ -104,6 +105,7 @@ impl fmt::Display for JobState {
 
 /// Which step of a job failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum FailureKind {
     /// The validate command said no.
     ValidationError,
@@ -125,6 +127,7 @@ pub enum FailureKind {
 
 /// What the failure came from; the stable words of `failure.cause`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCause {
     /// An exit code other than 0.
@@ -147,6 +150,7 @@ pub enum FailureCause {
 
 /// Why a job did not complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failure {
     /// Which step.
     pub kind: FailureKind,

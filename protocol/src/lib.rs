@@ -3,6 +3,8 @@
 
 pub mod amount;
 pub mod client;
+#[cfg(feature = "schema")]
+pub mod describe;
 pub mod error;
 pub mod event;
 pub mod filter;
@@ -14,6 +16,8 @@ pub mod manifest;
 pub mod method;
 pub mod place;
 pub mod progress;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod signal;
 pub mod text;
 pub mod time;

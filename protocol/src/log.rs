@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One of the two streams of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.
@@ -28,6 +29,7 @@ impl Stream {
 
 /// See [`crate::method::LogSubscribe`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LogSubscribeParams {
     /// A job, or one task of an array.
@@ -45,6 +47,7 @@ pub struct LogSubscribeParams {
 
 /// See [`crate::method::LogSubscribe`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogSubscribeReply {
     /// The job or task.
     pub id: JobRef,
@@ -63,6 +66,7 @@ pub const LOG_END: &str = "log.end";
 
 /// The parameters of [`LOG`]: the next piece of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogPiece {
     /// The job or task.
     pub id: JobRef,
@@ -76,6 +80,7 @@ pub struct LogPiece {
 
 /// The parameters of [`LOG_END`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogEnd {
     /// The job or task.
     pub id: JobRef,

@@ -23,8 +23,8 @@ pub trait Method {
 }
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $method:ident = $name:literal: $params:ty => $reply:ty;)*) => {
-        $($(#[$doc])* #[derive(Debug, Clone, Copy)] pub enum $method {}
+    ($($(#[doc = $doc:literal])* $method:ident = $name:literal: $params:ty => $reply:ty;)*) => {
+        $($(#[doc = $doc])* #[derive(Debug, Clone, Copy)] pub enum $method {}
         impl Method for $method {
             const NAME: &'static str = $name;
             type Params = $params;
@@ -32,12 +32,20 @@ macro_rules! methods {
         })*
         /// The names of all calls, for "did you mean".
         pub const NAMES: &[&str] = &[$($name),*];
+        /// Describes every call.
+        #[cfg(feature = "schema")]
+        pub(crate) fn describe_all(describe: &mut crate::describe::Describer) {
+            $(describe.method::<$params, $reply>($name, &[$($doc),*]);)*
+        }
     };
 }
 
 methods! {
     /// The handshake. A connection that does not begin with it speaks the daemon's version.
     Hello = "hello": HelloParams => HelloReply;
+    /// This description of the protocol: an OpenRPC document with every call, its parameters, result and errors as JSON
+    /// Schema, and an example of each.
+    Discover = "rpc.discover": Empty => OpenRpc;
     /// Queues one job.
     JobSubmit = "job.submit": SubmitParams => SubmitReply;
     /// Begins a bulk: jobs that appear all at once or not at all. It belongs to its connection.
@@ -97,11 +105,28 @@ methods! {
 
 /// Nothing to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
+/// See [`Discover`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OpenRpc {
+    /// The version of OpenRPC, <https://spec.open-rpc.org>.
+    pub openrpc: String,
+    /// What is described, and its version.
+    pub info: serde_json::Value,
+    /// Every call.
+    pub methods: Vec<serde_json::Value>,
+    /// The schemas and errors that they refer to.
+    #[serde(default)]
+    pub components: serde_json::Value,
+}
+
 /// See [`Hello`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HelloParams {
     /// [`crate::PROTOCOL_VERSION`] of the client.
     pub protocol: u32,
@@ -109,6 +134,7 @@ pub struct HelloParams {
 
 /// See [`Hello`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HelloReply {
     /// [`crate::PROTOCOL_VERSION`] of the daemon.
     pub protocol: u32,
@@ -118,6 +144,7 @@ pub struct HelloReply {
 
 /// What a job inherits from where it was submitted. Environments are never shown again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// The working directory, absolute.
@@ -130,6 +157,7 @@ pub struct Context {
 
 /// See [`JobSubmit`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubmitParams {
     /// Where it was submitted.
@@ -140,6 +168,7 @@ pub struct SubmitParams {
 
 /// See [`JobSubmit`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SubmitReply {
     /// The job.
     pub id: JobRef,
@@ -153,6 +182,7 @@ pub struct SubmitReply {
 
 /// See [`BulkBegin`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BulkBeginParams {
     /// Where all of it was submitted.
@@ -163,6 +193,7 @@ pub struct BulkBeginParams {
 
 /// See [`BulkBegin`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BulkBeginReply {
     /// The first id that the jobs get; the others follow in order. A later job may wait for an earlier one by it.
     pub first: JobRef,
@@ -170,6 +201,7 @@ pub struct BulkBeginReply {
 
 /// See [`BulkAdd`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BulkAddParams {
     /// The next jobs.
@@ -178,6 +210,7 @@ pub struct BulkAddParams {
 
 /// See [`BulkAdd`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BulkAddReply {
     /// How many are staged by now.
     pub staged: u64,
@@ -187,6 +220,7 @@ pub struct BulkAddReply {
 
 /// See [`BulkCommit`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BulkCommitReply {
     /// How many jobs were queued.
     pub count: u64,
@@ -194,6 +228,7 @@ pub struct BulkCommitReply {
 
 /// See [`JobList`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListParams {
     /// Terms of the filter language; all must hold. With none, jobs and the running tasks of arrays are listed.
@@ -207,6 +242,7 @@ pub struct ListParams {
 
 /// See [`JobList`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ListReply {
     /// Newest first.
     pub jobs: Vec<JobView>,
@@ -216,6 +252,7 @@ pub struct ListReply {
 
 /// One job or task.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JobParams {
     /// Which.
@@ -224,6 +261,7 @@ pub struct JobParams {
 
 /// See [`JobWait`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WaitParams {
     /// Which: 1 to [`MAX_WAIT`].
@@ -243,6 +281,7 @@ pub const MAX_WAIT: usize = 256;
 
 /// See [`JobWait`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitReply {
     /// The time was up first.
     pub timed_out: bool,
@@ -253,6 +292,7 @@ pub struct WaitReply {
 
 /// Jobs to do something to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TargetParams {
     /// Ids, tasks, ranges `3-9` and filter terms, as in a list: any of the ids, and all of the terms. A single id for
@@ -262,6 +302,7 @@ pub struct TargetParams {
 
 /// What was done.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ControlReply {
     /// For so many it changed something.
     pub changed: u64,
@@ -273,6 +314,7 @@ pub struct ControlReply {
 
 /// One of these.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ControlledJob {
     /// Which.
     pub id: JobRef,
@@ -282,6 +324,7 @@ pub struct ControlledJob {
 
 /// See [`JobCancel`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CancelParams {
     /// Ids, tasks, ranges `3-9` and filter terms, as in a list: any of the ids, and all of the terms. A single id that
@@ -291,6 +334,7 @@ pub struct CancelParams {
 
 /// See [`JobCancel`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancelReply {
     /// Waited, and are cancelled now.
     pub cancelled: u64,
@@ -304,6 +348,7 @@ pub struct CancelReply {
 
 /// What a cancel did to one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancelledJob {
     /// Which.
     pub id: JobRef,
@@ -313,6 +358,7 @@ pub struct CancelledJob {
 
 /// See [`CancelledJob`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CancelDid {
     /// It waited, and is cancelled now.
@@ -325,6 +371,7 @@ pub enum CancelDid {
 
 /// See [`JobSignal`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignalParams {
     /// As in [`TargetParams`].
@@ -335,6 +382,7 @@ pub struct SignalParams {
 
 /// See [`JobUpdate`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
     /// As in [`TargetParams`].
@@ -345,6 +393,7 @@ pub struct UpdateParams {
 
 /// See [`JobRetry`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RetryReply {
     /// The new jobs, up to a thousand of them.
     pub jobs: Vec<RetriedJob>,
@@ -354,6 +403,7 @@ pub struct RetryReply {
 
 /// One of these.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RetriedJob {
     /// What had ended.
     pub of: JobRef,
@@ -363,6 +413,7 @@ pub struct RetriedJob {
 
 /// See [`JobCheck`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckReply {
     /// It would start at once.
     pub starts: bool,
@@ -376,6 +427,7 @@ pub struct CheckReply {
 
 /// See [`JobProgress`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProgressParams {
     /// Which.
@@ -388,6 +440,7 @@ pub struct ProgressParams {
 
 /// See [`JobTrace`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TraceReply {
     /// W3C Trace Context, 32 hexadecimal digits: that of the submitter's `TRACEPARENT`, else one of its own.
     pub trace_id: String,
@@ -401,6 +454,7 @@ pub struct TraceReply {
 
 /// A stage of a job's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Span {
     /// 16 hexadecimal digits; the one of a run is handed to it in `TRACEPARENT`.
     pub span_id: String,
@@ -418,6 +472,7 @@ pub struct Span {
 
 /// See [`JobCleanup`]. At least one of the two is given; with both, both must hold.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CleanupParams {
     /// What ended longer ago than this.
@@ -431,6 +486,7 @@ pub struct CleanupParams {
 
 /// See [`JobCleanup`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CleanupReply {
     /// So many jobs were forgotten, or would be.
     pub jobs: u64,
@@ -440,6 +496,7 @@ pub struct CleanupReply {
 
 /// See [`EventSubscribe`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeParams {
     /// Only events after this one; from the oldest that is kept, if it is 0; from now on, if absent.
@@ -453,6 +510,7 @@ pub struct SubscribeParams {
 
 /// See [`EventSubscribe`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SubscribeReply {
     /// The number after which the events come.
     pub after: Seq,
@@ -472,6 +530,7 @@ pub type EventParams = EventView;
 
 /// What the machine offers to jobs, and what of it is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MachineView {
     /// Cpus offered.
     pub cpus: u32,
@@ -485,6 +544,7 @@ pub struct MachineView {
 
 /// See [`Status`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StatusReply {
     /// The machine.
     pub machine: MachineView,
@@ -502,6 +562,7 @@ pub struct StatusReply {
 
 /// See [`DaemonStatus`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DaemonStatusReply {
     /// Its process.
     pub pid: u32,
@@ -601,6 +662,7 @@ pub struct Mistake {
 
 /// How well something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// As it should be.
@@ -613,6 +675,7 @@ pub enum Health {
 
 /// One thing that `qrm doctor` looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What was looked at, a word or two.
     pub topic: String,
@@ -628,6 +691,7 @@ pub struct Finding {
 
 /// See [`Doctor`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DoctorReply {
     /// What the daemon found.
     pub findings: Vec<Finding>,

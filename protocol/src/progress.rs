@@ -74,6 +74,7 @@ impl fmt::Display for Fraction {
 
 /// What a job says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Progress {
     /// How much is done, 0 to 1.
     pub fraction: Fraction,

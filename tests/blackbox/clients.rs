@@ -1,7 +1,7 @@
 //! Clients that mean no good, or break: too many, silent, deaf, loud.
 //! Each is told why or let go, and everyone else is served.
 
-use crate::hands::{Wire, refusal};
+use crate::hands::{Wire, context, refusal};
 use crate::world::World;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
@@ -168,6 +168,50 @@ fn what_is_no_request_is_refused_by_type_and_the_next_one_is_heard() {
     assert_eq!(reply["error"]["data"]["hint"], "did you mean job.submit?");
     wire.ask(&"x".repeat(100_000), &json!({}));
     assert!(wire.hear().unwrap()["error"]["data"]["hint"].as_str().unwrap().contains("methods are hello"));
+}
+
+#[test]
+fn ids_come_back_as_they_are_and_the_largest_numbers_are_refused_or_meant() {
+    let world = World::new();
+    let id = world.submit("", "true");
+    world.ended(&id);
+    let mut wire = Wire::new(&world);
+    for id in [r#""""#, r#""a-b""#, r#""\u00e9\n""#, "-7", "1.5", "18446744073709551616"] {
+        wire.say(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"status\",\"id\":{id}}}\r\n").as_bytes()).unwrap();
+        let reply = wire.hear().unwrap();
+        let sent: serde_json::Value = serde_json::from_str(id).unwrap();
+        assert!(reply["id"] == sent && reply["result"].is_object(), "{id}: {reply}");
+        wire.say(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"no\",\"id\":{id}}}\n").as_bytes()).unwrap();
+        assert_eq!(wire.hear().unwrap()["id"], sent);
+    }
+    let most = u64::MAX;
+    let submit = |job: serde_json::Value| json!({"context": context(), "job": job});
+    for (method, params, code) in [
+        ("job.wait", json!({"ids": [id], "timeout_ms": most}), ""),
+        ("job.wait", json!({"ids": []}), "INVALID_ARGUMENT"),
+        ("job.wait", json!({"ids": vec![&id; 257]}), "INVALID_ARGUMENT"),
+        ("job.show", json!({"id": "9223372036854775808"}), "INVALID_ARGUMENT"),
+        ("job.show", json!({"id": "9223372036854775807.999999"}), "NOT_FOUND"),
+        ("job.list", json!({"limit": 0}), "INVALID_ARGUMENT"),
+        ("job.list", json!({"limit": u32::MAX}), "INVALID_ARGUMENT"),
+        ("job.list", json!({"before": "9223372036854775807"}), ""),
+        ("job.signal", json!({"targets": [id], "signal": i32::MIN}), "INVALID_ARGUMENT"),
+        ("job.cleanup", json!({"older_than_ms": most, "keep_last": most, "dry_run": true}), ""),
+        ("event.subscribe", json!({"after": most}), "INVALID_ARGUMENT"),
+        ("bulk.begin", json!({"context": context(), "count": most}), "RESOURCE_EXHAUSTED"),
+        ("job.submit", submit(json!({"command": ["true"], "cpus": u32::MAX})), "INVALID_ARGUMENT"),
+        ("job.submit", submit(json!({"command": ["true"], "mem_bytes": most})), "INVALID_ARGUMENT"),
+        ("job.submit", submit(json!({"command": ["true"], "time_limit_ms": most})), "INVALID_ARGUMENT"),
+        ("job.submit", submit(json!({"command": ["true"], "grace_ms": most})), "INVALID_ARGUMENT"),
+        ("job.submit", submit(json!({"command": ["true"], "retries": u32::MAX})), "INVALID_ARGUMENT"),
+        ("job.submit", submit(json!({"command": ["true"], "begin": "9999-12-30T22:00:00.999Z"})), ""),
+    ] {
+        wire.ask(method, &params);
+        let reply = wire.hear().unwrap();
+        let is = reply["error"]["data"]["code"].as_str().unwrap_or_default();
+        assert_eq!(is, code, "{method} {params}: {reply}");
+    }
+    assert_eq!(world.run("status").code, 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What tests hold in their hands: gates at which jobs wait, raw connections, a terminal.
 //! It refuses to know what is tested.
 
+use crate::schema::committed;
 use crate::world::World;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use serde_json::{Value, json};
@@ -54,13 +55,20 @@ impl Gate {
 /// A connection that says what it likes.
 pub struct Wire {
     stream: BufReader<UnixStream>,
+    /// What is heard must be as it is described.
+    checked: bool,
 }
 
 impl Wire {
     pub fn new(world: &World) -> Self {
         let stream = UnixStream::connect(world.socket()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self { stream: BufReader::new(stream), checked: true }
+    }
+
+    /// One for making the description itself.
+    pub fn unchecked(world: &World) -> Self {
+        Self { checked: false, ..Self::new(world) }
     }
 
     pub fn say(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -77,7 +85,13 @@ impl Wire {
         let mut line = Vec::new();
         match self.stream.read_until(b'\n', &mut line) {
             Ok(0) => None,
-            Ok(_) => Some(serde_json::from_slice(&line).unwrap()),
+            Ok(_) => {
+                let frame: Value = serde_json::from_slice(&line).unwrap();
+                if let (true, Some(notification)) = (self.checked, frame["method"].as_str()) {
+                    committed().notification(notification, &frame["params"]);
+                }
+                Some(frame)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
             Err(error) => panic!("{error}"),
         }
@@ -89,6 +103,10 @@ impl Wire {
         self.ask(method, params);
         let reply = self.hear().expect("a reply");
         assert!(reply["error"].is_null(), "{method}: {reply}");
+        if self.checked {
+            committed().params(method, params.as_object().unwrap());
+            committed().result(method, &reply["result"]);
+        }
         reply["result"].clone()
     }
 
@@ -96,7 +114,11 @@ impl Wire {
     #[track_caller]
     pub fn refused(&mut self, method: &str, params: &Value) -> (String, String) {
         self.ask(method, params);
-        refusal(&self.hear().expect("a reply"))
+        let reply = self.hear().expect("a reply");
+        if self.checked && reply["error"].is_object() {
+            committed().error(method, &reply["error"]);
+        }
+        refusal(&reply)
     }
 
     pub fn stream(&self) -> &UnixStream {

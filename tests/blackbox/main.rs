@@ -22,6 +22,7 @@ mod logs;
 mod order;
 mod retry;
 mod run;
+mod schema;
 mod scripts;
 mod stages;
 mod stop;

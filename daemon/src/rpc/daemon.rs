@@ -12,8 +12,8 @@ use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobView;
 use qrm_protocol::method::{
-    ConfigReply, DaemonStatusReply, DoctorReply, Empty, Finding, Health, MachineView, ReloadParams, ReloadReply,
-    StatusReply,
+    ConfigReply, DaemonStatusReply, DoctorReply, Empty, Finding, Health, MachineView, OpenRpc, ReloadParams,
+    ReloadReply, StatusReply,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -70,6 +70,14 @@ pub(super) async fn daemon_status(shared: &Arc<Shared>) -> Result<DaemonStatusRe
         jobs,
         degraded: condition.degraded,
     })
+}
+
+/// Made of the protocol's types by a test, which keeps it as it is.
+const DESCRIPTION: &str = include_str!("../../../protocol/openrpc.json");
+
+pub(super) fn describe() -> Result<OpenRpc, Error> {
+    serde_json::from_str(DESCRIPTION)
+        .map_err(|e| Error::new(Code::Internal, format!("the description of the protocol is not understood: {e}")))
 }
 
 pub(super) async fn stop(shared: &Arc<Shared>) -> Result<Empty, Error> {

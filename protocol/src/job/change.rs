@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 /// New values for some parts of a job; what is absent stays as it is. The first three may be changed as long as the job
 /// lives, the priority and the width as long as it, or some of its tasks, wait, all others until it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JobChange {
     /// For people.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Where a job's standard input comes from. In JSON `null` and `fifo` are words, and every other text is a path; a file
 /// of such a name is written `./null`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(from = "OsText", into = "OsText")]
 pub enum Stdin {
     /// `/dev/null`.

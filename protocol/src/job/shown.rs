@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a job used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageView {
     /// User and system time of all its processes.
     pub cpu_ms: Option<u64>,
@@ -24,6 +25,7 @@ pub struct UsageView {
 
 /// How many tasks of an array are where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TaskCounts {
     /// All of them.
     pub total: u32,
@@ -41,6 +43,7 @@ pub struct TaskCounts {
 
 /// A job or a task as `--json` shows it. Keys are stable; additions only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobView {
     /// `12`, or `12.3`.
     pub id: JobRef,

@@ -31,8 +31,11 @@ pub const MAX_PATH_BYTES: usize = 4_096;
 /// The longest name, comment or key, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// What someone asks to be run. Made by [`JobSpec::checked`] or from JSON, and valid from then on.
+/// What someone asks to be run. Keys that are absent are as they are for a job that asks for nothing.
+///
+/// Made by [`JobSpec::checked`] or from JSON, and valid from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawSpec")]
 pub struct JobSpec {
     /// The program and its arguments; at least one word.
@@ -109,7 +112,7 @@ pub struct JobSpec {
     /// Variables that it has besides those of where it was submitted, or instead of them.
     #[serde(skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, OsText>,
-    /// Of those of where it was submitted it has only [`CLEAN_ENV`].
+    /// Of those of where it was submitted it has only HOME, LANG, LOGNAME, PATH, SHELL and USER.
     #[serde(skip_serializing_if = "is_default")]
     pub clean_env: bool,
     /// Where standard input comes from.
@@ -155,6 +158,7 @@ pub const OWN_ENV: [&str; 5] = ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", 
 
 /// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a job, which is an object with a command")]
 struct RawSpec {
     command: Vec<OsText>,
@@ -163,8 +167,10 @@ struct RawSpec {
     #[serde(default)]
     priority: WordOrNumber,
     cpus: Option<u32>,
+    /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
     mem_bytes: Option<u64>,
+    /// A time limit as people write it, as 90m, instead of `time_limit_ms`.
     time: Option<String>,
     time_limit_ms: Option<u64>,
     begin: Option<Timestamp>,
@@ -192,6 +198,7 @@ struct RawSpec {
     compile: Option<String>,
     chdir: Option<OsText>,
     signal: Option<Signal>,
+    /// A grace as people write it, as 30s, instead of `grace_ms`.
     grace: Option<String>,
     grace_ms: Option<u64>,
     #[serde(default)]
@@ -206,6 +213,7 @@ struct RawSpec {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     output: Vec<String>,
+    /// A queue timeout as people write it, as 12h, instead of `queue_timeout_ms`.
     queue_timeout: Option<String>,
     queue_timeout_ms: Option<u64>,
     deadline: Option<Timestamp>,
@@ -214,7 +222,7 @@ struct RawSpec {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum WordOrNumber {
+pub(crate) enum WordOrNumber {
     Number(u64),
     Word(String),
 }

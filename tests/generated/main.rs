@@ -1,14 +1,30 @@
-//! The files that are made of the command line and kept in the repository: the manual and the completions.
-//! A test that finds one of them old fails; with `QRM_BLESS=1` it writes all of them anew first.
+//! The files that are made of the code and kept in the repository: the manual, the completions, the description of the
+//! protocol. A test that finds one of them old fails; with `QRM_BLESS=1` it writes all of them anew first.
 
 // A test's failure is its report.
 #![allow(clippy::unwrap_used)]
+
+#[path = "../blackbox/hands.rs"]
+#[allow(dead_code)]
+mod hands;
+mod protocol;
+#[path = "../blackbox/schema.rs"]
+#[allow(dead_code)]
+mod schema;
+#[path = "../blackbox/world.rs"]
+#[allow(dead_code)]
+mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 type Files = BTreeMap<String, String>;
+
+/// Whether what is made is written, and not only compared.
+fn blessing() -> bool {
+    std::env::var_os("QRM_BLESS").is_some_and(|v| v == "1")
+}
 
 fn qrm(args: &[&str]) -> String {
     // No daemon, no home, no terminal.
@@ -27,7 +43,7 @@ fn files(dir: &Path) -> Files {
 #[track_caller]
 fn kept(dir: &str, made: &Files) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
-    if std::env::var_os("QRM_BLESS").is_some_and(|v| v == "1") {
+    if blessing() {
         std::fs::remove_dir_all(&dir).ok();
         std::fs::create_dir(&dir).unwrap();
         made.iter().for_each(|(name, text)| std::fs::write(dir.join(name), text).unwrap());
