@@ -18,7 +18,7 @@ pub mod supervise;
 mod telemetry;
 mod trace;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
@@ -76,6 +76,12 @@ struct Args {
     /// Fold the events into a snapshot and end: how qrmd starts itself.
     #[arg(long, hide = true)]
     fold: bool,
+}
+
+/// The tree of its options, for the manual.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the daemon; the exit code is 0 when it was told to end, 2 for what can not be meant, 4 when it failed.

@@ -45,15 +45,16 @@ pub struct Describer {
     read: SchemaGenerator,
     written: SchemaGenerator,
     methods: Vec<Value>,
+    event: Value,
     heard: BTreeMap<String, Heard>,
 }
 
-/// The document, with what was heard to the example of each call.
+/// The document, with what was heard to the example of each call. `Event` is what the core writes down.
 ///
 /// # Panics
 /// A call has no example, no description, or one of its fields has none; names it.
 #[must_use]
-pub fn document(heard: BTreeMap<String, Heard>) -> Value {
+pub fn document<Event: JsonSchema>(heard: BTreeMap<String, Heard>) -> Value {
     let settings = || {
         let mut settings = SchemaSettings::draft07();
         settings.definitions_path = "/components/schemas".into();
@@ -63,8 +64,11 @@ pub fn document(heard: BTreeMap<String, Heard>) -> Value {
         read: settings().for_deserialize().into_generator(),
         written: settings().for_serialize().into_generator(),
         methods: Vec::new(),
+        event: Value::Null,
         heard,
     };
+    describe.event =
+        json!({"allOf": [schema_of::<EventView>(&mut describe.written), schema_of::<Event>(&mut describe.written)]});
     crate::method::describe_all(&mut describe);
     describe.finish()
 }
@@ -130,7 +134,7 @@ impl Describer {
         let to = &mut self.written;
         let all = match method {
             "event.subscribe" => vec![
-                (EVENT, "One event. Fields beside these are those of its kind.", schema_of::<EventView>(to)),
+                (EVENT, "The next event: its number, its time, and the fields of its kind.", self.event.clone()),
                 (EVENT_END, "There are no more, and none will follow.", schema_of::<Empty>(to)),
             ],
             "log.subscribe" => vec![
@@ -199,7 +203,11 @@ fn describe_like(schema: &mut Value, other: &Value) {
 }
 
 fn all_described(name: &str, schema: &Value) {
+    schema["oneOf"].as_array().into_iter().flatten().for_each(|one| all_described(name, one));
     for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+        if schema["const"].is_string() {
+            continue;
+        }
         assert!(schema["description"].is_string(), "'{field}' of {name} has no description");
     }
 }

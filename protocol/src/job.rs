@@ -138,9 +138,9 @@ pub enum FailureCause {
     Oom,
     /// A time limit.
     Timeout,
-    /// See [`FailureKind::Lost`].
+    /// Its supervisor or the machine died, and nobody knows how it ended.
     Lost,
-    /// See [`FailureKind::DependencyFailed`].
+    /// A job that it waited for ended in a way that this one can not follow.
     Dependency,
     /// A validate or compile command, or the making of the process.
     Stage,

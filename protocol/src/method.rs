@@ -128,7 +128,7 @@ pub struct OpenRpc {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HelloParams {
-    /// [`crate::PROTOCOL_VERSION`] of the client.
+    /// The version that the client speaks, [`crate::PROTOCOL_VERSION`].
     pub protocol: u32,
 }
 
@@ -136,7 +136,7 @@ pub struct HelloParams {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HelloReply {
-    /// [`crate::PROTOCOL_VERSION`] of the daemon.
+    /// The version that the daemon speaks, which is the same.
     pub protocol: u32,
     /// The daemon's release.
     pub version: String,
@@ -264,7 +264,7 @@ pub struct JobParams {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WaitParams {
-    /// Which: 1 to [`MAX_WAIT`].
+    /// Which: at least 1, at most 256.
     pub ids: Vec<JobRef>,
     /// Answer when the first of them has ended, not when all have.
     #[serde(default)]
@@ -374,9 +374,9 @@ pub enum CancelDid {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignalParams {
-    /// As in [`TargetParams`].
+    /// Ids, tasks, ranges `3-9` and filter terms, as in a list, which must be executing. One that is not refuses all.
     pub targets: Vec<String>,
-    /// The kernel's number.
+    /// The kernel's number, 1 to 64.
     pub signal: i32,
 }
 

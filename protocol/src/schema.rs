@@ -2,8 +2,8 @@
 //! They say what is written and what is read; where both differ, what is read.
 
 use crate::amount::{Bytes, Priority};
-use crate::ids::JobRef;
-use crate::job::spec::WordOrNumber;
+use crate::ids::{JobId, JobRef};
+use crate::job::spec::PriorityGiven;
 use crate::job::{ArraySpec, Backoff, RetryOn};
 use crate::log::LogText;
 use crate::progress::Fraction;
@@ -31,6 +31,7 @@ written_by_hand! {
         "description": "A job, as 12, or one task of an array, as 12.3.",
         "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"
     };
+    JobId: { "description": "The number of a job.", "type": "integer", "minimum": 1 };
     OsText: {
         "description": "Bytes without NUL: a string if they are UTF-8, else pairs of hexadecimal digits.",
         "oneOf": [
@@ -63,7 +64,7 @@ written_by_hand! {
     Millis: { "description": "A duration in milliseconds.", "type": "integer", "minimum": 0 };
     Bytes: { "description": "A size in bytes.", "type": "integer", "minimum": 0 };
     Priority: { "description": "0 to 100; 50 is normal.", "type": "integer", "minimum": 0, "maximum": 100 };
-    WordOrNumber: {
+    PriorityGiven: {
         "description": "0 to 100, or a word for 25, 50, 75 and 100.",
         "oneOf": [
             { "type": "integer", "minimum": 0, "maximum": 100 },

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The description as it is made now.
-pub static MADE: LazyLock<Document> = LazyLock::new(|| Document(document(examples())));
+pub static MADE: LazyLock<Document> = LazyLock::new(|| Document(document::<qrm_core::Event>(examples())));
 
 /// Sends every example to a fresh daemon, in their order.
 fn examples() -> BTreeMap<String, Heard> {
@@ -59,7 +59,7 @@ fn shortened(method: &str, mut result: Value) -> Value {
                 "topic": "limits",
                 "health": "limited",
                 "found": "--cpus and --mem are counted",
-                "means": "a job that takes more than it asked for is not stopped",
+                "means": "a job that takes more than is granted is not stopped",
                 "mend": null,
             }]);
         }
@@ -78,6 +78,8 @@ fn usual(value: &mut Value, state: &str) {
                     ("scope", _) => *value = "user:alice".into(),
                     ("user" | "by", Value::Number(_)) => *value = 1000.into(),
                     ("pid", _) => *value = 4711.into(),
+                    ("trace_id", _) => *value = "0af7651916cd43dd8448eb211c80319c".into(),
+                    ("span_id", _) => *value = "b7ad6b7169203331".into(),
                     ("last" | "last_seq", _) => *value = 12.into(),
                     ("version", Value::String(_)) => *value = env!("CARGO_PKG_VERSION").into(),
                     ("boot_id", _) => *value = "6b1f0c52-9d1e-4c55-8f0a-3b0f5d5f2a11".into(),

@@ -1,5 +1,5 @@
-//! `qrm man` and `qrm completions`: the manual and what shells complete, made of the same tree as the help.
-//! It refuses to write a word of its own, and asks no daemon.
+//! `qrm man` and `qrm completions`: the manual and what shells complete, made of the same tree as the help, and the pages
+//! about no verb as they are in the repository. It refuses to write a word of its own, and asks no daemon.
 
 use crate::Context;
 use clap::Command;
@@ -9,21 +9,29 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// The manual page of qrm or of one of its verbs.
+/// The manual page of qrm, of one of its verbs, or of what is around it: qrmd, config, protocol, exit-codes.
 ///
 /// On a terminal it is shown by man(1), in a pipe it is printed as troff.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  qrm man\n  qrm man daemon start\n  qrm man --dir ~/.local/share/man/man1    # then: man qrm-submit"
+    after_help = "Examples:\n  qrm man\n  qrm man daemon start\n  qrm man protocol\n  qrm man 5 config    # of the section 5: the file, not the verb\n  qrm man --dir ~/.local/share/man    # then: man qrm-submit"
 )]
 pub(crate) struct Man {
-    /// A verb, as submit or daemon start; without it the page of qrm.
-    #[arg(value_name = "VERB")]
+    /// A verb, as submit or daemon start, or a page, as protocol or 7 protocol; without it the page of qrm.
+    #[arg(value_name = "VERB|PAGE")]
     verb: Vec<String>,
-    /// Write all pages into this directory instead.
+    /// Write all pages below this directory instead, into man1, man5, man7 and man8.
     #[arg(long, value_name = "DIR", conflicts_with = "verb")]
     dir: Option<PathBuf>,
 }
+
+/// The pages about no verb: what they are called, their section, and the page.
+const PAGES: [(&str, &str, &str); 4] = [
+    ("qrmd", "8", include_str!("../../../man/qrmd.8")),
+    ("qrm-config", "5", include_str!("../../../man/qrm-config.5")),
+    ("qrm-protocol", "7", include_str!("../../../man/qrm-protocol.7")),
+    ("qrm-exit-codes", "7", include_str!("../../../man/qrm-exit-codes.7")),
+];
 
 /// What a shell completes of qrm's verbs and options.
 #[derive(Debug, clap::Args)]
@@ -48,8 +56,14 @@ pub(crate) fn man(context: &Context, args: &Man) -> Result<u8, Error> {
     command.build();
     if let Some(dir) = &args.dir {
         let failed = |e: std::io::Error| Error::new(Code::Unavailable, format!("{}: {e}", dir.display()));
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        clap_mangen::generate_to(command, dir).map_err(failed)?;
+        let verbs = dir.join("man1");
+        std::fs::create_dir_all(&verbs).map_err(failed)?;
+        clap_mangen::generate_to(command, verbs).map_err(failed)?;
+        for (name, section, page) in PAGES {
+            let dir = dir.join(format!("man{section}"));
+            std::fs::create_dir_all(&dir).map_err(failed)?;
+            std::fs::write(dir.join(format!("{name}.{section}")), page).map_err(failed)?;
+        }
         return Ok(0);
     }
     let page = page(&command, &args.verb)?;
@@ -59,17 +73,35 @@ pub(crate) fn man(context: &Context, args: &Man) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// The page of a verb.
+/// The page about no verb that is meant: by its name, by the end of it, or by that and its section.
+fn other(words: &[String]) -> Option<&'static str> {
+    let (wanted, name) = match words {
+        [name] => (None, name),
+        [section, name] => (Some(section), name),
+        _ => return None,
+    };
+    let is_it = |(known, section, _): &&(&str, &str, &str)| {
+        (known == name || known.strip_prefix("qrm-") == Some(name)) && wanted.is_none_or(|wanted| wanted == section)
+    };
+    PAGES.iter().find(is_it).map(|(_, _, page)| *page)
+}
+
+/// The page of a verb, or another one.
 fn page(command: &Command, verb: &[String]) -> Result<Vec<u8>, Error> {
     let mut at = command;
+    let is_verb = verb.first().is_none_or(|word| command.find_subcommand(word).is_some());
+    if let Some(page) = other(verb).filter(|_| !is_verb) {
+        return Ok(page.as_bytes().to_vec());
+    }
     for word in verb {
         at = at.find_subcommand(word).ok_or_else(|| {
-            let error = Error::invalid(format!("there is no verb '{word}'"));
-            let known: Vec<&str> = at.get_subcommands().map(Command::get_name).collect();
+            let error = Error::invalid(format!("there is no page of '{word}'"));
+            let pages = PAGES.iter().map(|(name, ..)| *name).filter(|_| std::ptr::eq(at, command));
+            let known: Vec<&str> = at.get_subcommands().map(Command::get_name).chain(pages).collect();
             match nearest(word, known.iter().copied()) {
                 Some(near) => error.hint(format!("did you mean {near}?")),
                 None if known.is_empty() => error.hint(format!("qrm man {} is all there is", at.get_name())),
-                None => error.hint(format!("verbs are {}", known.join(", "))),
+                None => error.hint(format!("pages are {}", known.join(", "))),
             }
         })?;
     }

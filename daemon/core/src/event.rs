@@ -11,6 +11,7 @@ use std::fmt;
 
 /// Which command of a job a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// The validate command.
@@ -45,6 +46,7 @@ impl fmt::Display for Run {
 
 /// Why a running job is being ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopWhy {
     /// Someone wanted that.
@@ -57,6 +59,7 @@ pub enum StopWhy {
 
 /// What a run used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunUsage {
     /// User and system time of all its processes.
     #[serde(default)]
@@ -72,6 +75,7 @@ fn none<T>(value: &Option<T>) -> bool {
 
 /// A fact. The numbers of bulks are the ids of their first jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind")]
 pub enum Event {
     /// What there is to share, and since which boot.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 /// What must have happened to another job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum When {
     /// It ended, however.
@@ -27,6 +28,7 @@ pub enum When {
 
 /// A dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Need {
     /// On which job or task.
     pub on: JobRef,
@@ -40,6 +42,7 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// What of a [`JobSpec`] decides when and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Demand {
     /// 0 to 100.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -69,6 +72,7 @@ pub struct Demand {
 
 /// What few jobs have; kept apart so that a plain job stays small.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rare {
     /// Not before this.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -49,9 +49,7 @@ pub const CALLS: &[Call] = &[
         r#"{"context": {"cwd": "/tmp", "umask": 18, "env": []}, "job": {"command": ["true"], "mem": "4G"}}"#,
     ),
     call("job.show", &[Code::NotFound], &[], r#"{"id": "1"}"#),
-    call("job.trace", &[Code::NotFound], &[], r#"{"id": "1"}"#),
     call("log.subscribe", NAMED, &[], r#"{"id": "1", "after_bytes": 4}"#),
-    call("event.subscribe", &[], &[], r#"{"after": 0, "job": "1"}"#),
     call(
         "job.hold",
         NAMED,
@@ -85,6 +83,8 @@ pub const CALLS: &[Call] = &[
         &[("job.wait", r#"{"ids": ["2", "3"], "timeout_ms": 60000}"#)],
         r#"{"older_than_ms": 604800000, "dry_run": true}"#,
     ),
+    call("event.subscribe", &[], &[], r#"{"after": 0, "job": "3"}"#),
+    call("job.trace", &[Code::NotFound], &[], r#"{"id": "3"}"#),
     call(
         "bulk.begin",
         &[Code::FailedPrecondition],

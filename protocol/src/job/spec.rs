@@ -165,7 +165,7 @@ struct RawSpec {
     name: Option<String>,
     comment: Option<String>,
     #[serde(default)]
-    priority: WordOrNumber,
+    priority: PriorityGiven,
     cpus: Option<u32>,
     /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
@@ -222,12 +222,12 @@ struct RawSpec {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(crate) enum WordOrNumber {
+pub(crate) enum PriorityGiven {
     Number(u64),
     Word(String),
 }
 
-impl Default for WordOrNumber {
+impl Default for PriorityGiven {
     fn default() -> Self {
         Self::Number(Priority::NORMAL.into())
     }
@@ -296,8 +296,8 @@ impl TryFrom<RawSpec> for JobSpec {
         let grace_ms = millis("grace", raw.grace, raw.grace_ms)?;
         let queue_timeout_ms = millis("queue_timeout", raw.queue_timeout, raw.queue_timeout_ms)?;
         let priority = match raw.priority {
-            WordOrNumber::Number(n) => Priority::try_from(n),
-            WordOrNumber::Word(word) => word.parse(),
+            PriorityGiven::Number(n) => Priority::try_from(n),
+            PriorityGiven::Word(word) => word.parse(),
         };
         let spec = Self {
             command: raw.command,
