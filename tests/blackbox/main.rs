@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod dependencies;
 mod events;
+mod example_clients;
 mod examples;
 mod files;
 mod hands;

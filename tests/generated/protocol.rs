@@ -17,7 +17,8 @@ pub static MADE: LazyLock<Document> = LazyLock::new(|| Document(document::<qrm_c
 fn examples() -> BTreeMap<String, Heard> {
     let world = World::with(&[("QRM_HOST_CPUS", "8"), ("QRM_HOST_MEMORY", "32G")]);
     world.run("daemon start").ok();
-    let mut wire = Wire::unchecked(&world);
+    let mut wire = Wire::new(&world);
+    wire.checked = false;
     let mut heard = BTreeMap::new();
     for call in CALLS {
         for (method, params) in call.before {
@@ -173,7 +174,9 @@ fn what_is_not_as_described_is_found() {
 fn a_daemon_gives_the_description_that_is_committed() {
     let world = World::new();
     world.run("daemon start").ok();
-    let given = Wire::unchecked(&world).call("rpc.discover", &json!({}));
+    let mut wire = Wire::new(&world);
+    wire.checked = false;
+    let given = wire.call("rpc.discover", &json!({}));
     // The daemon has it built in: after a change it is the one before, until it is built again.
     assert!(crate::blessing() || given == committed().0);
 }
