@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_call_reads_back_as_it_was_written_and_its_id_byte_for_byte() {
         for id in ["7", "0", "-1", "1e3", "18446744073709551616", r#""""#, r#""a\u0062""#] {
-            let bytes = encode_request(&raw(id), "job.show", &serde_json::json!({"id": "12"}));
+            let bytes = encode_request(raw(id), "job.show", &serde_json::json!({"id": "12"}));
             let request = decode_request(bytes.strip_suffix(b"\n").unwrap()).unwrap();
             assert_eq!((request.method.as_str(), request.params.get()), ("job.show", r#"{"id":"12"}"#));
             let reply = encode_result(request.id, &true);

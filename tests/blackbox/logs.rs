@@ -105,6 +105,23 @@ fn a_task_that_never_ran_ends_at_once_and_its_follower_is_told() {
 }
 
 #[test]
+fn what_a_job_says_before_its_command_runs_is_heard_then() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let (first, gate) = (Gate::new(&world, "first"), Gate::new(&world, "gate"));
+    let before = world.submit("", &first.wait());
+    world.executing(&before);
+    let validate = format!("echo valid; {}", gate.wait());
+    let said = world.qrm(["submit", "--validate", &validate, "--", "echo", "done"]);
+    let id = said.ok().trim().to_owned();
+    let mut wire = Wire::new(&world);
+    wire.call("log.subscribe", &json!({"id": id, "follow": true}));
+    first.open(1);
+    assert_eq!(wire.hear().unwrap()["params"]["text"], "valid\n");
+    gate.open(1);
+    assert_eq!(all(&mut wire, 6).0, b"done\n");
+}
+
+#[test]
 fn a_job_that_empties_its_output_is_read_from_there() {
     let world = World::new();
     let gate = Gate::new(&world, "gate");

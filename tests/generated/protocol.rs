@@ -155,7 +155,8 @@ fn what_is_not_as_described_is_found() {
         MADE.holds(&job, &method["result"]["schema"])
     };
     assert_eq!(show(&|_| {}), Ok(()));
-    let changes: [(&dyn Fn(&mut Value), &str); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let changes: [(Change<'_>, &str); 7] = [
         (&|job| job["id"] = 12.into(), "id: 12 is not of the type"),
         (&|job| job["id"] = "x".into(), "is not like"),
         (&|job| job["state"] = "done".into(), "state: "),

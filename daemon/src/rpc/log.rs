@@ -3,10 +3,12 @@
 
 use super::jobs::{row, show};
 use super::{Client, Frames, Shared};
+use crate::engine::Condition;
 use crate::supervise::job_dir;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::frame::{self, Id};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::JobState;
 use qrm_protocol::log::{LOG, LOG_END, LogEnd, LogPiece, LogSubscribeParams, LogSubscribeReply, LogText, Stream};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
@@ -15,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// So much is read and sent at once. In JSON a byte takes at most six, which leaves a frame far below its bound.
 const PIECE: usize = 64 * 1024;
@@ -54,9 +56,12 @@ pub(super) async fn subscribe(
             client.send(&frame::encode_notification(LOG_END, &end)).await?;
             return Ok(true);
         }
+        if tail.as_ref().is_some_and(|tail| tail.dir.is_some()) {
+            job.commits = None;
+        }
         tokio::select! {
             () = wake.notified() => {}
-            told = job.next() => if told.is_err() { return Ok(false) },
+            goes_on = job.next() => if !goes_on { return Ok(false) },
             // Whatever a follower says, it says that it follows no more.
             _ = frames.next() => return Ok(false),
         }
@@ -69,27 +74,34 @@ struct Awaited {
     over: bool,
     /// Its command runs, so that its directory is there.
     started: Option<oneshot::Receiver<()>>,
+    /// Until its directory is there: its validate or compile command makes it before, which only a commit tells of.
+    commits: Option<watch::Receiver<Condition>>,
     ended: Option<oneshot::Receiver<()>>,
 }
 
 impl Awaited {
-    /// Returns when it has started, and when it has ended; an error when the daemon ends.
-    async fn next(&mut self) -> Result<(), oneshot::error::RecvError> {
-        async fn told(of: &mut Option<oneshot::Receiver<()>>) -> Result<(), oneshot::error::RecvError> {
+    /// Returns when there may be more to read; false when the daemon ends.
+    async fn next(&mut self) -> bool {
+        async fn told(of: &mut Option<oneshot::Receiver<()>>) -> bool {
             match of {
-                Some(receiver) => receiver.await,
+                Some(receiver) => receiver.await.is_ok(),
                 None => std::future::pending().await,
             }
         }
+        let commits = async |of: &mut Option<watch::Receiver<Condition>>| match of {
+            Some(receiver) => receiver.changed().await.is_ok(),
+            None => std::future::pending().await,
+        };
         tokio::select! {
             started = told(&mut self.started) => {
                 self.started = None;
                 started
             }
             ended = told(&mut self.ended) => {
-                self.over = ended.is_ok();
+                self.over = ended;
                 ended
             }
+            committed = commits(&mut self.commits) => committed,
         }
     }
 }
@@ -107,12 +119,14 @@ async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams
     if !client.caller.admin && owner != Some(client.caller.uid) {
         return Err(qrm_core::Refusal::NotYours(id).into());
     }
-    let mut awaited = Awaited { over: job.state.is_terminal(), started: None, ended: None };
+    let mut awaited = Awaited { over: job.state.is_terminal(), started: None, commits: None, ended: None };
     if params.follow && !awaited.over {
         shared.watches.ready().map_err(|e| {
             Error::new(Code::ResourceExhausted, format!("output can not be watched: {e}"))
                 .hint("fs.inotify.max_user_instances is the kernel's bound, sysctl(8)")
         })?;
+        let has_stages = matches!(job.state, JobState::Pending | JobState::Validating | JobState::Compiling);
+        awaited.commits = has_stages.then(|| shared.engine.condition());
         awaited.started = Some(shared.engine.wait(vec![id], false, true)?);
         awaited.ended = Some(shared.engine.wait(vec![id], false, false)?);
     }

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 /// What an exit code of qrm's own means.
 fn meaning(exit: u8) -> &'static str {
     match exit {
-        2 => "The request was refused, denied or wrong, and nothing was changed: to try the same again does not help.",
+        2 => {
+            "The request was refused, denied or wrong, and nothing was changed: to try the same again does not help, unless a \
+              bound was reached."
+        }
         3 => "No daemon answers, or one of another version does.",
         4 => "The daemon failed, or can not do it now; nothing was changed, and the same may work later.",
         other => panic!("the exit code {other} of an error has no meaning yet"),
