@@ -87,7 +87,7 @@ methods! {
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
     EventSubscribe = "event.subscribe": SubscribeParams => SubscribeReply;
     /// What a job wrote, as notifications `log`, then `log.end`: after all that there is, or, if it is followed, after the
-    /// job's end.
+    /// job's end. Of a job that writes to a file of its submitter's choice, that file is named in the refusal.
     LogSubscribe = "log.subscribe": LogSubscribeParams => LogSubscribeReply;
     /// The machine at a glance.
     Status = "status": Empty => StatusReply;

@@ -93,7 +93,7 @@ fn who_follows_from_before_the_start_has_all_of_it_and_is_told_of_the_end() {
 }
 
 #[test]
-fn a_task_that_never_ran_ends_at_once_and_its_follower_is_told() {
+fn a_task_that_never_ran_has_an_end_and_what_has_no_output_here_is_refused() {
     let world = World::new();
     let id = world.submit("--hold --array 0-3", "echo $QRM_ARRAY_INDEX");
     let mut wire = Wire::new(&world);
@@ -102,6 +102,13 @@ fn a_task_that_never_ran_ends_at_once_and_its_follower_is_told() {
     assert_eq!(all(&mut wire, 0).0, b"");
     let (code, why) = wire.refused("log.subscribe", &json!({"id": id}));
     assert!(code == "FAILED_PRECONDITION" && why.contains("each of its tasks"), "{code} {why}");
+    // What goes elsewhere is not sent, and where it goes is said.
+    let out = world.dir().join("out.txt").display().to_string();
+    let id = world.submit(&format!("--stdout {out}"), "echo elsewhere; echo here >&2");
+    world.ended(&id);
+    let (code, why) = wire.refused("log.subscribe", &json!({"id": id}));
+    assert!(code == "FAILED_PRECONDITION" && why.contains(&format!("writes its stdout to {out}")), "{code} {why}");
+    assert_eq!(read(&mut wire, &json!({"id": id, "stream": "stderr"})).0, b"here\n");
 }
 
 #[test]

@@ -115,6 +115,15 @@ async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams
             Error::new(Code::FailedPrecondition, message).hint(format!("{}.{} is its first task", id.job, array.first))
         );
     }
+    let elsewhere = match params.stream {
+        Stream::Stdout => &job.stdout,
+        Stream::Stderr => &job.stderr,
+    };
+    if let Some(path) = elsewhere {
+        let message = format!("job {id} writes its {} to {}", params.stream.word(), path.lossy());
+        return Err(Error::new(Code::FailedPrecondition, message)
+            .hint("qrmd sends only what is in the job's own directory; read that file"));
+    }
     let owner = row(shared, id).await?.map(|row| row.uid);
     if !client.caller.admin && owner != Some(client.caller.uid) {
         return Err(qrm_core::Refusal::NotYours(id).into());
