@@ -53,7 +53,7 @@ complete -c qrm -n "__fish_qrm_needs_command" -f -a "daemon" -d 'Start, stop, re
 complete -c qrm -n "__fish_qrm_needs_command" -f -a "config" -d 'The settings of the daemon'
 complete -c qrm -n "__fish_qrm_needs_command" -f -a "doctor" -d 'What this machine gives to jobs and what it does not. The exit code is 1 if something is broken'
 complete -c qrm -n "__fish_qrm_needs_command" -f -a "completions" -d 'What a shell completes of qrm\'s verbs and options'
-complete -c qrm -n "__fish_qrm_needs_command" -f -a "man" -d 'The manual page of qrm or of one of its verbs'
+complete -c qrm -n "__fish_qrm_needs_command" -f -a "man" -d 'The manual page of qrm, of one of its verbs, or of what is around it: qrmd, config, protocol, exit-codes'
 complete -c qrm -n "__fish_qrm_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c qrm -n "__fish_qrm_using_subcommand submit" -l name -d 'A name for people; the program\'s if not given' -r
 complete -c qrm -n "__fish_qrm_using_subcommand submit" -l comment -d 'A remark for people' -r
@@ -322,7 +322,7 @@ complete -c qrm -n "__fish_qrm_using_subcommand completions" -l json -d 'Print J
 complete -c qrm -n "__fish_qrm_using_subcommand completions" -s q -l quiet -d 'Print only what was asked for'
 complete -c qrm -n "__fish_qrm_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c qrm -n "__fish_qrm_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c qrm -n "__fish_qrm_using_subcommand man" -l dir -d 'Write all pages into this directory instead' -r -F
+complete -c qrm -n "__fish_qrm_using_subcommand man" -l dir -d 'Write all pages below this directory instead, into man1, man5, man7 and man8' -r -F
 complete -c qrm -n "__fish_qrm_using_subcommand man" -l socket -d 'Talk to the daemon at this socket; without it QRM_SOCKET, the system\'s, or your own' -r -F
 complete -c qrm -n "__fish_qrm_using_subcommand man" -l json -d 'Print JSON: one document, or a line for each event'
 complete -c qrm -n "__fish_qrm_using_subcommand man" -s q -l quiet -d 'Print only what was asked for'
@@ -352,7 +352,7 @@ complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcom
 complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcommand_from submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help" -f -a "config" -d 'The settings of the daemon'
 complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcommand_from submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help" -f -a "doctor" -d 'What this machine gives to jobs and what it does not. The exit code is 1 if something is broken'
 complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcommand_from submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help" -f -a "completions" -d 'What a shell completes of qrm\'s verbs and options'
-complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcommand_from submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help" -f -a "man" -d 'The manual page of qrm or of one of its verbs'
+complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcommand_from submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help" -f -a "man" -d 'The manual page of qrm, of one of its verbs, or of what is around it: qrmd, config, protocol, exit-codes'
 complete -c qrm -n "__fish_qrm_using_subcommand help; and not __fish_seen_subcommand_from submit run status jobs show logs wait cancel hold release suspend resume signal update retry progress results trace events cleanup daemon config doctor completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c qrm -n "__fish_qrm_using_subcommand help; and __fish_seen_subcommand_from daemon" -f -a "start" -d 'Start it, if it does not run. Every verb but `daemon stop` and `daemon status` does so by itself'
 complete -c qrm -n "__fish_qrm_using_subcommand help; and __fish_seen_subcommand_from daemon" -f -a "stop" -d 'Stop it. Jobs go on, and their ends are recorded when it is back'

@@ -34,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 /// The most clients at once.
@@ -61,7 +61,7 @@ pub struct Shared {
     /// Where settings come from.
     pub sources: Sources,
     /// The settings that are used.
-    pub config: watch::Sender<Arc<Config>>,
+    pub config: tokio::sync::watch::Sender<Arc<Config>>,
     /// Tells this boot of the machine from others.
     pub boot_id: String,
     /// This program's place.

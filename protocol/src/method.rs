@@ -590,6 +590,7 @@ pub struct DaemonStatusReply {
 
 /// See [`DaemonReload`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReloadParams {
     /// Be replaced: the connection is closed when that happens, and the next one is to the new program.
@@ -599,6 +600,7 @@ pub struct ReloadParams {
 
 /// See [`DaemonReload`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReloadReply {
     /// The settings that are others than before.
     pub changed: Vec<ChangedSetting>,
@@ -608,6 +610,7 @@ pub struct ReloadReply {
 
 /// A setting that is another than before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangedSetting {
     /// `section.key`.
     pub key: String,
@@ -621,6 +624,7 @@ pub struct ChangedSetting {
 
 /// See [`ConfigShow`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConfigReply {
     /// The configuration file, which need not be there.
     pub file: Option<String>,
@@ -630,6 +634,7 @@ pub struct ConfigReply {
 
 /// A setting, with where it came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SettingView {
     /// `section.key`.
     pub key: String,
@@ -647,6 +652,7 @@ pub struct SettingView {
 
 /// Something in a configuration that can not be meant; a line of what `qrmd --check --json` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mistake {
     /// What, with file, line and column if it is in the file.
     pub message: String,

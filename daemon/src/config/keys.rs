@@ -14,8 +14,10 @@ pub struct Key {
     pub takes: &'static str,
     /// The text of what is built in.
     pub default: &'static str,
-    /// What it is for, a sentence.
+    /// What it is for, a short sentence.
     pub means: &'static str,
+    /// What else is to be known of it, for the manual.
+    pub more: &'static str,
     /// A reload applies it; the others wait for a restart.
     pub at_reload: bool,
     pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
@@ -70,7 +72,8 @@ pub const KEYS: &[Key] = &[
         name: "store.durability",
         takes: "\"full\" or \"relaxed\"",
         default: "full",
-        means: "What was acknowledged outlives a power failure (full), or only a crash of qrmd (relaxed).",
+        means: "What of the acknowledged outlives a power failure.",
+        more: "With `full` all of it does. With `relaxed` all of it outlives a crash of qrmd, but a power failure may take the last seconds.",
         at_reload: true,
         set: |c, word| {
             c.durability = match word {
@@ -86,7 +89,8 @@ pub const KEYS: &[Key] = &[
         name: "store.retention",
         takes: "a duration, as \"90d\"",
         default: "90d",
-        means: "How long jobs that have ended, and their output, are kept.",
+        means: "How long ended jobs and their output are kept.",
+        more: "",
         at_reload: true,
         set: |c, word| text(word.parse()).map(|retention: Millis| c.retention = retention),
         get: |c| duration(c.retention),
@@ -95,7 +99,8 @@ pub const KEYS: &[Key] = &[
         name: "host.cpus",
         takes: "a number from 1 to 65536, or \"all\"",
         default: ALL,
-        means: "How many cpus the machine offers to jobs.",
+        means: "The cpus that the machine offers to jobs.",
+        more: "",
         at_reload: true,
         set: |c, word| {
             c.cpus = match word.parse() {
@@ -111,7 +116,8 @@ pub const KEYS: &[Key] = &[
         name: "host.memory",
         takes: "a size, as \"64G\", or \"all\"",
         default: ALL,
-        means: "How much memory the machine offers to jobs; all is what it has less scheduler.memory_reserve.",
+        means: "The memory that the machine offers to jobs.",
+        more: "With `all` it is what the machine has, less `scheduler.memory_reserve`.",
         at_reload: true,
         set: |c, word| match word {
             ALL => {
@@ -126,7 +132,8 @@ pub const KEYS: &[Key] = &[
         name: "scheduler.memory_reserve",
         takes: "a size, as \"1G\"",
         default: "1G",
-        means: "How much of the machine's memory is not for jobs.",
+        means: "The memory of the machine that is not for jobs.",
+        more: "It counts where `host.memory` does not say.",
         at_reload: true,
         set: |c, word| text(word.parse()).map(|reserve: Bytes| c.memory_reserve = reserve),
         get: |c| c.memory_reserve.to_string(),
@@ -135,7 +142,8 @@ pub const KEYS: &[Key] = &[
         name: "supervision.cgroup",
         takes: "\"auto\", \"v2\", \"v1\" or \"none\"",
         default: "auto",
-        means: "How the processes of a job are kept together: by control groups of this version, or by descent alone.",
+        means: "What keeps the processes of a job together.",
+        more: "Control groups of this version, the best that can be written, or none, which leaves walking the processes below the shim. `qrm doctor` says which it is.",
         at_reload: false,
         set: |c, word| {
             c.tracking = match word {

@@ -34,6 +34,8 @@ pub const CALLS: &[Call] = &[
     call("rpc.discover", &[], &[], "{}"),
     call("daemon.status", &[], &[], "{}"),
     call("doctor", &[], &[], "{}"),
+    call("config.show", &[], &[], "{}"),
+    call("daemon.reload", &[Code::PermissionDenied, Code::FailedPrecondition], &[], "{}"),
     call(
         "job.submit",
         NAMED,

@@ -24,8 +24,14 @@ pub fn page() -> String {
     page.text("Durations are written as `90s`, `15m`, `2h` or `1d12h`, sizes as `512M` or `10G`, in binary units.");
     page.section("SETTINGS");
     for key in qrm_daemon::config::KEYS {
-        let reload = if key.at_reload { "A reload uses it." } else { "It needs a restart, or `qrm daemon reload --exec`." };
-        let text = format!("{} Not set, it is `{}`. The variable is `{}`. {reload}", key.means, key.default, key.variable());
+        let reload =
+            if key.at_reload { "A reload uses it." } else { "It needs a restart, or `qrm daemon reload --exec`." };
+        let text = [
+            key.means,
+            key.more,
+            &format!("Not set, it is `{}`. The variable is `{}`. {reload}", key.default, key.variable()),
+        ];
+        let text = text.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         page.item(key.name, key.takes, &text);
     }
     page.section("EXAMPLE");
