@@ -3,10 +3,11 @@
 
 mod again;
 mod commands;
+mod complete;
 mod follow;
 mod render;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueHint};
 use commands::Verb;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error};
@@ -26,7 +27,7 @@ struct Args {
     #[arg(long, global = true)]
     json: bool,
     /// Talk to the daemon at this socket; without it QRM_SOCKET, the system's, or your own.
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     socket: Option<PathBuf>,
     /// Print only what was asked for.
     #[arg(long, short, global = true)]
@@ -73,6 +74,9 @@ pub(crate) fn command() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     default_sigpipe();
+    if complete::answer() {
+        return ExitCode::SUCCESS;
+    }
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return wrong_usage(&error),

@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod cleanup;
 mod clients;
+mod complete;
 mod config;
 mod control;
 mod dependencies;

@@ -2,6 +2,7 @@
 //! It refuses to guess: an id that there is none of refuses all of them.
 
 use crate::Context;
+use crate::complete::{Which, ids};
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{CancelDid, CancelParams, JobCancel};
 
@@ -11,7 +12,7 @@ use qrm_protocol::method::{CancelDid, CancelParams, JobCancel};
 #[command(after_help = "Examples:\n  qrm cancel 12 13.4\n  qrm cancel 20-29\n  qrm cancel state=queued name~sweep")]
 pub(crate) struct Args {
     /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
-    #[arg(value_name = "ID|FILTER", required = true)]
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Live))]
     targets: Vec<String>,
 }
 

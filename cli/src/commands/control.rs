@@ -2,6 +2,7 @@
 //! It refuses to do half of what was named.
 
 use crate::Context;
+use crate::complete::{Which, ids, signals};
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{
     ControlReply, JobHold, JobRelease, JobResume, JobSignal, JobSuspend, Method, SignalParams, TargetParams,
@@ -12,16 +13,18 @@ use qrm_protocol::signal::Signal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm hold 12 13\n  qrm hold state=queued name~sweep")]
 pub(crate) struct Hold {
-    #[command(flatten)]
-    targets: Targets,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Waiting))]
+    targets: Vec<String>,
 }
 
 /// Let jobs start that were held.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm release 12\n  qrm release 20-29")]
 pub(crate) struct Release {
-    #[command(flatten)]
-    targets: Targets,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Held))]
+    targets: Vec<String>,
 }
 
 /// Let executing jobs stand still.
@@ -30,16 +33,18 @@ pub(crate) struct Release {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm suspend 12\n  qrm suspend state=executing user=alice")]
 pub(crate) struct Suspend {
-    #[command(flatten)]
-    targets: Targets,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Running))]
+    targets: Vec<String>,
 }
 
 /// Let suspended jobs go on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm resume 12")]
 pub(crate) struct Resume {
-    #[command(flatten)]
-    targets: Targets,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Suspended))]
+    targets: Vec<String>,
 }
 
 /// Send a signal to all processes of executing jobs.
@@ -47,17 +52,11 @@ pub(crate) struct Resume {
 #[command(after_help = "Examples:\n  qrm signal USR1 12\n  qrm signal INT 12.3 14-19")]
 pub(crate) struct Signalled {
     /// A name as USR1 or SIGUSR1, or a number.
-    #[arg(value_name = "SIGNAL")]
+    #[arg(value_name = "SIGNAL", add = signals())]
     signal: Signal,
-    #[command(flatten)]
-    targets: Targets,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Targets {
     /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
-    #[arg(value_name = "ID|FILTER", required = true)]
-    pub targets: Vec<String>,
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Running))]
+    targets: Vec<String>,
 }
 
 /// The words for what was done, and for what was so before.
@@ -71,10 +70,10 @@ pub(crate) const NAMED: usize = 20;
 
 fn control<M: Method<Params = TargetParams, Reply = ControlReply>>(
     context: &Context,
-    targets: Targets,
+    targets: Vec<String>,
     words: &Words,
 ) -> Result<u8, Error> {
-    let reply = context.connect()?.call::<M>(&TargetParams { targets: targets.targets })?;
+    let reply = context.connect()?.call::<M>(&TargetParams { targets })?;
     Ok(say(context, &reply, words))
 }
 
@@ -95,7 +94,7 @@ pub(crate) fn resume(context: &Context, args: Resume) -> Result<u8, Error> {
 }
 
 pub(crate) fn signal(context: &Context, args: Signalled) -> Result<u8, Error> {
-    let params = SignalParams { targets: args.targets.targets, signal: args.signal.number() };
+    let params = SignalParams { targets: args.targets, signal: args.signal.number() };
     let reply = context.connect()?.call::<JobSignal>(&params)?;
     Ok(say(context, &reply, &Words { changed: "signalled", unchanged: "not signalled" }))
 }

@@ -3,6 +3,7 @@
 
 use crate::Context;
 use crate::again::{Stopped, ask};
+use crate::complete::{Which, just_ids};
 use crate::render::{Tone, clean, json};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::event::EventView;
@@ -22,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SEQ")]
     after: Option<Seq>,
     /// Only those of this job and its tasks.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = just_ids(Which::Recent))]
     job: Option<JobRef>,
 }
 

@@ -23,7 +23,7 @@ use qrm_protocol::method::{JobList, ListParams};
 )]
 pub(crate) struct Args {
     /// Terms, or ids as 12, 12.3, 10-20.
-    #[arg(value_name = "FILTER")]
+    #[arg(value_name = "FILTER", add = crate::complete::filter())]
     filter: Vec<String>,
     /// All that there are, not just the newest.
     #[arg(long)]

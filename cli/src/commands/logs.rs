@@ -18,7 +18,7 @@ use std::path::Path;
 #[command(after_help = "Examples:\n  qrm logs 12\n  qrm logs -f 12.3 --tail 20")]
 pub(crate) struct Args {
     /// A job as 12, a task of an array as 12.3.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = crate::complete::just_ids(crate::complete::Which::Started))]
     id: JobRef,
     /// Go on until the job has ended; waits for one that has not started.
     #[arg(long, short)]

@@ -2,8 +2,8 @@
 //! about no verb as they are in the repository. It refuses to write a word of its own, and asks no daemon.
 
 use crate::Context;
-use clap::Command;
-use clap_complete::Shell;
+use crate::complete::{Shell, registration, verbs};
+use clap::{Command, ValueHint};
 use qrm_protocol::error::{Code, Error, nearest};
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ use std::process::Stdio;
 )]
 pub(crate) struct Man {
     /// A verb, as submit or daemon start, or a page, as protocol or 7 protocol; without it the page of qrm.
-    #[arg(value_name = "VERB|PAGE")]
+    #[arg(value_name = "VERB|PAGE", add = verbs())]
     verb: Vec<String>,
     /// Write all pages below this directory instead, into man1, man5, man7 and man8.
-    #[arg(long, value_name = "DIR", conflicts_with = "verb")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "verb")]
     dir: Option<PathBuf>,
 }
 
@@ -33,7 +33,9 @@ const PAGES: [(&str, &str, &str); 4] = [
     ("qrm-exit-codes", "7", include_str!("../../../man/qrm-exit-codes.7")),
 ];
 
-/// What a shell completes of qrm's verbs and options.
+/// What a shell reads to complete qrm's verbs and options, and ids, names and users of the jobs that there are.
+///
+/// For ids and the like the shell asks qrm, and qrm the daemon, if one runs: each verb offers the jobs that it could be about.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  source <(qrm completions bash)    # in ~/.bashrc\n  qrm completions zsh > ~/.zfunc/_qrm    # ~/.zfunc is in fpath\n  qrm completions fish > ~/.config/fish/completions/qrm.fish"
@@ -45,9 +47,9 @@ pub(crate) struct Completions {
 }
 
 pub(crate) fn completions(context: &Context, args: &Completions) -> Result<u8, Error> {
-    let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::command(), "qrm", &mut text);
-    context.out.print(&String::from_utf8_lossy(&text));
+    let script = registration(args.shell)
+        .map_err(|e| Error::new(Code::Internal, format!("what the shell reads can not be made: {e}")))?;
+    context.out.print(&script);
     Ok(0)
 }
 

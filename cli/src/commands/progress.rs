@@ -2,6 +2,7 @@
 //! It refuses to guess which job: the daemon told it in QRM_JOB_ID.
 
 use crate::Context;
+use crate::complete::{Which, just_ids};
 use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::method::{JobProgress, ProgressParams};
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     #[arg(value_name = "MESSAGE")]
     message: Option<String>,
     /// Which job; the one that this is inside of, if not given.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = just_ids(Which::Running))]
     job: Option<JobRef>,
 }
 

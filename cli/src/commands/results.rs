@@ -3,6 +3,7 @@
 
 use crate::Context;
 use crate::again::{Stopped, ask};
+use crate::complete::{Which, just_ids};
 use crate::render::table::{Column, table};
 use crate::render::{Tone, clean};
 use qrm_protocol::amount::Bytes;
@@ -24,7 +25,7 @@ use std::path::Path;
 #[command(after_help = "Examples:\n  qrm results 12\n  qrm results 12.3 --json | jq .results.accuracy")]
 pub(crate) struct Args {
     /// A job as 12, a task of an array as 12.3.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = just_ids(Which::Recent))]
     id: JobRef,
 }
 

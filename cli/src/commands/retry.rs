@@ -1,8 +1,9 @@
 //! `qrm retry`: queues once more what has ended.
 //! It refuses to touch what ended: each becomes a new job.
 
-use super::control::{NAMED, Targets};
+use super::control::NAMED;
 use crate::Context;
+use crate::complete::{Which, ids};
 use crate::render::Tone;
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{JobRetry, TargetParams};
@@ -17,12 +18,13 @@ use qrm_protocol::method::{JobRetry, TargetParams};
     after_help = "Examples:\n  qrm retry 12\n  qrm retry 12.3 12.7\n  qrm retry array=12 state=failed\n  qrm retry state=failed 'ended>-1h'"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    targets: Targets,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Ended))]
+    targets: Vec<String>,
 }
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
-    let reply = context.connect()?.call::<JobRetry>(&TargetParams { targets: args.targets.targets })?;
+    let reply = context.connect()?.call::<JobRetry>(&TargetParams { targets: args.targets })?;
     let out = &context.out;
     if out.json {
         out.document(&reply);

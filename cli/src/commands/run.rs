@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
     /// The program and its arguments.
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, add = crate::complete::command())]
     command: Vec<OsString>,
 }
 

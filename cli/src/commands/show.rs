@@ -3,6 +3,7 @@
 
 use crate::Context;
 use crate::again::{Stopped, ask};
+use crate::complete::{Which, just_ids};
 use crate::render::job::full;
 use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
@@ -12,7 +13,7 @@ use qrm_protocol::method::{JobParams, JobShow};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A job as 12, a task of an array as 12.3.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = just_ids(Which::Recent))]
     pub id: JobRef,
 }
 

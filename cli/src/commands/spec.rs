@@ -2,8 +2,9 @@
 //! It refuses to talk to the daemon.
 
 use crate::Context;
+use crate::complete::{Which, just_ids, signals, words};
 use crate::render::clean;
-use clap::Args;
+use clap::{Args, ValueHint};
 use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::client::Client;
 use qrm_protocol::error::Error;
@@ -31,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
     /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
     priority: Option<Priority>,
     /// Cpus to be counted for it; 1 if not given, 0 is legal.
     #[arg(long, value_name = "N")]
@@ -43,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION")]
     time: Option<Millis>,
     /// What asks it to end, at its time limit and when it is cancelled: a name as USR1, or a number [default: TERM].
-    #[arg(long, value_name = "SIGNAL")]
+    #[arg(long, value_name = "SIGNAL", add = signals())]
     signal: Option<Signal>,
     /// How long it has after that before it is killed [default: 10s].
     #[arg(long, value_name = "DURATION")]
@@ -58,16 +59,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = instant)]
     begin: Option<Timestamp>,
     /// After these have ended, however: ids as 12 or 12.3, separated by commas.
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after: Vec<JobRef>,
     /// After these have completed; cancelled if one does not.
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after_ok: Vec<JobRef>,
     /// After these have failed; cancelled if one does not.
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after_fail: Vec<JobRef>,
     /// After these have started.
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after_start: Vec<JobRef>,
     /// One of the dependencies is enough.
     #[arg(long)]
@@ -77,7 +78,7 @@ pub(crate) struct Options {
     retries: Option<u32>,
     /// Only after these: exit codes, oom, lost, preempted, separated by commas. Without it any exit code but 0, any
     /// signal, and oom.
-    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', add = words(&["oom", "lost", "preempted"]))]
     retry_on: Vec<RetryOn>,
     /// The wait before an attempt, doubled each time up to the second value [default: 1s..1m].
     #[arg(long, value_name = "MIN..MAX")]
@@ -98,17 +99,17 @@ pub(crate) struct Options {
     #[arg(long)]
     clean_env: bool,
     /// Run it in this directory instead of the current one.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     chdir: Option<PathBuf>,
     /// Append its standard output to this file, from its directory on: %j is its id, %a its task's index, %n its name, %u
     /// its user, %% a percent sign [default: stdout in the job's own directory].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     stdout: Option<OsString>,
     /// The same for its standard error; the same file keeps the order of both.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     stderr: Option<OsString>,
     /// Read its standard input from this file, named in the same way [default: /dev/null].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     stdin: Option<OsString>,
     /// What it leaves, as a pattern below its directory: results/*.csv, or **/*.pt. What matches at its end is listed with
     /// size and SHA-256 in meta.json; `qrm results` shows it. May be repeated.

@@ -3,6 +3,7 @@
 
 use crate::Context;
 use crate::again::{Stopped, ask};
+use crate::complete::{Which, just_ids};
 use crate::render::Tone;
 use crate::render::job::{short, tone, why};
 use crate::render::table::table;
@@ -16,7 +17,7 @@ use qrm_protocol::method::{Empty, Status, StatusReply};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// With an id: the same as `qrm show ID`.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = just_ids(Which::Recent))]
     id: Option<JobRef>,
 }
 

@@ -3,6 +3,7 @@
 
 use crate::Context;
 use crate::again::{Stopped, ask};
+use crate::complete::{Which, just_ids};
 use crate::render::job::{now, tone, when};
 use crate::render::table::{Column, table};
 use crate::render::{Tone, clean};
@@ -17,7 +18,7 @@ use qrm_protocol::method::{JobParams, JobTrace, TraceReply};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A job as 12, a task of an array as 12.3.
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = just_ids(Which::Recent))]
     id: JobRef,
 }
 

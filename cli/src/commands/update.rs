@@ -1,9 +1,10 @@
 //! `qrm update`: changes what jobs ask for before they start.
 //! It refuses to do half of what was named.
 
-use super::control::{Targets, Words, say};
+use super::control::{Words, say};
 use super::spec::{instant, label};
 use crate::Context;
+use crate::complete::{Which, ids, signals, words};
 use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::error::Error;
 use qrm_protocol::job::JobChange;
@@ -19,8 +20,9 @@ use qrm_protocol::time::{Millis, Timestamp};
 #[command(after_help = "Examples:\n  qrm update 12 --priority high --time 4h\n  qrm update 20-29 --mem 16G\n  \
     qrm update 30 --width 4\n  qrm update state=queued label.team=vision --priority low")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    targets: Targets,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Live))]
+    targets: Vec<String>,
     /// A name for people.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
     /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
     priority: Option<Priority>,
     /// How many tasks of an array may run at once; 0 is as many as fit.
     #[arg(long, value_name = "N")]
@@ -58,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = instant)]
     deadline: Option<Timestamp>,
     /// What asks it to end.
-    #[arg(long, value_name = "SIGNAL")]
+    #[arg(long, value_name = "SIGNAL", add = signals())]
     signal: Option<Signal>,
     /// How long it has after that before it is killed.
     #[arg(long, value_name = "DURATION")]
@@ -82,7 +84,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         signal: args.signal,
         grace_ms: args.grace,
     };
-    let params = UpdateParams { targets: args.targets.targets, change: change.checked()? };
+    let params = UpdateParams { targets: args.targets, change: change.checked()? };
     let reply = context.connect()?.call::<JobUpdate>(&params)?;
     Ok(say(context, &reply, &Words { changed: "updated", unchanged: "not updated" }))
 }

@@ -3,6 +3,7 @@
 
 use crate::Context;
 use crate::again::{Stopped, ask};
+use crate::complete::{Which, just_ids};
 use crate::render::job::why;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Jobs as 12, tasks as 12.3.
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, add = just_ids(Which::Live))]
     ids: Vec<JobRef>,
     /// Until the first of them has.
     #[arg(long)]

@@ -10,6 +10,7 @@ mod script;
 
 use super::spec::{Options, check, context};
 use crate::Context;
+use crate::complete::{command, file as file_path};
 use crate::render::Tone;
 use crate::render::excerpt::Fault;
 use qrm_protocol::error::Error;
@@ -59,10 +60,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     asked: Asked,
     /// Read jobs from a file of JSON lines (- is standard input): all of them are queued, or none.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["command", "array", "hold"])]
+    #[arg(long, value_name = "FILE", add = file_path(), conflicts_with_all = ["command", "array", "hold"])]
     bulk: Option<PathBuf>,
     /// The program and its arguments; or a job file or a script, if it is alone and not behind --.
-    #[arg(value_name = "COMMAND", required_unless_present = "bulk", trailing_var_arg = true)]
+    #[arg(value_name = "COMMAND", required_unless_present = "bulk", trailing_var_arg = true, add = command())]
     command: Vec<OsString>,
 }
 
