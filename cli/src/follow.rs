@@ -1,9 +1,11 @@
-//! Following the output files of a job: what is there, and what is written from now on, told by inotify.
+//! Following the output files of jobs: what is there, and what is written from now on, told by inotify.
 //! It refuses to know when a job has ended; who calls does.
 
 use qrm_protocol::error::{Code, Error};
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
+use qrm_protocol::job::JobView;
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
@@ -13,64 +15,104 @@ use std::path::{Path, PathBuf};
 /// Where the bytes of a stream go.
 pub(crate) type Sink<'a> = &'a mut dyn Write;
 
-/// The output of one job.
-pub(crate) struct Follow {
-    dir: PathBuf,
-    opened: Option<OwnedFd>,
-    files: [Option<File>; 2],
-    watch: OwnedFd,
-}
-
 /// So much of a stream is read at once, so that a flood on one does not hold up the other.
-const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// For a look at descriptors that does not wait.
 pub(crate) const NOW: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-
-/// The streams, in the order of `files`.
-pub(crate) const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
 fn failed(what: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Unavailable, format!("the output in {} can not be read: {why}", what.display()))
 }
 
-impl Follow {
-    /// Of the job with this directory, which may not be there yet.
-    pub(crate) fn new(dir: &Path) -> Result<Self, Error> {
-        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|e| failed(dir, &e))?;
-        Ok(Self { dir: dir.to_owned(), opened: None, files: [None, None], watch })
+/// Where the two streams of a job are.
+pub(crate) fn streams(job: &JobView) -> [PathBuf; 2] {
+    streams_in(Path::new(&job.dir))
+}
+
+/// Where they are in a job's own directory.
+pub(crate) fn streams_in(dir: &Path) -> [PathBuf; 2] {
+    ["stdout", "stderr"].map(|name| dir.join(name))
+}
+
+/// What tells that files were made or have grown; one is enough for any number of jobs, of which a user may have few.
+pub(crate) struct Watch(OwnedFd);
+
+/// A mark by which a [`Watch`] tells where something changed.
+pub(crate) type Mark = i32;
+
+impl Watch {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let failed = |e| Error::new(Code::Unavailable, format!("files can not be watched: {e}"));
+        init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Self).map_err(failed)
     }
 
-    /// Readable when there may be more.
+    /// Readable when something changed.
     pub(crate) fn changed(&self) -> BorrowedFd<'_> {
-        self.watch.as_fd()
+        self.0.as_fd()
     }
 
-    /// Forgets what made it readable.
-    pub(crate) fn drain(&self) {
+    /// Where something changed since; `None` if there was too much of it to say.
+    pub(crate) fn drain(&self) -> Option<BTreeSet<Mark>> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(&self.watch, &mut buffer);
-        while reader.next().is_ok() {}
+        let mut reader = Reader::new(&self.0, &mut buffer);
+        let mut marks = BTreeSet::new();
+        let mut lost = false;
+        while let Ok(event) = reader.next() {
+            lost |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+            marks.insert(event.wd());
+        }
+        (!lost).then_some(marks)
+    }
+
+    /// Looks at this from now on, unless it is not there.
+    fn look_at(&self, path: &Path, for_what: WatchFlags) -> Result<Option<Mark>, Error> {
+        match add_watch(&self.0, path, for_what) {
+            Ok(mark) => Ok(Some(mark)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(failed(path, &e)),
+        }
+    }
+}
+
+/// The output of one job.
+pub(crate) struct Follow {
+    streams: [Stream; 2],
+    marks: BTreeSet<Mark>,
+}
+
+struct Stream {
+    path: PathBuf,
+    file: Option<File>,
+    /// Its making would be told.
+    awaited: bool,
+}
+
+impl Follow {
+    /// Of the job with these files, which may not be there yet.
+    pub(crate) fn new(paths: [PathBuf; 2]) -> Self {
+        let streams = paths.map(|path| Stream { path, file: None, awaited: false });
+        Self { streams, marks: BTreeSet::new() }
+    }
+
+    /// Whether what changed there is one of its files.
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        self.marks.contains(&mark)
     }
 
     /// Opens what is there by now. Files that are missing have no output, yet or ever.
-    fn open(&mut self) -> Result<(), Error> {
-        if self.opened.is_none() {
-            let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match open(&self.dir, flags, Mode::empty()) {
-                Ok(fd) => {
-                    let events = WatchFlags::CREATE | WatchFlags::MODIFY;
-                    add_watch(&self.watch, &self.dir, events).map_err(|e| failed(&self.dir, &e))?;
-                    self.opened = Some(fd);
-                }
-                Err(rustix::io::Errno::NOENT) => return Ok(()),
-                Err(e) => return Err(failed(&self.dir, &e)),
+    fn open(&mut self, watch: &Watch) -> Result<(), Error> {
+        for stream in self.streams.iter_mut().filter(|stream| stream.file.is_none()) {
+            let dir = stream.path.parent().unwrap_or(Path::new("/"));
+            if !stream.awaited {
+                let made = watch.look_at(dir, WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR)?;
+                stream.awaited = made.is_some();
+                self.marks.extend(made);
             }
-        }
-        let Some(dir) = &self.opened else { return Ok(()) };
-        for (file, name) in self.files.iter_mut().zip(STREAMS) {
-            if file.is_none() {
-                *file = open_regular(dir.as_fd(), name).map_err(|e| failed(&self.dir.join(name), &e))?;
+            stream.file = open_regular(&stream.path).map_err(|e| failed(&stream.path, &e))?;
+            if stream.file.is_some() {
+                // It may be gone by now; then it does not grow any more.
+                self.marks.extend(watch.look_at(&stream.path, WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW)?);
             }
         }
         Ok(())
@@ -78,13 +120,13 @@ impl Follow {
 
     /// Copies what there is to where it belongs, a bounded piece of each stream; whether there may be more. A stream
     /// without a sink is passed over.
-    pub(crate) fn pump(&mut self, sinks: &mut [Option<Sink<'_>>; 2]) -> Result<bool, Pump> {
-        self.open()?;
+    pub(crate) fn pump(&mut self, watch: &Watch, sinks: &mut [Option<Sink<'_>>; 2]) -> Result<bool, Pump> {
+        self.open(watch)?;
         let mut more = false;
         let mut buffer = vec![0; PIECE];
-        for (file, sink) in self.files.iter_mut().zip(sinks) {
-            let (Some(file), Some(sink)) = (file, sink) else { continue };
-            let n = file.read(&mut buffer).map_err(|e| failed(&self.dir, &e))?;
+        for (stream, sink) in self.streams.iter_mut().zip(sinks) {
+            let (Some(file), Some(sink)) = (&mut stream.file, sink) else { continue };
+            let n = file.read(&mut buffer).map_err(|e| failed(&stream.path, &e))?;
             sink.write_all(&buffer[..n]).and_then(|()| sink.flush()).map_err(|_| Pump::Sink)?;
             more |= n > 0;
         }
@@ -92,11 +134,12 @@ impl Follow {
     }
 
     /// Goes to where the last lines begin.
-    pub(crate) fn tail(&mut self, lines: u64) -> Result<(), Error> {
-        self.open()?;
-        for file in self.files.iter_mut().flatten() {
-            let at = last_lines(file, lines).map_err(|e| failed(&self.dir, &e))?;
-            file.seek(SeekFrom::Start(at)).map_err(|e| failed(&self.dir, &e))?;
+    pub(crate) fn tail(&mut self, watch: &Watch, lines: u64) -> Result<(), Error> {
+        self.open(watch)?;
+        for stream in &mut self.streams {
+            let Some(file) = &mut stream.file else { continue };
+            let at = last_lines(file, lines).map_err(|e| failed(&stream.path, &e))?;
+            file.seek(SeekFrom::Start(at)).map_err(|e| failed(&stream.path, &e))?;
         }
         Ok(())
     }
@@ -116,10 +159,10 @@ impl From<Error> for Pump {
     }
 }
 
-fn open_regular(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Option<File>> {
+fn open_regular(path: &Path) -> rustix::io::Result<Option<File>> {
     // Without NONBLOCK a FIFO in its place would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = match openat(dir, name, flags, Mode::empty()) {
+    let fd = match open(path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(e) => return Err(e),

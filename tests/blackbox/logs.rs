@@ -1,248 +1,102 @@
-//! Output for programs: pieces on the wire, from any byte on, to the job's end, and nothing but the job's own output.
-//! It refuses to look at how the pieces are cut.
+//! `qrm logs` of several jobs: whole lines, each with whose it is, until all have ended.
+//! That of one job is looked at elsewhere.
 
-use crate::hands::{Gate, Wire};
+use crate::hands::{Gate, line};
 use crate::world::World;
-use rustix::process::Signal;
-use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::io::Read;
 
-/// All pieces until the end, joined, with their places checked; and the end.
-fn all(wire: &mut Wire, mut at: u64) -> (Vec<u8>, Value) {
-    let mut bytes = Vec::new();
-    loop {
-        let frame = wire.hear().expect("an end of the log");
-        let params = frame["params"].clone();
-        assert_eq!(params["at_bytes"], at, "{frame}");
-        if frame["method"] == "log.end" {
-            return (bytes, params);
-        }
-        assert_eq!(frame["method"], "log");
-        let piece = piece(&params["text"]);
-        assert!(!piece.is_empty());
-        at += piece.len() as u64;
-        bytes.extend(piece);
-    }
-}
-
-fn piece(text: &Value) -> Vec<u8> {
-    match text {
-        Value::String(text) => text.clone().into_bytes(),
-        other => {
-            let hex = other["hex"].as_str().unwrap();
-            let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-            (0..hex.len()).step_by(2).map(byte).collect()
-        }
-    }
-}
-
-fn read(wire: &mut Wire, params: &Value) -> (Vec<u8>, Value) {
-    let reply = wire.call("log.subscribe", params);
-    all(wire, reply["after_bytes"].as_u64().unwrap())
-}
-
-fn dir(world: &World, id: &str) -> PathBuf {
-    world.show(id)["dir"].as_str().unwrap().into()
+/// The rest of what a child prints, and its exit code.
+fn finish(mut child: std::process::Child) -> (String, String, Option<i32>) {
+    let (mut out, mut err) = (String::new(), String::new());
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (out, err, child.wait().unwrap().code())
 }
 
 #[test]
-fn each_stream_is_read_from_any_byte_on_and_every_byte_survives() {
+fn lines_say_whose_they_are_and_keep_to_their_stream() {
     let world = World::new();
-    let id = world.submit("", r"printf 'a\0b\377\nz\305\276'; echo oops >&2");
-    let done = world.ended(&id);
-    assert_eq!(done["state"], "completed");
-    let whole = b"a\0b\xff\nz\xc5\xbe";
-    let mut wire = Wire::new(&world);
-    for after in 0..=whole.len() {
-        let (bytes, end) = read(&mut wire, &json!({"id": id, "after_bytes": after}));
-        assert_eq!(bytes, whole[after..], "{after}");
-        assert_eq!((end["at_bytes"].as_u64(), end["ended"].as_bool()), (Some(8), Some(true)));
-    }
-    assert_eq!(read(&mut wire, &json!({"id": id, "stream": "stderr", "follow": true})).0, b"oops\n");
-    let quiet = world.submit("", "true");
-    world.ended(&quiet);
-    assert_eq!(read(&mut wire, &json!({"id": quiet, "follow": true})).0, b"");
-}
-
-#[test]
-fn who_follows_from_before_the_start_has_all_of_it_and_is_told_of_the_end() {
-    let world = World::new();
-    let gate = Gate::new(&world, "gate");
-    let id =
-        world.submit("--hold", &format!("echo one; {}; printf '\\305'; {}; printf '\\276'", gate.wait(), gate.wait()));
-    let mut wire = Wire::new(&world);
-    let reply = wire.call("log.subscribe", &json!({"id": id, "follow": true}));
-    assert_eq!((reply["size_bytes"].as_u64(), reply["stream"].as_str()), (Some(0), Some("stdout")));
-    world.run(&format!("release {id}")).ok();
-    assert_eq!(wire.hear().unwrap()["params"]["text"], "one\n");
-    gate.open(1);
-    gate.open(1);
-    // The two halves of a character come as one, or the end would have sent the first of them as bytes.
-    let (bytes, end) = all(&mut wire, 4);
-    assert_eq!((bytes.as_slice(), end["ended"].as_bool()), ("ž".as_bytes(), Some(true)));
-    // The connection is as good as before, and what is not followed ends while the job goes on.
-    let said = Gate::new(&world, "said");
-    let running = world.submit("", &format!("echo three; {}; {}", said.tell(), gate.wait()));
-    said.heard();
-    let (bytes, end) = read(&mut wire, &json!({"id": running}));
-    assert_eq!((bytes.as_slice(), end["ended"].as_bool()), (&b"three\n"[..], Some(false)));
-    // A follower that speaks follows no more.
-    wire.call("log.subscribe", &json!({"id": running, "follow": true, "after_bytes": 6}));
-    wire.ask("status", &json!({}));
-    assert_eq!(wire.hear(), None);
-}
-
-#[test]
-fn a_task_that_never_ran_has_an_end_and_what_has_no_output_here_is_refused() {
-    let world = World::new();
-    let id = world.submit("--hold --array 0-3", "echo $QRM_ARRAY_INDEX");
-    let mut wire = Wire::new(&world);
-    wire.call("log.subscribe", &json!({"id": format!("{id}.2"), "follow": true}));
-    world.run(&format!("cancel {id}")).ok();
-    assert_eq!(all(&mut wire, 0).0, b"");
-    let (code, why) = wire.refused("log.subscribe", &json!({"id": id}));
-    assert!(code == "FAILED_PRECONDITION" && why.contains("each of its tasks"), "{code} {why}");
-    // What goes elsewhere is not sent, and where it goes is said.
-    let out = world.dir().join("out.txt").display().to_string();
-    let id = world.submit(&format!("--stdout {out}"), "echo elsewhere; echo here >&2");
-    world.ended(&id);
-    let (code, why) = wire.refused("log.subscribe", &json!({"id": id}));
-    assert!(code == "FAILED_PRECONDITION" && why.contains(&format!("writes its stdout to {out}")), "{code} {why}");
-    assert_eq!(read(&mut wire, &json!({"id": id, "stream": "stderr"})).0, b"here\n");
-}
-
-#[test]
-fn what_a_job_says_before_its_command_runs_is_heard_then() {
-    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
-    let (first, gate) = (Gate::new(&world, "first"), Gate::new(&world, "gate"));
-    let before = world.submit("", &first.wait());
-    world.executing(&before);
-    let validate = format!("echo valid; {}", gate.wait());
-    let said = world.qrm(["submit", "--validate", &validate, "--", "echo", "done"]);
-    let id = said.ok().trim().to_owned();
-    let mut wire = Wire::new(&world);
-    wire.call("log.subscribe", &json!({"id": id, "follow": true}));
-    first.open(1);
-    assert_eq!(wire.hear().unwrap()["params"]["text"], "valid\n");
-    gate.open(1);
-    assert_eq!(all(&mut wire, 6).0, b"done\n");
-}
-
-#[test]
-fn a_job_that_empties_its_output_is_read_from_there() {
-    let world = World::new();
-    let gate = Gate::new(&world, "gate");
-    let id = world.submit("", &format!("echo a long line; {}; : >$QRM_JOB_DIR/stdout; echo new", gate.wait()));
-    world.executing(&id);
-    let mut wire = Wire::new(&world);
-    wire.call("log.subscribe", &json!({"id": id, "follow": true}));
-    assert_eq!(wire.hear().unwrap()["params"]["text"], "a long line\n");
-    gate.open(1);
-    let piece = wire.hear().unwrap()["params"].clone();
-    assert_eq!((piece["text"].as_str(), piece["at_bytes"].as_u64()), (Some("new\n"), Some(0)));
-    assert_eq!(wire.hear().unwrap()["method"], "log.end");
-}
-
-#[test]
-fn what_a_job_puts_in_the_place_of_its_output_is_not_followed() {
-    let world = World::new();
-    std::fs::write(world.dir().join("secret"), "secret").unwrap();
-    let secret = world.dir().join("secret").display().to_string();
-    for put in ["ln -s SECRET stdout", "mkfifo stdout", "mkdir stdout"] {
-        let id = world.submit("", &format!("cd $QRM_JOB_DIR && rm stdout && {}", put.replace("SECRET", &secret)));
-        assert_eq!(world.ended(&id)["state"], "completed", "{put}");
-        for follow in [false, true] {
-            let (code, why) = Wire::new(&world).refused("log.subscribe", &json!({"id": id, "follow": follow}));
-            let path = dir(&world, &id).join("stdout");
-            assert!(code == "FAILED_PRECONDITION" && why.contains(path.to_str().unwrap()), "{put}: {code} {why}");
-        }
-    }
-    // Neither is a link in the place of its whole directory.
-    let id = world.submit("", "echo mine");
-    world.ended(&id);
-    let own = dir(&world, &id);
-    std::fs::rename(&own, world.dir().join("moved")).unwrap();
-    std::os::unix::fs::symlink(world.dir().join("moved"), &own).unwrap();
-    assert_eq!(Wire::new(&world).refused("log.subscribe", &json!({"id": id})).0, "FAILED_PRECONDITION");
-}
-
-#[test]
-fn what_can_not_be_meant_is_refused_by_name() {
-    let world = World::new();
-    let id = world.submit("", "echo four");
-    world.ended(&id);
-    let mut wire = Wire::new(&world);
-    for (params, code, says) in [
-        (json!({"id": "77"}), "NOT_FOUND", "no job 77"),
-        (json!({"id": id, "after_bytes": 6}), "INVALID_ARGUMENT", "6 bytes were not written yet; there are 5"),
-        (json!({"id": id, "after_bytes": u64::MAX, "follow": true}), "INVALID_ARGUMENT", "were not written"),
-        (json!({"id": id, "after_bytes": -1}), "INVALID_ARGUMENT", "expected u64"),
-        (json!({"id": id, "stream": "stdin"}), "INVALID_ARGUMENT", "unknown variant `stdin`"),
-        (json!({"id": id, "tail": 3}), "INVALID_ARGUMENT", "unknown field `tail`"),
-        (json!({}), "INVALID_ARGUMENT", "missing field `id`"),
+    world.submit("", "echo one; echo wrong >&2");
+    world.submit("--array 9-10", "printf 'task %s\\nno newline' $QRM_ARRAY_INDEX");
+    world.submit("", "true");
+    world.qrm(["wait", "1", "2", "3"]).ok();
+    world.submit("--hold", "true");
+    let tasks = "2.9  | task 9\n2.9  | no newline\n2.10 | task 10\n2.10 | no newline\n";
+    for (targets, out, err) in [
+        ("1 2", format!("1    | one\n{tasks}"), "1    | wrong\n"),
+        ("2", tasks.to_owned(), ""),
+        ("1-3", format!("1    | one\n{tasks}"), "1    | wrong\n"),
+        ("1-4 --stderr", String::new(), "1    | wrong\n"),
+        ("2.10 1 --tail 1", "1    | one\n2.10 | no newline\n".to_owned(), "1    | wrong\n"),
+        ("2.9 2.9", "2.9 | task 9\n2.9 | no newline\n".to_owned(), ""),
+        ("array=2", tasks.to_owned(), ""),
+        ("name=sh state=completed 1-1", "1 | one\n".to_owned(), "1 | wrong\n"),
+        ("1", "one\n".to_owned(), "wrong\n"),
+        ("2.9", "task 9\nno newline".to_owned(), ""),
     ] {
-        let (is, why) = wire.refused("log.subscribe", &params);
-        assert!(is == code && why.contains(says), "{params}: {is} {why}");
+        let said = world.run(&format!("logs {targets}"));
+        assert_eq!((said.out, said.err.as_str(), said.code), (out, err, 0), "{targets}");
+        let said = world.run(&format!("logs -f {targets}").replace("1-4", "1-3"));
+        assert_eq!((said.err.as_str(), said.code), (err, 0), "-f {targets}");
+    }
+    for (targets, says) in
+        [("1 77", "there is no job 77"), ("1 2.3", "2.3"), ("1 sate=x", "no field"), ("name=none", "")]
+    {
+        let said = world.run(&format!("logs {targets}"));
+        assert!(said.out.is_empty() && said.err.contains(says) && (said.code == 2) != says.is_empty(), "{said:?}");
     }
 }
 
 #[test]
-fn a_slow_reader_of_a_flood_slows_only_itself_and_loses_nothing() {
-    const LINES: u64 = 400_000;
-    let world = World::new();
-    let id = world.submit("", &format!("seq {LINES}"));
-    let mut slow = Wire::new(&world);
-    let reply = slow.call("log.subscribe", &json!({"id": id, "follow": true}));
-    // Others are served, and the job ends, while nobody reads.
-    for _ in 0..5 {
-        assert_eq!(world.run("run -- true").code, 0);
-    }
-    assert_eq!(world.ended(&id)["state"], "completed");
-    let (bytes, _) = all(&mut slow, reply["after_bytes"].as_u64().unwrap());
-    let wanted: String = (1..=LINES).map(|n| format!("{n}\n")).collect();
-    assert!(bytes == wanted.as_bytes(), "{} of {} bytes", bytes.len(), wanted.len());
-}
-
-#[test]
-fn many_followers_share_one_watch_and_leave_none_behind() {
-    let world = World::new();
+fn all_are_followed_until_all_have_ended_over_a_restart() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
     let gate = Gate::new(&world, "gate");
-    let id = world.submit("", &format!("echo begins; {}; echo ends", gate.wait()));
-    world.executing(&id);
-    let mut all_of_them: Vec<Wire> = (0..300).map(|_| Wire::new(&world)).collect();
-    for wire in &mut all_of_them {
-        wire.call("log.subscribe", &json!({"id": id, "follow": true}));
-        assert_eq!(wire.hear().unwrap()["params"]["text"], "begins\n");
-    }
-    let watches = || {
-        let folder = format!("/proc/{}/fdinfo", world.daemon().unwrap());
-        let files = std::fs::read_dir(folder).unwrap().filter_map(|e| std::fs::read_to_string(e.unwrap().path()).ok());
-        files.map(|text| text.matches("inotify wd:").count()).sum::<usize>()
-    };
-    assert_eq!(watches(), 1);
-    // Half of them go; the others hear the rest.
-    all_of_them.truncate(150);
+    let script = |text: &str| format!("echo {text} begins; {}; echo {text} ends", gate.wait());
+    world.submit("", &script("first"));
+    world.submit("--array 0-1%1", &script("task"));
+    world.submit("--hold", "echo never");
+    let mut child = world.spawn("logs -f 1-3 2.1");
+    assert_eq!(line(&mut child), "1   | first begins");
+    world.kill_daemon();
     gate.open(1);
-    for wire in &mut all_of_them {
-        assert_eq!(all(wire, 7).0, b"ends\n");
+    world.run("daemon start").ok();
+    for says in ["1   | first ends", "2.0 | task begins"] {
+        assert_eq!(line(&mut child), says);
     }
-    drop(all_of_them);
-    assert_eq!(watches(), 0);
+    world.run("daemon stop").ok();
+    gate.open(1);
+    world.run("daemon start").ok();
+    for says in ["2.0 | task ends", "2.1 | task begins"] {
+        assert_eq!(line(&mut child), says);
+    }
+    gate.open(1);
+    assert_eq!(line(&mut child), "2.1 | task ends");
+    world.run("cancel 3").ok();
+    let (out, err, code) = finish(child);
+    assert!(out.is_empty() && code == Some(0), "{out:?} {err:?} {code:?}");
+    // Tasks that never begin end with their array.
+    let hold = world.submit("--hold --array 0-99", "echo never");
+    let child = world.spawn(&format!("logs -f {hold} 1"));
+    world.run(&format!("cancel {hold}")).ok();
+    assert_eq!(finish(child).2, Some(0));
 }
 
 #[test]
-fn a_follower_of_a_daemon_that_ends_is_let_go_and_goes_on_where_it_was() {
+fn a_line_without_end_is_cut_and_too_many_jobs_are_refused() {
     let world = World::new();
-    let gate = Gate::new(&world, "gate");
-    let id = world.submit("", &format!("echo one; {}; echo two", gate.wait()));
-    world.executing(&id);
-    let mut wire = Wire::new(&world);
-    wire.call("log.subscribe", &json!({"id": id, "follow": true}));
-    assert_eq!(wire.hear().unwrap()["params"]["text"], "one\n");
-    let pid = rustix::process::Pid::from_raw(world.daemon().unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
-    assert_eq!(wire.hear(), None);
-    gate.open(1);
-    world.ended(&id);
-    assert_eq!(read(&mut Wire::new(&world), &json!({"id": id, "after_bytes": 4})).0, b"two\n");
+    world.submit("", "head -c 300000 /dev/zero | tr '\\0' x; echo; echo after");
+    world.submit("", "echo beside");
+    world.qrm(["wait", "1", "2"]).ok();
+    for follow in ["", "-f "] {
+        let out = world.run(&format!("logs {follow}1 2")).ok();
+        let lines: Vec<&str> = out.lines().filter(|line| line.starts_with("1 | x")).collect();
+        assert!(lines.len() == 5 && lines.iter().all(|line| line.len() <= (64 << 10) + 4), "{}", lines.len());
+        assert!(out.matches('x').count() == 300_000 && out.contains("\n1 | after\n2 | beside\n"), "{}", out.len());
+    }
+    let array = world.submit("--hold --array 0-299", "true");
+    let said = world.run(&format!("logs -f {array}"));
+    assert!(said.code == 2 && said.err.contains("at most 256 jobs"), "{said:?}");
+    let child = world.spawn(&format!("logs -f {array}.0 1"));
+    world.run(&format!("cancel {array}")).ok();
+    assert_eq!(finish(child).2, Some(0));
 }

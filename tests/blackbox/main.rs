@@ -20,6 +20,7 @@ mod identity;
 mod job_files;
 mod limits;
 mod lists;
+mod log_stream;
 mod logs;
 mod order;
 mod retry;

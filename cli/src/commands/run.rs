@@ -5,7 +5,7 @@ use super::spec::{Options, check, context};
 use super::wait::{exit_code, wait_for, wait_for_start};
 use crate::Context;
 use crate::again::{Stopped, again};
-use crate::follow::{Follow, NOW, Pump, Sink};
+use crate::follow::{Follow, NOW, Pump, Sink, Watch, streams_in};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use qrm_protocol::error::{Code, Error};
@@ -64,12 +64,13 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     if fifo && !reply.existing {
         feed(&Path::new(&reply.dir).join("stdin"), start);
     }
-    let mut follow = Follow::new(Path::new(&reply.dir))?;
+    let mut follow = Follow::new(streams_in(Path::new(&reply.dir)));
+    let watch = Watch::new()?;
     let job = std::thread::scope(|scope| {
         let (told, tell) = std::io::pipe().map_err(|e| system("no pipe is to be had", &e))?;
         let id = reply.id;
-        let waiting = scope.spawn(move || watch(context, id, started, tell));
-        let mut pane = Pane { context, id, told, signals, interrupts: 0, closed: false };
+        let waiting = scope.spawn(move || until_ended(context, id, started, tell));
+        let mut pane = Pane { context, id, watch, told, signals, interrupts: 0, closed: false };
         pane.show(&mut follow)?;
         waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
     })?;
@@ -130,7 +131,12 @@ fn feed(fifo: &Path, start: Receiver<()>) {
 }
 
 /// Says to both when the job starts, and by closing the pipe that it has ended.
-fn watch(context: &Context, id: JobRef, started: Sender<()>, mut tell: std::io::PipeWriter) -> Result<JobView, Error> {
+fn until_ended(
+    context: &Context,
+    id: JobRef,
+    started: Sender<()>,
+    mut tell: std::io::PipeWriter,
+) -> Result<JobView, Error> {
     let job = wait_for_start(context, id)?;
     if job.state.is_terminal() {
         return Ok(job);
@@ -145,6 +151,7 @@ fn watch(context: &Context, id: JobRef, started: Sender<()>, mut tell: std::io::
 struct Pane<'a> {
     context: &'a Context,
     id: JobRef,
+    watch: Watch,
     told: PipeReader,
     signals: SignalFd,
     interrupts: u32,
@@ -160,14 +167,14 @@ impl Pane<'_> {
             let mut fds = [
                 PollFd::new(&self.told, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(follow.changed(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.watch.changed(), PollFlags::IN),
             ];
             match poll(&mut fds, more.then_some(&NOW)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
             }
             let (told, signalled) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
-            follow.drain();
+            self.watch.drain();
             if signalled {
                 self.pass_on();
             }
@@ -182,7 +189,7 @@ impl Pane<'_> {
     fn copy(&mut self, follow: &mut Follow) -> Result<bool, Error> {
         let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
         let mut sinks: [Option<Sink<'_>>; 2] = [if self.closed { None } else { Some(&mut out) }, Some(&mut err)];
-        match follow.pump(&mut sinks) {
+        match follow.pump(&self.watch, &mut sinks) {
             Ok(more) => Ok(more),
             Err(Pump::Source(error)) => Err(error),
             Err(Pump::Sink) => {

@@ -91,6 +91,12 @@ pub(crate) fn wait_for_start(context: &Context, id: JobRef) -> Result<JobView, E
     reply.jobs.into_iter().next().ok_or_else(|| Error::new(Code::Internal, "a wait told of no job"))
 }
 
+/// Waits until one of these has ended, or executes if that is enough; those for which it is so then.
+pub(crate) fn wait_for_any(context: &Context, ids: &[JobRef], started: bool) -> Result<Vec<JobView>, Error> {
+    let params = WaitParams { ids: ids.to_vec(), any: true, started, timeout_ms: None };
+    Ok(ask(context, Stopped::Waits(None), |mut client| client.call::<JobWait>(&params))?.jobs)
+}
+
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let until = args.timeout.map(|d| Instant::now() + Duration::from_millis(d.0));
     let one = args.is_one();

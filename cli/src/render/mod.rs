@@ -8,6 +8,7 @@ pub(crate) mod table;
 use qrm_protocol::error::Error;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,18 @@ pub(crate) enum Tone {
 
 impl Out {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        Self::on(json, quiet, std::io::stdout())
+    }
+
+    /// The same for standard error.
+    pub(crate) fn on_stderr(&self) -> Self {
+        Self::on(self.json, self.quiet, std::io::stderr())
+    }
+
+    fn on(json: bool, quiet: bool, to: impl IsTerminal + AsFd) -> Self {
+        let terminal = to.is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let width = if terminal {
-            Some(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| size.ws_col).max(40))
-        } else {
-            None
-        };
+        let width = terminal.then(|| rustix::termios::tcgetwinsize(to).map_or(80, |size| size.ws_col).max(40));
         Self { json, quiet, terminal, colour, width }
     }
 
@@ -95,6 +101,13 @@ impl Out {
             Tone::Quiet => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// Text in one of a few colours that mean nothing but that neighbours differ.
+    pub(crate) fn nth(&self, place: u64, text: &str) -> String {
+        const CODES: [&str; 6] = ["36", "33", "35", "34", "32", "96"];
+        let code = CODES[usize::try_from(place % CODES.len() as u64).unwrap_or(0)];
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
