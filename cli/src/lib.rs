@@ -6,6 +6,7 @@ mod commands;
 mod complete;
 mod follow;
 mod render;
+mod watching;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueHint};
 use commands::Verb;
@@ -55,6 +56,12 @@ impl Context {
     /// Where the daemon is.
     pub(crate) fn place(&self) -> Result<Place, Error> {
         place::find(self.socket.as_deref(), |name| std::env::var_os(name))
+    }
+
+    /// For a thread that looks on while another waits: what is to be said, that one says.
+    pub(crate) fn beside(&self) -> Self {
+        let known = || AtomicBool::new(true);
+        Self { out: self.out, socket: self.socket.clone(), served: known(), told_of_stop: known() }
     }
 
     /// A connection to the daemon, which is started if it is the user's own and does not run.

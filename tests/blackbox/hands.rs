@@ -132,8 +132,8 @@ pub fn context() -> Value {
     json!({"cwd": "/", "umask": 18, "env": ["PATH=/usr/bin:/bin"]})
 }
 
-/// Runs a command on a terminal of this many columns; what it showed.
-pub fn on_terminal(mut command: Command, columns: u16) -> String {
+/// A terminal of this many columns: our end, and that of a program.
+fn terminal(columns: u16) -> (File, OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&ours).unwrap();
@@ -143,11 +143,17 @@ pub fn on_terminal(mut command: Command, columns: u16) -> String {
     let theirs: OwnedFd = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
     let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&theirs, size).unwrap();
+    (File::from(ours), theirs)
+}
+
+/// Runs a command on a terminal of this many columns; what it showed.
+pub fn on_terminal(mut command: Command, columns: u16) -> String {
+    let (mut ours, theirs) = terminal(columns);
     let mut child = command.stdout(Stdio::from(theirs)).stderr(Stdio::null()).spawn().unwrap();
     // The command holds the other end, too; only the child's copy may be left for the end to be seen.
     drop(command);
     let reader = std::thread::spawn(move || {
-        let (mut shown, mut piece, mut ours) = (Vec::new(), [0; 4096], File::from(ours));
+        let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
         // EIO is how a terminal says that nobody writes any more.
         while let Ok(n @ 1..) = ours.read(&mut piece) {
             shown.extend_from_slice(&piece[..n]);
@@ -156,6 +162,88 @@ pub fn on_terminal(mut command: Command, columns: u16) -> String {
     });
     child.wait().unwrap();
     reader.join().unwrap()
+}
+
+/// A program whose standard error is a terminal, and what that shows.
+pub struct Screen {
+    pub child: Child,
+    ours: File,
+    shows: vt100::Parser,
+    /// Every byte that came.
+    pub bytes: Vec<u8>,
+}
+
+impl Screen {
+    pub fn new(mut command: Command, columns: u16) -> Self {
+        let (ours, theirs) = terminal(columns);
+        if command.get_envs().all(|(name, _)| name != "TERM") {
+            command.env("TERM", "xterm");
+        }
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::from(theirs)).spawn().unwrap();
+        Self {
+            child,
+            ours,
+            shows: vt100::Parser::new(24.try_into().unwrap(), columns.try_into().unwrap(), 0),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// What stands there now; lines without the blanks after them.
+    pub fn text(&self) -> String {
+        self.shows.screen().contents().trim_end().to_owned()
+    }
+
+    fn more(&mut self) -> bool {
+        let mut piece = [0; 4096];
+        match self.ours.read(&mut piece) {
+            Ok(n @ 1..) => {
+                self.shows.process(&piece[..n]);
+                self.bytes.extend_from_slice(&piece[..n]);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns when this stands there; what else does.
+    #[track_caller]
+    pub fn until(&mut self, says: &str) -> String {
+        while !self.text().contains(says) {
+            assert!(self.more(), "{says:?} never came: {:?}", String::from_utf8_lossy(&self.bytes));
+        }
+        self.text()
+    }
+
+    /// Returns when something else stands there.
+    #[track_caller]
+    pub fn until_changed(&mut self) {
+        let before = self.text();
+        while self.text() == before {
+            assert!(self.more(), "{before:?} stays");
+        }
+    }
+
+    /// When it has ended: what stands there then, what it printed, and its exit code, or 128 + the signal that ended it.
+    pub fn end(mut self) -> (String, String, i32) {
+        while self.more() {}
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        (self.text(), out, code(&mut self.child))
+    }
+
+    /// The terminal goes away; the exit code then.
+    pub fn close(self) -> i32 {
+        let Self { mut child, ours, .. } = self;
+        drop(ours);
+        code(&mut child)
+    }
+}
+
+/// The exit code of a child, or 128 + the signal that ended it.
+pub fn code(child: &mut Child) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    let status = child.wait().unwrap();
+    status.code().or(status.signal().map(|signal| signal + 128)).unwrap()
 }
 
 /// Sends a signal to a process of the test's own.

@@ -30,6 +30,7 @@ mod scripts;
 mod stages;
 mod stop;
 mod submit;
+mod terminals;
 mod wait_cancel;
 #[path = "world.rs"]
 mod world;

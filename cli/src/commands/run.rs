@@ -52,7 +52,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     }
     let fifo = job.stdin == Stdin::Fifo;
     // Before any thread: each would get signals of its own.
-    let passed: SigSet = PASSED.into_iter().filter(|signal| !is_ignored(*signal)).collect();
+    // What this process was started to ignore the job is not to have either.
+    let passed: SigSet = PASSED.into_iter().filter(|signal| !crate::render::is_ignored(*signal)).collect();
     let mut mask = passed;
     mask.add(Signal::SIGPIPE);
     mask.thread_block().map_err(|e| system("signals can not be blocked", &e))?;
@@ -76,14 +77,6 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     })?;
     explain(context, &job);
     Ok(exit_code(&job))
-}
-
-/// Whether this process was started to ignore a signal, as by nohup(1): then the job is not to have it either.
-fn is_ignored(signal: Signal) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
 }
 
 /// Standard input, unless there is none to speak of.

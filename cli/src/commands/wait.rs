@@ -5,6 +5,7 @@ use crate::Context;
 use crate::again::{Stopped, ask};
 use crate::complete::{Which, just_ids};
 use crate::render::job::why;
+use crate::watching::Watching;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{FailureKind, JobState, JobView};
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Wait until jobs have ended.
 ///
-/// With one id the exit code is the job's own; with several it is 0 if all completed, else 1.
+/// With one id the exit code is the job's own; with several it is 0 if all completed, else 1. On a terminal a line says
+/// meanwhile how far they are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Jobs as 12, tasks as 12.3.
@@ -101,7 +103,10 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let until = args.timeout.map(|d| Instant::now() + Duration::from_millis(d.0));
     let one = args.is_one();
     let any = args.any && !one;
-    let Some(ended) = wait_for_all(context, &args.ids, any, until)? else {
+    let watching = Watching::begin(context, &args.ids);
+    let waited = wait_for_all(context, &args.ids, any, until);
+    drop(watching);
+    let Some(ended) = waited? else {
         let left = args.timeout.unwrap_or_default();
         context.out.error(
             &Error::new(Code::FailedPrecondition, format!("not ended after {left}"))

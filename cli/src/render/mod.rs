@@ -3,6 +3,7 @@
 
 pub(crate) mod excerpt;
 pub(crate) mod job;
+pub(crate) mod progress;
 pub(crate) mod table;
 
 use qrm_protocol::error::Error;
@@ -78,14 +79,14 @@ impl Out {
         if let Some(hint) = &error.hint {
             text += &format!("  hint: {}\n", clean(hint));
         }
-        if std::io::stderr().write_all(text.as_bytes()).is_err() {
+        if progress::beside(|| std::io::stderr().write_all(text.as_bytes())).is_err() {
             std::process::exit(141);
         }
     }
 
     /// Says something beside what was asked for.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet && !self.json && writeln!(std::io::stderr(), "{text}").is_err() {
+        if !self.quiet && !self.json && progress::beside(|| writeln!(std::io::stderr(), "{text}")).is_err() {
             std::process::exit(141);
         }
     }
@@ -126,6 +127,14 @@ pub(crate) fn json(text: &str) -> std::borrow::Cow<'_, str> {
         }
     }
     safe.into()
+}
+
+/// Whether this process was started to ignore a signal, as by nohup(1).
+pub(crate) fn is_ignored(signal: nix::sys::signal::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
 }
 
 /// Text from someone else, safe for a terminal, on one line.

@@ -1,6 +1,7 @@
 //! Many jobs at once: read from JSON lines, and sent so that all of them appear or none.
 //! It refuses to look into a job.
 
+use super::sending::Sending;
 use crate::Context;
 use crate::commands::spec::{check, context};
 use qrm_protocol::client::Client;
@@ -161,7 +162,9 @@ pub(super) fn send(
     let params = BulkBeginParams { context: self::context()?, count: count as u64 };
     let first = client.call::<BulkBegin>(&params)?.first.job.0;
     let ids = (first..first + count as u64).map(|id| JobId(id).into()).collect();
-    let mut sender = Sender { client, ids, slice: BulkAddParams { jobs: Vec::new() }, keyed: Vec::new(), bytes: 0 };
+    let slice = BulkAddParams { jobs: Vec::new() };
+    let sending = Sending::new(&context.out, count);
+    let mut sender = Sender { client, ids, slice, keyed: Vec::new(), bytes: 0, sending };
     for (place, job) in jobs.enumerate() {
         sender.add(place, job)?;
     }
@@ -171,16 +174,17 @@ pub(super) fn send(
 }
 
 /// Sends jobs in frames that stay far below the bound.
-struct Sender {
+struct Sender<'a> {
     client: Client,
     ids: Vec<JobRef>,
     slice: BulkAddParams,
     /// Which jobs of the slice have a key: each may turn out to be a job that there is, with another id.
     keyed: Vec<usize>,
     bytes: usize,
+    sending: Sending<'a>,
 }
 
-impl Sender {
+impl Sender<'_> {
     fn add(&mut self, place: usize, mut job: Linked) -> Result<(), Error> {
         let weight = weight(&job.spec);
         let unsure = job.links.iter().any(|link| self.keyed.binary_search(&link.job).is_ok());
@@ -207,6 +211,7 @@ impl Sender {
                 *slot = id;
             }
         }
+        self.sending.sent(self.slice.jobs.len());
         self.slice.jobs.clear();
         self.keyed.clear();
         self.bytes = 0;

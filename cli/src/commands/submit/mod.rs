@@ -7,6 +7,7 @@ mod file;
 mod names;
 mod sbatch;
 mod script;
+mod sending;
 
 use super::spec::{Options, check, context};
 use crate::Context;
