@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import baseline
 import peers
 from qrm import Qrm, checkpoint, copy_of, history, missing
-from timing import Failed, Fifo, reap, resident_mb, series, spawn
+from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed
 
 
 @dataclass
@@ -280,6 +280,50 @@ def measure_lists(bench):
     return lines
 
 
+def measure_help(bench):
+    """The whole process, and beside it one that does nothing at all."""
+    scratch = os.path.join(bench.directory, "help")
+    os.makedirs(scratch)
+    env = environment(HOME=scratch)
+    rounds = 5 * bench.rounds
+
+    def one(*argv):
+        return lambda: timed(argv, env)
+
+    took, nothing = series(rounds, one(os.path.join(bench.bin, "qrm"), "--help"), one("/bin/true"))
+    return [Line("qrm --help", took, "ms", 2, note=f"/bin/true {nothing:.2f}")]
+
+
+def measure_completions(bench):
+    """What a shell waits for after a TAB. qrm gives up in time when the daemon is slow, so answers are counted, too."""
+    count = 10_000 if bench.quick else 100_000
+    qrm = bench.qrm("completions", QRM_HOST_CPUS=2)
+    words = os.path.join(qrm.scratch, "offered")
+    lines = []
+    try:
+        path = qrm.lines({"command": ["/bin/true", str(n)], "hold": True, "name": f"job-{n}"} for n in range(count))
+        qrm.call("submit", "--bulk", path)
+        for line in (["cancel", ""], ["release", ""], ["show", "5"], ["jobs", "name", "=", "job-77"]):
+            env = {**qrm.env, "COMPLETE": "bash", "_QRM_COMPLETE_INDEX": str(len(line))}
+            answers = []
+
+            def one(line=line, env=env, answers=answers):
+                if os.path.exists(words):
+                    os.unlink(words)
+                begun = time.perf_counter_ns()
+                code = reap(spawn(qrm.argv("--", "qrm", *line), env, out=words))
+                took = (time.perf_counter_ns() - begun) / 1e6
+                answers.append(code == 0 and os.path.getsize(words) > 0)
+                return took
+
+            (took,) = series(bench.rounds, one)
+            name = f"qrm {' '.join(line).replace(' = ', '=')}<TAB>, {count:,} jobs"
+            lines.append(Line(name, took, "ms", 50, note=f"{sum(answers)} of {len(answers)} answered"))
+    finally:
+        qrm.stop()
+    return lines
+
+
 def measure_cleanup(bench):
     """Submits while all ended jobs are forgotten, over submits in the quiet before that."""
     qrm = bench.with_history(QRM_HOST_CPUS=2)
@@ -448,6 +492,8 @@ ALL = {
     "bulk": measure_bulk,
     "array": measure_array,
     "lists": measure_lists,
+    "help": measure_help,
+    "completions": measure_completions,
     "cleanup": measure_cleanup,
     "idle": measure_idle,
     "restart": measure_restart,
