@@ -14,6 +14,7 @@ use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::{self, Place};
 use render::Out;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,7 +128,14 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
         Out::new(true, false).error(&as_error(error));
         return ExitCode::from(2);
     }
-    match error.print() {
+    // In one piece: clap itself writes each line alone.
+    let (out, text) = (Out::new(false, false), error.render());
+    let shown = |colour| if colour { text.ansi().to_string() } else { text.to_string() };
+    let written = match error.use_stderr() {
+        true => std::io::stderr().write_all(shown(out.on_stderr().colour).as_bytes()),
+        false => std::io::stdout().write_all(shown(out.colour).as_bytes()),
+    };
+    match written {
         Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
         Err(_) => ExitCode::from(2),
     }

@@ -4,7 +4,7 @@
 use crate::Context;
 use crate::again::{Stopped, ask};
 use crate::render::Out;
-use crate::render::job::{now, tone, why};
+use crate::render::job::{now, short, tone, why};
 use crate::render::progress::{Progress, Said};
 use crate::render::{Tone, clean};
 use qrm_protocol::error::{Code, Error};
@@ -163,7 +163,8 @@ fn progress(job: &JobView) -> Option<(f64, String)> {
 
 fn of_one(out: &Out, job: &JobView) -> Said {
     let state = out.tone(tone(job.state), job.state.word());
-    let name: String = clean(&job.name).chars().take(24).collect();
+    // Where there is little room, how it is matters more than what it is called.
+    let name = short(&clean(&job.name), if out.width.is_some_and(|width| width < 70) { 8 } else { 24 });
     let what = format!("job {}  {name}  {state}", job.id);
     let since = Some(job.started_at.unwrap_or(job.submitted_at));
     if let Some(tasks) = job.tasks {

@@ -205,6 +205,11 @@ impl Screen {
         }
     }
 
+    /// Presses a key.
+    pub fn press(&mut self, key: u8) {
+        self.ours.write_all(&[key]).unwrap();
+    }
+
     /// Returns when this stands there; what else does.
     #[track_caller]
     pub fn until(&mut self, says: &str) -> String {

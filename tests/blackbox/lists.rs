@@ -202,3 +202,18 @@ fn an_empty_queue_says_what_to_do_and_json_is_an_empty_list() {
     let said = world.run("jobs name=x");
     assert_eq!((said.out.as_str(), said.err.as_str()), ("", "no job matches\n"));
 }
+
+#[test]
+fn status_of_a_job_is_what_show_shows() {
+    let world = World::new();
+    let id = world.submit("--name seen --array 4-5", "exit 3");
+    world.ended(&id);
+    for id in ["1", "1.4", "77", "x"] {
+        for json in ["", " --json"] {
+            let (status, show) = (world.run(&format!("status {id}{json}")), world.run(&format!("show {id}{json}")));
+            let same = |text: &str| text.replace("qrm show", "qrm status");
+            assert_eq!((same(&status.out), same(&status.err)), (same(&show.out), same(&show.err)), "{id}{json}");
+            assert_eq!((status.code, status.code == 0), (show.code, id.starts_with('1')), "{id}{json}");
+        }
+    }
+}

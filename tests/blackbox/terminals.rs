@@ -108,6 +108,13 @@ fn signals_and_a_closed_terminal_end_it_as_they_end_others() {
         signal(&screen.child, ends);
         assert_eq!(screen.end(), (String::new(), String::new(), number));
     }
+    // What the terminal shows of the key goes with the line, also when that is full.
+    let mut screen = Screen::new(qrm(&world, "wait 1"), 24);
+    screen.until("executing");
+    screen.press(3);
+    screen.until("^C");
+    signal(&screen.child, Signal::INT);
+    assert_eq!(screen.end(), (String::new(), String::new(), 130));
     let mut screen = Screen::new(qrm(&world, "wait 1"), 80);
     screen.until("executing");
     assert_eq!(screen.close(), 129);

@@ -1,12 +1,14 @@
 //! A line on the terminal that says how far something is while one waits for it, and is gone when that is over.
 //! It refuses to know what is waited for, and to write anywhere but on a terminal.
 
-use super::{Out, clean, job::now};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use super::{Out, Tone, clean, job::now};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use qrm_protocol::time::{Millis, Timestamp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,20 +45,23 @@ static SHOWN: Mutex<Option<Progress>> = Mutex::new(None);
 /// What ends the program, once the line is gone.
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 /// A bar is drawn in steps of a thousandth.
-const STEPS: f64 = 1000.0;
+const STEPS: u64 = 1000;
+/// It is drawn so many times in a second at most.
+const DRAWN: u8 = 20;
+/// What the terminal itself shows of a key that is pressed, as ^C, is to have room on the line: that is cleared.
+const ECHO: u16 = 2;
 
 impl Progress {
     /// A line on standard error, if that is a terminal and somebody wants to read it.
     pub(crate) fn start(out: &Out) -> Option<Self> {
         let out = out.on_stderr();
-        if !out.terminal || out.json || out.quiet {
-            return None;
-        }
-        let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
         // One that knows no way back to the start of a line gets none.
-        if bar.is_hidden() {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        if !out.terminal || out.json || out.quiet || is_dumb {
             return None;
         }
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Terminal::default()), DRAWN);
+        let bar = ProgressBar::with_draw_target(Some(STEPS), target);
         let progress = Self { line: Arc::new(Mutex::new(Line { bar, out, said: Said::default(), over: false })) };
         progress.guard()?;
         *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress.clone());
@@ -138,13 +143,12 @@ impl Line {
         if self.over {
             return;
         }
-        let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col);
-        self.bar.set_style(style(width, self.said.fraction.is_some(), self.out.colour));
+        self.bar.set_style(style(width(), self.said.fraction.is_some(), self.out));
         if let Some(fraction) = self.said.fraction {
             let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
             // Within 0 and a thousand.
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            self.bar.set_position((fraction * STEPS) as u64);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            self.bar.set_position((fraction * STEPS as f64) as u64);
         }
         self.bar.set_message(self.said.text(now()));
         self.bar.tick();
@@ -153,7 +157,10 @@ impl Line {
 
 impl Said {
     fn text(&self, now: Timestamp) -> String {
-        let taken = self.since.map(|since| Millis(now.since(since).0 / 1000 * 1000).to_string());
+        let taken = self.since.map(|since| match now.since(since).0 / 1000 {
+            seconds @ ..10 => format!("{seconds}s"),
+            seconds => Millis(seconds * 1000).to_string(),
+        });
         let percent = self.fraction.map(|fraction| format!("{:.0}%", fraction.clamp(0.0, 1.0) * 100.0));
         let parts = [percent, Some(self.what.clone()), taken, Some(clean(&self.message))];
         parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
@@ -161,16 +168,84 @@ impl Said {
 }
 
 /// A bar, where there is room for one, and a text that never goes beyond the line.
-fn style(width: u16, has_bar: bool, colour: bool) -> ProgressStyle {
-    let bar = match (has_bar, width) {
+fn style(width: u16, has_bar: bool, out: Out) -> ProgressStyle {
+    let cells = match (has_bar, width) {
         (false, _) | (_, ..40) => return ProgressStyle::with_template("{wide_msg}").expect("a template"),
-        (_, 40..70) => "12",
-        _ => "24",
+        (_, 40..70) => 12,
+        _ => 24,
     };
-    let colours = if colour { ".cyan/dim" } else { "" };
-    let template = format!("{{bar:{bar}{colours}}} {{wide_msg}}");
-    let style = ProgressStyle::with_template(&template).expect("a template");
-    style.progress_chars(if colour { "━━━" } else { "#>-" })
+    let bar = move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        let done = usize::try_from(state.pos() * cells / STEPS).unwrap_or(0);
+        let left = usize::try_from(cells).unwrap_or(0) - done;
+        // Without colours it is the signs that differ.
+        let [full, empty] = if out.colour { ["━", "━"] } else { ["#", "-"] };
+        // A text takes what is written to it.
+        to.write_str(&out.tone(Tone::Busy, &full.repeat(done))).ok();
+        to.write_str(&out.tone(Tone::Quiet, &empty.repeat(left))).ok();
+    };
+    ProgressStyle::with_template("{cells} {wide_msg}").expect("a template").with_key("cells", bar)
+}
+
+/// The columns of the terminal.
+fn width() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col)
+}
+
+/// Standard error, written to in pieces that are whole drawings. Lines are not filled up with blanks: behind a full
+/// line what the terminal echoes would go to the next one, and the wrong line would be cleared.
+#[derive(Debug, Default)]
+struct Terminal {
+    // A lock, because indicatif shares it among threads; each of them holds the lock of the line already.
+    drawing: Mutex<String>,
+}
+
+impl Terminal {
+    fn put(&self, what: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+        self.drawing.lock().unwrap_or_else(PoisonError::into_inner).write_fmt(what).map_err(std::io::Error::other)
+    }
+
+    fn go(&self, by: usize, way: char) -> std::io::Result<()> {
+        if by > 0 { self.put(format_args!("\x1b[{by}{way}")) } else { Ok(()) }
+    }
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        width().saturating_sub(ECHO).max(1)
+    }
+
+    fn move_cursor_up(&self, by: usize) -> std::io::Result<()> {
+        self.go(by, 'A')
+    }
+
+    fn move_cursor_down(&self, by: usize) -> std::io::Result<()> {
+        self.go(by, 'B')
+    }
+
+    fn move_cursor_right(&self, by: usize) -> std::io::Result<()> {
+        self.go(by, 'C')
+    }
+
+    fn move_cursor_left(&self, by: usize) -> std::io::Result<()> {
+        self.go(by, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> std::io::Result<()> {
+        self.put(format_args!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> std::io::Result<()> {
+        if text.bytes().all(|byte| byte == b' ') { Ok(()) } else { self.put(format_args!("{text}")) }
+    }
+
+    fn clear_line(&self) -> std::io::Result<()> {
+        self.put(format_args!("\r\x1b[2K"))
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        let drawing = std::mem::take(&mut *self.drawing.lock().unwrap_or_else(PoisonError::into_inner));
+        std::io::stderr().write_all(drawing.as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -181,7 +256,7 @@ mod tests {
     fn what_is_said_is_one_line_with_what_there_is() {
         let now = Timestamp(100_000);
         for (fraction, since, message, text) in [
-            (Some(0.375), Some(Timestamp(35_900)), "epoch 3", "38%  job 1  1m4s  epoch 3"),
+            (Some(0.375), Some(Timestamp(35_900)), "epoch 3", "38%  job 1  1m04s  epoch 3"),
             (None, Some(now), "", "job 1  0s"),
             (Some(7.0), None, "a\n\x1b[2Jb", "100%  job 1  a··[2Jb"),
         ] {
