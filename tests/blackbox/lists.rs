@@ -208,11 +208,10 @@ fn status_of_a_job_is_what_show_shows() {
     let world = World::new();
     let id = world.submit("--name seen --array 4-5", "exit 3");
     world.ended(&id);
-    for id in ["1", "1.4", "77", "x"] {
+    for id in ["1", "1.4", "77"] {
         for json in ["", " --json"] {
             let (status, show) = (world.run(&format!("status {id}{json}")), world.run(&format!("show {id}{json}")));
-            let same = |text: &str| text.replace("qrm show", "qrm status");
-            assert_eq!((same(&status.out), same(&status.err)), (same(&show.out), same(&show.err)), "{id}{json}");
+            assert_eq!((status.out, status.err), (show.out, show.err), "{id}{json}");
             assert_eq!((status.code, status.code == 0), (show.code, id.starts_with('1')), "{id}{json}");
         }
     }
