@@ -6,10 +6,12 @@ use qrm_protocol::job::JobView;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Where the bytes of a stream go.
@@ -25,14 +27,30 @@ fn failed(what: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Unavailable, format!("the output in {} can not be read: {why}", what.display()))
 }
 
-/// Where the two streams of a job are.
-pub(crate) fn streams(job: &JobView) -> [PathBuf; 2] {
-    streams_in(Path::new(&job.dir))
+/// A file that a stream goes to.
+pub(crate) struct Place {
+    path: PathBuf,
+    /// It is qrm's own: what is found there is a file and nothing else.
+    own: bool,
+}
+
+/// Where the two streams of a job are. What both go to is shown once.
+pub(crate) fn streams(job: &JobView) -> [Option<Place>; 2] {
+    let mut places = streams_in(Path::new(&job.dir));
+    for (place, elsewhere) in places.iter_mut().zip([&job.stdout, &job.stderr]) {
+        if let Some(path) = elsewhere {
+            *place = Some(Place { path: OsStr::from_bytes(path.as_bytes()).into(), own: false });
+        }
+    }
+    if job.stdout.is_some() && job.stdout == job.stderr {
+        places[1] = None;
+    }
+    places
 }
 
 /// Where they are in a job's own directory.
-pub(crate) fn streams_in(dir: &Path) -> [PathBuf; 2] {
-    ["stdout", "stderr"].map(|name| dir.join(name))
+pub(crate) fn streams_in(dir: &Path) -> [Option<Place>; 2] {
+    ["stdout", "stderr"].map(|name| Some(Place { path: dir.join(name), own: true }))
 }
 
 /// What tells that files were made or have grown; one is enough for any number of jobs, of which a user may have few.
@@ -77,12 +95,13 @@ impl Watch {
 
 /// The output of one job.
 pub(crate) struct Follow {
-    streams: [Stream; 2],
+    streams: [Option<Stream>; 2],
     marks: BTreeSet<Mark>,
 }
 
 struct Stream {
     path: PathBuf,
+    own: bool,
     file: Option<File>,
     /// Its making would be told.
     awaited: bool,
@@ -90,8 +109,9 @@ struct Stream {
 
 impl Follow {
     /// Of the job with these files, which may not be there yet.
-    pub(crate) fn new(paths: [PathBuf; 2]) -> Self {
-        let streams = paths.map(|path| Stream { path, file: None, awaited: false });
+    pub(crate) fn new(places: [Option<Place>; 2]) -> Self {
+        let stream = |Place { path, own }| Stream { path, own, file: None, awaited: false };
+        let streams = places.map(|place| place.map(stream));
         Self { streams, marks: BTreeSet::new() }
     }
 
@@ -102,17 +122,17 @@ impl Follow {
 
     /// Opens what is there by now. Files that are missing have no output, yet or ever.
     fn open(&mut self, watch: &Watch) -> Result<(), Error> {
-        for stream in self.streams.iter_mut().filter(|stream| stream.file.is_none()) {
+        for stream in self.streams.iter_mut().flatten().filter(|stream| stream.file.is_none()) {
             let dir = stream.path.parent().unwrap_or(Path::new("/"));
             if !stream.awaited {
                 let made = watch.look_at(dir, WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR)?;
                 stream.awaited = made.is_some();
                 self.marks.extend(made);
             }
-            stream.file = open_regular(&stream.path).map_err(|e| failed(&stream.path, &e))?;
+            stream.file = open_regular(stream).map_err(|e| failed(&stream.path, &e))?;
             if stream.file.is_some() {
                 // It may be gone by now; then it does not grow any more.
-                self.marks.extend(watch.look_at(&stream.path, WatchFlags::MODIFY | WatchFlags::DONT_FOLLOW)?);
+                self.marks.extend(watch.look_at(&stream.path, WatchFlags::MODIFY)?);
             }
         }
         Ok(())
@@ -125,7 +145,8 @@ impl Follow {
         let mut more = false;
         let mut buffer = vec![0; PIECE];
         for (stream, sink) in self.streams.iter_mut().zip(sinks) {
-            let (Some(file), Some(sink)) = (&mut stream.file, sink) else { continue };
+            let (Some(stream), Some(sink)) = (stream, sink) else { continue };
+            let Some(file) = &mut stream.file else { continue };
             let n = file.read(&mut buffer).map_err(|e| failed(&stream.path, &e))?;
             sink.write_all(&buffer[..n]).and_then(|()| sink.flush()).map_err(|_| Pump::Sink)?;
             more |= n > 0;
@@ -136,7 +157,7 @@ impl Follow {
     /// Goes to where the last lines begin.
     pub(crate) fn tail(&mut self, watch: &Watch, lines: u64) -> Result<(), Error> {
         self.open(watch)?;
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut().flatten() {
             let Some(file) = &mut stream.file else { continue };
             let at = last_lines(file, lines).map_err(|e| failed(&stream.path, &e))?;
             file.seek(SeekFrom::Start(at)).map_err(|e| failed(&stream.path, &e))?;
@@ -159,16 +180,18 @@ impl From<Error> for Pump {
     }
 }
 
-fn open_regular(path: &Path) -> rustix::io::Result<Option<File>> {
+fn open_regular(stream: &Stream) -> rustix::io::Result<Option<File>> {
+    let follow = if stream.own { OFlags::NOFOLLOW } else { OFlags::empty() };
     // Without NONBLOCK a FIFO in its place would wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let fd = match open(path, flags, Mode::empty()) {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | follow;
+    let fd = match open(&stream.path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(e) => return Err(e),
     };
     if FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::RegularFile {
-        return Err(rustix::io::Errno::INVAL);
+        // What was sent to a device or a FIFO is not there to be read again.
+        return if stream.own { Err(rustix::io::Errno::INVAL) } else { Ok(None) };
     }
     Ok(Some(fd.into()))
 }

@@ -100,3 +100,27 @@ fn a_line_without_end_is_cut_and_too_many_jobs_are_refused() {
     world.run(&format!("cancel {array}")).ok();
     assert_eq!(finish(child).2, Some(0));
 }
+
+#[test]
+fn output_that_went_elsewhere_is_shown_from_there() {
+    let world = World::with(&[("QRM_HOST_CPUS", "3")]);
+    let gate = Gate::new(&world, "gate");
+    let script = format!("echo out; echo err >&2; {}; echo more", gate.wait());
+    let apart = world.submit("--stdout there", &script);
+    let both = world.submit("--stdout both --stderr both", &script);
+    let none = world.submit("--stdout /dev/null", &script);
+    let children = [apart.clone(), both.clone(), none.clone(), format!("{apart} {both}")];
+    let children = children.map(|ids| world.spawn(&format!("logs -f {ids}")));
+    for id in [&apart, &both, &none] {
+        world.executing(id);
+    }
+    gate.open(3);
+    let said = children.map(finish);
+    assert!(said.iter().all(|(.., code)| *code == Some(0)), "{said:?}");
+    let alone: Vec<(&str, &str)> = said[..3].iter().map(|(out, err, _)| (out.as_str(), err.as_str())).collect();
+    assert_eq!(alone, [("out\nmore\n", "err\n"), ("out\nerr\nmore\n", ""), ("", "err\n")]);
+    let mut lines: Vec<&str> = said[3].0.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["1 | more", "1 | out", "2 | err", "2 | more", "2 | out"]);
+    assert_eq!(said[3].1, "1 | err\n");
+}

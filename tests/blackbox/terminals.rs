@@ -31,6 +31,25 @@ fn a_line_says_how_a_job_is_and_is_gone_when_it_has_ended() {
 }
 
 #[test]
+fn what_a_job_says_of_itself_is_a_bar() {
+    let world = World::new();
+    let gate = Gate::new(&world, "gate");
+    let id = world.submit("--name learns", &gate.wait());
+    world.executing(&id);
+    let mut screen = Screen::new(qrm(&world, "wait 1"), 80);
+    screen.until("executing");
+    for (said, begins, ends) in
+        [("0.5 half", " 50%  job 1  learns  executing  ", "s  half"), ("1", " 100%  job 1  ", "s")]
+    {
+        world.run(&format!("progress --job 1 {said}")).ok();
+        let text = screen.until(begins);
+        assert!(text.starts_with(&format!("{}{begins}", "━".repeat(24))) && text.ends_with(ends), "{text}");
+    }
+    gate.open(1);
+    assert_eq!(screen.end(), (String::new(), String::new(), 0));
+}
+
+#[test]
 fn tasks_and_jobs_are_counted_as_they_end() {
     let world = World::with(&[("QRM_HOST_CPUS", "1")]);
     let gate = Gate::new(&world, "gate");
