@@ -58,9 +58,9 @@ fn shortened(method: &str, mut result: Value) -> Value {
         "doctor" => {
             result["findings"] = json!([{
                 "topic": "limits",
-                "health": "limited",
-                "found": "--cpus and --mem are counted",
-                "means": "a job that takes more than is granted is not stopped",
+                "health": "ok",
+                "found": "memory enforced, cpus enforced",
+                "means": "a job that takes more memory than its --mem is ended, and cpus are shared by --cpus",
                 "mend": null,
             }]);
         }
@@ -76,6 +76,7 @@ fn usual(value: &mut Value, state: &str) {
             for (key, value) in map {
                 match (key.as_str(), &*value) {
                     ("user", Value::String(_)) => *value = "alice".into(),
+                    ("file", Value::String(_)) => *value = "/home/alice/.config/qrm/config.toml".into(),
                     ("scope", _) => *value = "user:alice".into(),
                     ("user" | "by", Value::Number(_)) => *value = 1000.into(),
                     ("pid", _) => *value = 4711.into(),
