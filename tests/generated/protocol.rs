@@ -60,7 +60,7 @@ fn shortened(method: &str, mut result: Value) -> Value {
                 "topic": "limits",
                 "health": "ok",
                 "found": "memory enforced, cpus enforced",
-                "means": "a job that takes more memory than its --mem is ended, and cpus are shared by --cpus",
+                "means": "a job that takes more memory is ended",
                 "mend": null,
             }]);
         }
