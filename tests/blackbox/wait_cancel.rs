@@ -186,3 +186,29 @@ fn wait_and_run_say_130_for_what_was_cancelled_before_it_ran() {
     assert_eq!(said.code, 130, "{said:?}");
     assert!(said.err.contains("can not follow"), "{said:?}");
 }
+
+#[test]
+fn what_a_range_or_a_filter_finds_is_waited_for() {
+    let world = World::with(&[("QRM_HOST_CPUS", "2")]);
+    let gate = Gate::new(&world, "gate");
+    world.submit("--label team=a", &gate.wait());
+    world.submit("--label team=a", "exit 3");
+    world.submit("--array 0-2 --label team=b", "exit $QRM_ARRAY_INDEX");
+    let mut waiting = world.spawn("--json wait label.team=a");
+    world.ended("3");
+    assert!(waiting.try_wait().unwrap().is_none(), "one of them still runs");
+    gate.open(1);
+    let out = waiting.wait_with_output().unwrap();
+    let ended: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let ids: Vec<&str> = ended.as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
+    assert_eq!((out.status.code(), ids.len()), (Some(1), 2), "{ids:?}");
+    let range = world.run("--json wait 2-3").json();
+    assert_eq!(range.as_array().unwrap().len(), 2, "an array stands for its tasks: {range}");
+    assert_eq!(world.run("wait 1 1 label.team=a").code, 0);
+    for (line, says) in
+        [("wait label.team=c", "no job matches"), ("wait 1-", "neither a job id nor a term"), ("wait 1 9", "no job 9")]
+    {
+        let said = world.run(line);
+        assert!(said.code == 2 && said.err.contains(says), "{line}: {said:?}");
+    }
+}

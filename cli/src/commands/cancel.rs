@@ -6,8 +6,10 @@ use crate::complete::{Which, ids};
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{CancelDid, CancelParams, JobCancel};
 
-/// End jobs: those that wait are cancelled, those that run get TERM, and KILL ten seconds later, unless they were
-/// submitted with another --signal or --grace.
+/// End jobs.
+///
+/// Those that wait are cancelled, those that run get TERM, and KILL ten seconds later, unless they were submitted with
+/// another --signal or --grace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm cancel 12 13.4\n  qrm cancel 20-29\n  qrm cancel state=queued name~sweep")]
 pub(crate) struct Args {

@@ -45,6 +45,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
 }
 
 const COLUMNS: &[Column] = &[("SETTING", false), ("VALUE", false), ("FROM", false), ("MEANS", false)];
+/// A terminal that is narrower has no room for what a setting means.
+const ROOM: usize = 110;
 
 fn show(context: &Context) -> Result<u8, Error> {
     let reply: ConfigReply = context.connect()?.call::<ConfigShow>(&Empty {})?;
@@ -54,22 +56,26 @@ fn show(context: &Context) -> Result<u8, Error> {
     }
     // A path that is the same everywhere is said once.
     let file = reply.file.as_deref().map(|file| format!("{file}:")).unwrap_or_default();
+    let columns =
+        if context.out.width.is_some_and(|width| usize::from(width) < ROOM) { &COLUMNS[..3] } else { COLUMNS };
     let rows = reply.settings.iter().map(|setting| {
         let own = setting.origin == "built in";
         let origin = match setting.origin.strip_prefix(&file).filter(|_| !file.is_empty()) {
             Some(line) => format!("line {line}"),
             None => setting.origin.clone(),
         };
-        vec![
+        let mut row = vec![
             (setting.key.clone(), Tone::Plain),
             (clean(&setting.value), if own { Tone::Plain } else { Tone::Good }),
             (clean(&origin), Tone::Quiet),
             (setting.means.clone(), Tone::Quiet),
-        ]
+        ];
+        row.truncate(columns.len());
+        row
     });
-    let mut text = table(&context.out, COLUMNS, rows.collect());
+    let mut text = table(&context.out, columns, rows.collect());
     if let Some(file) = &reply.file {
-        text += &format!("\nfile {}\n", clean(file));
+        text += &format!("\nfile {}\nqrm man 5 config says what each of them means\n", clean(file));
     }
     context.out.print(&text);
     Ok(0)

@@ -53,7 +53,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
 }
 
 /// Newest first, page after page.
-fn pages(mut client: Client, mut params: ListParams, most: usize) -> Result<Vec<JobView>, Error> {
+pub(super) fn pages(mut client: Client, mut params: ListParams, most: usize) -> Result<Vec<JobView>, Error> {
     let mut jobs: Vec<JobView> = Vec::new();
     while jobs.len() < most {
         params.limit = Some(u32::try_from((most - jobs.len()).min(1_000)).unwrap_or(1_000));

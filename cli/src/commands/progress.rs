@@ -8,7 +8,9 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::method::{JobProgress, ProgressParams};
 use qrm_protocol::progress::Fraction;
 
-/// Say from inside a job how far it is; show, wait and events tell it to others.
+/// Say from inside a job how far it is.
+///
+/// `qrm show`, `qrm wait` and `qrm events` tell it to others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm progress 0.4\n  qrm progress 40% 'epoch 4 of 10, loss 0.31'")]
 pub(crate) struct Args {

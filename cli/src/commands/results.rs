@@ -18,9 +18,9 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The result of a job: what it wrote to $QRM_JOB_DIR/results.json, and the files that match its --output.
+/// The result of a job, and what it left.
 ///
-/// The first is printed as it is; with --json both are one document: {"id", "results", "outputs"}.
+/// That is what it wrote to $QRM_JOB_DIR/results.json, and the files that match its --output. The first is printed as it is; with --json both are one document: {"id", "results", "outputs"}.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  qrm results 12\n  qrm results 12.3 --json | jq .results.accuracy")]
 pub(crate) struct Args {

@@ -8,9 +8,9 @@ use crate::render::Tone;
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{JobRetry, TargetParams};
 
-/// Queue jobs once more that have ended, as new jobs: the same command, directory, environment and options.
+/// Queue jobs once more that have ended.
 ///
-/// What it had of --key, --begin, --deadline and --after is not asked for again, and standard input that came from `qrm run`
+/// Each is a new job with the same command, directory, environment and options. What it had of --key, --begin, --deadline and --after is not asked for again, and standard input that came from `qrm run`
 /// is empty. An array that is named is run again whole, a task as an array of its own; a filter finds those tasks that match,
 /// and puts them together.
 #[derive(Debug, clap::Args)]

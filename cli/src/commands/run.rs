@@ -21,7 +21,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Run a command as a job, here: its output, its input, signals passed on, its exit code.
+/// Run a command as a job, as if it ran here.
+///
+/// Its two streams are yours, its input is yours, signals that you send are passed on, and its exit code is the one of this
+/// command. If this ends, or the terminal does, the job goes on.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm run -- make test\n  qrm run --cpus 2 --time 1h -- python eval.py < data.csv > result.csv"

@@ -13,7 +13,9 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobView;
 use qrm_protocol::method::{Empty, Status, StatusReply};
 
-/// The machine at a glance: what is granted, what runs, what waits and why, what ended last.
+/// The machine at a glance, or everything of one job.
+///
+/// What is granted, what runs, what waits and why, what ended last.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// With an id: the same as `qrm show ID`.

@@ -1,16 +1,18 @@
 //! `qrm wait`: returns when jobs have ended, with what they ended with.
 //! It refuses to show their output.
 
+use super::jobs::pages;
 use crate::Context;
 use crate::again::{Stopped, ask};
-use crate::complete::{Which, just_ids};
+use crate::complete::{Which, ids};
 use crate::render::job::why;
 use crate::watching::Watching;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{FailureKind, JobState, JobView};
-use qrm_protocol::method::{JobWait, MAX_WAIT, WaitParams};
+use qrm_protocol::method::{JobWait, ListParams, MAX_WAIT, WaitParams};
 use qrm_protocol::time::Millis;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Wait until jobs have ended.
@@ -19,9 +21,9 @@ use std::time::{Duration, Instant};
 /// meanwhile how far they are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Jobs as 12, tasks as 12.3.
-    #[arg(value_name = "ID", required = true, add = just_ids(Which::Live))]
-    ids: Vec<JobRef>,
+    /// Ids as 12, 12.3, 10-20, or terms of a filter as in `qrm jobs`, which means what it finds now.
+    #[arg(value_name = "ID|FILTER", required = true, add = ids(Which::Live))]
+    targets: Vec<String>,
     /// Until the first of them has.
     #[arg(long)]
     any: bool,
@@ -32,7 +34,26 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn is_one(&self) -> bool {
-        self.ids.len() == 1
+        matches!(self.targets.as_slice(), [one] if one.parse::<JobRef>().is_ok())
+    }
+
+    /// The jobs that are meant.
+    fn jobs(&self, context: &Context) -> Result<Vec<JobRef>, Error> {
+        let named: Result<Vec<JobRef>, _> = self.targets.iter().map(|target| target.parse()).collect();
+        if let Ok(ids) = named {
+            return Ok(ids);
+        }
+        let params = ListParams { filter: self.targets.clone(), limit: None, before: None };
+        let found = ask(context, Stopped::Fails, |client| pages(client, params.clone(), usize::MAX))?;
+        let arrays: BTreeSet<JobRef> = found.iter().map(|job| job.id).filter(|id| id.task.is_none()).collect();
+        // An array waits for its tasks.
+        let ids =
+            found.into_iter().map(|job| job.id).filter(|id| id.task.is_none() || !arrays.contains(&id.job.into()));
+        let ids: Vec<JobRef> = ids.collect();
+        if ids.is_empty() {
+            return Err(Error::new(Code::NotFound, "no job matches").hint("qrm jobs lists them"));
+        }
+        Ok(ids)
     }
 }
 
@@ -103,8 +124,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let until = args.timeout.map(|d| Instant::now() + Duration::from_millis(d.0));
     let one = args.is_one();
     let any = args.any && !one;
-    let watching = Watching::begin(context, &args.ids);
-    let waited = wait_for_all(context, &args.ids, any, until);
+    let ids = args.jobs(context)?;
+    let watching = Watching::begin(context, &ids);
+    let waited = wait_for_all(context, &ids, any, until);
     drop(watching);
     let Some(ended) = waited? else {
         let left = args.timeout.unwrap_or_default();
