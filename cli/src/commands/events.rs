@@ -4,13 +4,15 @@
 use crate::Context;
 use crate::again::{Stopped, ask};
 use crate::complete::{Which, just_ids};
-use crate::render::{Tone, clean, json};
+use crate::render::{Tone, clean, fitted, json};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::event::EventView;
 use qrm_protocol::ids::{JobRef, Seq};
 use qrm_protocol::method::{EVENT, EVENT_END, EventSubscribe, SubscribeParams};
 
 /// What happened: every decision of the daemon, numbered.
+///
+/// On a terminal a line is cut to its width; a pipe and --json have all of it.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm events --job 12\n  qrm events -f --json\n  qrm events -f --after 4711    # go on where a reader ended"
@@ -83,7 +85,9 @@ fn line(context: &Context, event: &EventView, as_sent: &str) -> String {
         })
         .collect();
     let at = event.at.zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
+    let text = format!("{at} {:<15} {job:<8} {}", event.kind, rest.join(" "));
+    // The number, and a blank.
+    let room = context.out.width.map(|width| width.saturating_sub(9));
     let seq = context.out.tone(Tone::Quiet, &format!("{:>8}", event.seq));
-    let text = format!("{seq} {at} {:<15} {job:<8} {}", event.kind, rest.join(" "));
-    format!("{}\n", text.trim_end())
+    format!("{seq} {}\n", fitted(text.trim_end(), room))
 }

@@ -10,6 +10,7 @@ use qrm_protocol::error::Error;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +138,41 @@ pub(crate) fn is_ignored(signal: nix::sys::signal::Signal) -> bool {
     mask.is_some_and(|mask| mask & (1 << (signal as i32 - 1)) != 0)
 }
 
+/// As much of a line as a terminal of this width has room for.
+pub(crate) fn fitted(line: &str, width: Option<u16>) -> String {
+    let width = width.map_or(usize::MAX, usize::from);
+    if line.width() <= width {
+        return line.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = line.chars().take_while(|c| {
+        let taken = c.width().unwrap_or(0);
+        let fits = taken <= room;
+        room = room.saturating_sub(taken);
+        fits
+    });
+    fits.chain(['…']).collect()
+}
+
 /// Text from someone else, safe for a terminal, on one line.
 pub(crate) fn clean(text: &str) -> String {
     qrm_protocol::text::printable(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_no_more_room_than_there_is() {
+        for (line, width, shown) in [
+            ("abc", Some(3), "abc"),
+            ("abcd", Some(3), "ab…"),
+            ("日本語", Some(5), "日本…"),
+            ("日本語", Some(4), "日…"),
+            ("abcd", None, "abcd"),
+        ] {
+            assert_eq!(fitted(line, width), shown, "{line} {width:?}");
+        }
+    }
 }
