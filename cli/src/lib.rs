@@ -26,17 +26,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[command(name = "qrm", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Args {
     /// Print JSON: one document, or a line for each event.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     /// Talk to the daemon at this socket; without it QRM_SOCKET, the system's, or your own.
-    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH", value_hint = ValueHint::FilePath)]
     socket: Option<PathBuf>,
     /// Print only what was asked for.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
     #[command(subcommand)]
     verb: Verb,
 }
+
+/// Options of every verb stand behind those of its own.
+const GLOBAL: &str = "Global options";
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a job ended badly (wait of several); 2 refused or wrong; 3 no daemon, or one of \
 another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own code, 128 + its signal, 124 on a time limit, \

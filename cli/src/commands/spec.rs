@@ -34,10 +34,10 @@ pub(crate) struct Options {
     /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100).
     #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
     priority: Option<Priority>,
-    /// Cpus to be counted for it; 1 if not given, 0 is legal.
+    /// Cpus for it: counted, and its weight where there are too few; 1 if not given, 0 is legal.
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
-    /// Memory to be counted for it, as 512M or 10G; not counted if not given.
+    /// Memory for it, as 512M or 10G: counted, and its limit where the kernel can hold it to that; neither if not given.
     #[arg(long, value_name = "SIZE")]
     mem: Option<Bytes>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL.

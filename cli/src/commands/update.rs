@@ -38,10 +38,10 @@ pub(crate) struct Args {
     /// How many tasks of an array may run at once; 0 is as many as fit.
     #[arg(long, value_name = "N")]
     width: Option<u32>,
-    /// Cpus to be counted for it.
+    /// Cpus for it.
     #[arg(long, value_name = "N")]
     cpus: Option<u32>,
-    /// Memory to be counted for it, as 512M or 10G; 0 is not counted.
+    /// Memory for it, as 512M or 10G; 0 is neither counted nor limited.
     #[arg(long, value_name = "SIZE")]
     mem: Option<Bytes>,
     /// End it after this long; 0 is never.
