@@ -17,6 +17,7 @@ mod examples;
 mod files;
 mod hands;
 mod identity;
+mod install;
 mod job_files;
 mod limits;
 mod lists;

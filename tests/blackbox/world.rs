@@ -24,7 +24,7 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let code = output.status.code().or(output.status.signal().map(|s| s + 128)).unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -88,12 +88,27 @@ impl World {
             "qrmd" => env!("CARGO_BIN_EXE_qrmd"),
             other => panic!("{other} is not a program of qrm"),
         };
+        self.at(Path::new(path))
+    }
+
+    /// A program at another place, in this world.
+    pub fn at(&self, path: &Path) -> Command {
         let mut command = Command::new(path);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
         command.env("QRM_STATE_DIR", self.state()).env("XDG_CONFIG_HOME", self.dir.path().join("config"));
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
+    }
+
+    /// A directory of this world with copies of these programs; where a test is built, links would lead back.
+    pub fn installed(&self, dir: &str, programs: &[&str]) -> PathBuf {
+        let (dir, built) = (self.dir.path().join(dir), Path::new(env!("CARGO_BIN_EXE_qrm")).parent().unwrap());
+        std::fs::create_dir_all(&dir).unwrap();
+        for name in programs {
+            std::fs::copy(built.join(name), dir.join(name)).unwrap();
+        }
+        dir
     }
 
     /// Runs `qrm` with these arguments.

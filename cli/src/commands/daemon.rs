@@ -1,5 +1,7 @@
-//! `qrm daemon`: starts, stops, reloads and asks the daemon.
+//! `qrm daemon`: starts, stops, reloads, installs and asks the daemon.
 //! It refuses to touch jobs: they go on whatever happens to it.
+
+mod install;
 
 use crate::Context;
 use crate::render::table::{Column, table};
@@ -14,7 +16,7 @@ use qrm_protocol::method::{
 use qrm_protocol::place::Place;
 use qrm_protocol::time::Millis;
 
-/// Start, stop, reload or ask the daemon. Jobs go on when it stops.
+/// Start, stop, reload, install or ask the daemon. Jobs go on when it stops.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -36,18 +38,20 @@ enum Verb {
         #[arg(long)]
         exec: bool,
     },
+    Install(install::Args),
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
-    let place = context.place()?;
-    match args.verb {
+    let place = || context.place();
+    match &args.verb {
+        Verb::Install(args) => install::run(context, args),
         Verb::Start => {
-            start_daemon(&place)?;
-            status(context, &mut Client::connect(&place.socket)?)
+            start_daemon(&place()?)?;
+            status(context, &mut Client::connect(&place()?.socket)?)
         }
-        Verb::Status => status(context, &mut Client::connect(&place.socket)?),
-        Verb::Reload { exec } => reload(context, &place, exec),
-        Verb::Stop => match Client::connect(&place.socket) {
+        Verb::Status => status(context, &mut Client::connect(&place()?.socket)?),
+        Verb::Reload { exec } => reload(context, &place()?, *exec),
+        Verb::Stop => match Client::connect(&place()?.socket) {
             Ok(client) => stop(context, client),
             Err(error) if error.code == Code::NoDaemon => {
                 said(context, "no qrmd runs", false);
