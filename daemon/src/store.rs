@@ -89,6 +89,7 @@ fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 /// It is damaged or of a later release. Nothing is written.
 pub fn is_readable(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join(DATABASE);
+    write::check_length(dir, &path)?;
     if !path.exists() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 //! It refuses to hold what jobs are: ids and errors, never commands and environments.
 
 use qrm_protocol::error::{Code, Error};
+use qrm_protocol::place::LOG_NAME;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 
-/// The log's name in the state directory.
-const NAME: &str = "qrmd.log";
 /// A log of this length becomes the old one, of which there is one.
 const LONGEST: u64 = 4 << 20;
 
@@ -25,7 +24,7 @@ pub fn start(state: &Path, foreground: bool) -> Result<(), Error> {
         log.with_writer(io::stderr).init();
         return Ok(());
     }
-    let path = state.join(NAME);
+    let path = state.join(LOG_NAME);
     let file = BoundedFile::open(path.clone());
     let file =
         file.map_err(|e| Error::new(Code::Unavailable, format!("the log {} can not be written: {e}", path.display())))?;

@@ -1,7 +1,9 @@
 //! Where the daemon's state and socket are, from flags and the environment.
 //! It looks at no network and starts nothing.
 
+use crate::amount::Bytes;
 use crate::error::{Code, Error};
+use crate::method::{Finding, Health};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +17,10 @@ pub const SYSTEM_STATE: &str = "/var/lib/qrm";
 pub const SOCKET_NAME: &str = "qrm.sock";
 /// The file there that says that the daemon was stopped on purpose; the next start removes it.
 pub const STOPPED_NAME: &str = "stopped";
+/// The daemon's log there.
+pub const LOG_NAME: &str = "qrmd.log";
+/// Less free space than this is worth a word.
+const LITTLE_SPACE: u64 = 256 << 20;
 
 /// Where one daemon is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +114,24 @@ pub fn is_network(path: &Path) -> bool {
     // The field's width and sign differ between architectures; the magic numbers are 32 bits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     statfs.is_some_and(|fs| NETWORK.contains(&(fs.f_type as u32)))
+}
+
+/// The room on the disk of a state directory, for `qrm doctor`; nothing if the system does not say.
+#[must_use]
+pub fn room(state: &Path) -> Option<Finding> {
+    let stat = rustix::fs::statvfs(state).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let (little, shown) = (free < LITTLE_SPACE, state.display());
+    Some(Finding {
+        topic: "disk".to_owned(),
+        health: if little { Health::Limited } else { Health::Ok },
+        found: format!("{} free for {shown}", Bytes(free)),
+        means: if little { "output of jobs and the store may soon fill it" } else { "room for output and the store" }
+            .to_owned(),
+        mend: little.then(|| {
+            format!("free space: qrm cleanup --older-than 7d, or see du -sh {shown}/*; or set QRM_STATE_DIR to a larger disk")
+        }),
+    })
 }
 
 /// A path that fits into a socket's address, and what must stay open while it is used.

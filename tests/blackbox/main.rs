@@ -11,6 +11,7 @@ mod complete;
 mod config;
 mod control;
 mod dependencies;
+mod doctor;
 mod events;
 mod example_clients;
 mod examples;

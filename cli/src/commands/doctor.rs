@@ -1,45 +1,92 @@
-//! `qrm doctor`: what this machine gives to jobs and what it does not, with what that means and what mends it.
+//! `qrm doctor`: a runbook of this machine: what was found, what that means for jobs, and what mends it.
 //! It refuses to mend anything itself.
+
+mod own;
 
 use crate::Context;
 use crate::render::{Tone, clean};
-use qrm_protocol::error::Error;
-use qrm_protocol::method::{Doctor, DoctorReply, Empty, Finding, Health};
+use qrm_protocol::error::{Code, Error};
+use qrm_protocol::method::{DaemonStatus, Doctor, DoctorReply, Empty, Finding, Health};
 use qrm_protocol::place;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What this machine gives to jobs and what it does not. The exit code is 1 if something is broken.
+/// What of this machine works for jobs and what does not, what that means, and what mends it.
+///
+/// It looks at the programs, the state directory, the configuration and the clock by itself, and asks the daemon, which is
+/// started if it can be, about its store, its disk, and how jobs are tracked and limited. If there is none, it looks at the
+/// store, the disk and the daemon's log instead.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing is broken, though something may be limited; 1 something is broken; 3 no daemon \
+runs or could be started, or it speaks another version."
+)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(context: &Context, _args: &Args) -> Result<u8, Error> {
     let place = context.place()?;
-    let mut findings = vec![programs()];
-    let asked = context.connect().and_then(|mut client| client.call::<Doctor>(&Empty {}));
-    findings.extend(place.own_state.as_deref().map(state));
-    let code = match asked {
-        Ok(DoctorReply { findings: told }) => {
+    let own_state = place.own_state.as_deref();
+    let asked = ask(context);
+    let mut findings = vec![own::programs()];
+    if let Some(dir) = own_state {
+        findings.push(own::state(dir));
+        findings.extend(own::clock(dir));
+        findings.extend(own::check(dir, asked.is_ok()));
+        findings.extend(own::lingering());
+    }
+    let served = asked.is_ok();
+    match asked {
+        Ok((version, told)) => {
+            findings.push(daemon(&version));
             findings.extend(told);
-            u8::from(findings.iter().any(|f| f.health == Health::Broken))
         }
-        Err(error) => {
-            findings.push(Finding {
-                topic: "daemon".to_owned(),
-                health: Health::Broken,
-                found: error.message.clone(),
-                means: "nothing can be submitted or asked; jobs that run go on".to_owned(),
-                mend: error.hint.clone(),
-            });
-            error.code.exit_code()
-        }
-    };
+        Err(error) => findings.extend(without(error, own_state)),
+    }
+    let broken = findings.iter().any(|finding| finding.health == Health::Broken);
     if context.out.json {
         context.out.document(&DoctorReply { findings });
     } else {
-        context.out.print(&findings.iter().map(|f| text(context, f)).collect::<String>());
+        context.out.print(&findings.iter().map(|finding| text(context, finding)).collect::<String>());
     }
-    Ok(code)
+    Ok(if served { u8::from(broken) } else { Code::NoDaemon.exit_code() })
+}
+
+/// The daemon's release, and what it has found.
+fn ask(context: &Context) -> Result<(String, Vec<Finding>), Error> {
+    let mut client = context.connect()?;
+    let version = client.call::<DaemonStatus>(&Empty {})?.version;
+    Ok((version, client.call::<Doctor>(&Empty {})?.findings))
+}
+
+/// One thing that was looked at.
+fn finding(topic: &str, health: Health, found: String, means: &str, mend: Option<String>) -> Finding {
+    Finding { topic: topic.to_owned(), health, found, means: means.to_owned(), mend }
+}
+
+fn daemon(version: &str) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    if version == own {
+        return finding(
+            "daemon",
+            Health::Ok,
+            format!("qrmd {version} answers"),
+            "jobs can be queued and asked about",
+            None,
+        );
+    }
+    let means = "options of the newer one may be refused; jobs are not touched by that";
+    let mend = "qrm daemon reload --exec: the program that is installed now takes over, and jobs go on".to_owned();
+    finding("daemon", Health::Limited, format!("qrmd {version} answers, and this is qrm {own}"), means, Some(mend))
+}
+
+/// What is known where no daemon answers.
+fn without(error: Error, own_state: Option<&Path>) -> Vec<Finding> {
+    let means = "nothing can be queued or asked; jobs that run go on, and their ends are kept";
+    let mut findings = vec![finding("daemon", Health::Broken, error.message, means, error.hint)];
+    if let Some(dir) = own_state {
+        findings.extend(place::room(dir));
+        findings.extend(own::log(dir));
+    }
+    findings
 }
 
 fn text(context: &Context, finding: &Finding) -> String {
@@ -48,67 +95,34 @@ fn text(context: &Context, finding: &Finding) -> String {
         Health::Limited => ("limited", Tone::Busy),
         Health::Broken => ("broken", Tone::Bad),
     };
-    let mut text =
-        format!("{} {}: {}\n", context.out.tone(tone, &format!("{word:<8}")), finding.topic, clean(&finding.found));
-    text += &format!("         {}\n", clean(&finding.means));
-    if let Some(mend) = &finding.mend {
-        text += &format!("         to mend: {}\n", clean(mend));
+    let mut text = context.out.tone(tone, &format!("{word:<8}"));
+    let found = format!("{}: {}", finding.topic, clean(&finding.found));
+    let lines = [
+        Some(found),
+        Some(clean(&finding.means)),
+        finding.mend.as_ref().map(|mend| format!("to mend: {}", clean(mend))),
+    ];
+    let room = context.out.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(INDENT.len()));
+    let lines = lines.iter().flatten().flat_map(|line| folded(line, room));
+    for (n, line) in lines.enumerate() {
+        text += &format!("{}{line}\n", if n == 0 { " " } else { INDENT });
     }
     text
 }
 
-fn programs() -> Finding {
-    let beside =
-        |name: &str| std::env::current_exe().ok().map(|me| me.with_file_name(name)).filter(|path| path.exists());
-    let missing: Vec<&str> = ["qrmd", "qrm-shim"].into_iter().filter(|name| beside(name).is_none()).collect();
-    Finding {
-        topic: "programs".to_owned(),
-        health: if missing.is_empty() { Health::Ok } else { Health::Broken },
-        found: if missing.is_empty() {
-            "qrmd and qrm-shim stand beside qrm".to_owned()
-        } else {
-            format!("{} missing beside qrm", missing.join(" and "))
-        },
-        means: if missing.is_empty() {
-            "the daemon starts by itself, and can start jobs"
-        } else {
-            "the daemon or its jobs can not be started"
-        }
-        .to_owned(),
-        mend: (!missing.is_empty()).then(|| "install all three into one directory: cargo install --path .".to_owned()),
-    }
-}
+/// What stands under a word of how it is.
+const INDENT: &str = "         ";
 
-fn state(dir: &Path) -> Finding {
-    let finding = |health, found: String, means: &str, mend: Option<&str>| Finding {
-        topic: "state".to_owned(),
-        health,
-        found,
-        means: means.to_owned(),
-        mend: mend.map(str::to_owned),
-    };
-    let shown = dir.display();
-    let private =
-        std::fs::metadata(dir).is_ok_and(|m| m.mode() & 0o077 == 0 && m.uid() == rustix::process::getuid().as_raw());
-    if !private {
-        let mend = "set QRM_STATE_DIR to a directory of your own";
-        return finding(
-            Health::Broken,
-            format!("{shown} is not yours alone"),
-            "others could read or change your queue",
-            Some(mend),
-        );
+/// A text in lines of so many columns; a word that is longer has one of its own.
+fn folded(text: &str, room: usize) -> Vec<String> {
+    use unicode_width::UnicodeWidthStr;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.width() + 1 + word.width() <= room => *line += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
     }
-    let home = std::env::var_os("HOME").is_some_and(|home| place::is_network(Path::new(&home)));
-    if home && dir.starts_with("/var/tmp") {
-        let means =
-            "your home is on a network file system, where databases are not safe; it is on this machine's disk instead";
-        return finding(Health::Limited, format!("{shown}"), means, None);
-    }
-    finding(
-        Health::Ok,
-        format!("{shown}, yours alone"),
-        "queue, history and output are there, on this machine's disk",
-        None,
-    )
+    lines
 }

@@ -15,6 +15,7 @@ use qrm_protocol::method::{
     ConfigReply, DaemonStatusReply, DoctorReply, Empty, Finding, Health, MachineView, OpenRpc, ReloadParams,
     ReloadReply, StatusReply,
 };
+use qrm_protocol::place;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,8 +23,6 @@ use std::sync::atomic::Ordering;
 const RUNNING: usize = 6;
 const WAITING: usize = 4;
 const ENDED: u32 = 4;
-/// Less free space than this is worth a word.
-const LITTLE_SPACE: u64 = 256 << 20;
 
 pub(super) async fn status(shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     let glance = |core: &Core, _| (core.machine(), core.counts(), core.running(RUNNING), core.line(WAITING));
@@ -143,25 +142,14 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
             means:
                 "nothing new is accepted; jobs that run go on, and their ends are recorded when it can be written again"
                     .to_owned(),
-            mend: Some(format!("free space on the disk of {}", shared.state.display())),
+            mend: Some(format!(
+                "df -h {} shows its disk; it goes on by itself when there is room",
+                shared.state.display()
+            )),
         },
     };
     let [tracking, limits] = shared.supervision.clone();
     let mut findings = vec![tracking, store, limits];
-    findings.extend(space(shared));
+    findings.extend(place::room(&shared.state));
     Ok(DoctorReply { findings })
-}
-
-fn space(shared: &Shared) -> Option<Finding> {
-    let stat = rustix::fs::statvfs(&shared.state).ok()?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let little = free < LITTLE_SPACE;
-    Some(Finding {
-        topic: "disk".to_owned(),
-        health: if little { Health::Limited } else { Health::Ok },
-        found: format!("{} free for {}", Bytes(free), shared.state.display()),
-        means: if little { "output of jobs and the store may soon fill it" } else { "room for output and the store" }
-            .to_owned(),
-        mend: little.then(|| "free space, or set QRM_STATE_DIR to a directory on a larger disk".to_owned()),
-    })
 }

@@ -637,7 +637,7 @@ fn synchronous(durability: Durability) -> &'static str {
 
 /// A database that is shorter than it says was cut off; SQLite would only notice when it comes to the missing pages.
 /// One that is empty or not there is new, unless there is a snapshot of what was in it.
-fn check_length(dir: &Path, path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_length(dir: &Path, path: &Path) -> Result<(), StoreError> {
     use std::io::Read;
     let damaged = |what: String| Err(StoreError::Damaged(dir.to_owned(), what));
     let mut header = [0u8; 100];
