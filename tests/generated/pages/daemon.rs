@@ -20,7 +20,7 @@ pub fn page() -> String {
          stop` ends it, and from then on only `qrm daemon start` or another use of `qrm` starts it. Jobs go on meanwhile: \
          each is watched by a process of its own, `qrm-shim`, and what happened is taken up by the next daemon. To upgrade, \
          replace the three programs, which belong side by side in one directory, and say `qrm daemon reload --exec`: the new \
-         daemon takes over in the same process.",
+         daemon takes over in the same process. `qrm daemon install` has systemd run it, from login or from boot on.",
     );
     page.text(
         "There is one daemon for a state directory. A second one is refused, and told the process that holds it.",
