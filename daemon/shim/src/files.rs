@@ -19,6 +19,15 @@ pub(crate) fn given(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
+/// close_range(2), by its number: not every C library has it by name. It is not zero if the kernel does not have it.
+///
+/// # Safety
+/// Nothing is in use that is named so.
+pub(crate) unsafe fn close_range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> libc::c_long {
+    // SAFETY: as above; the call takes three numbers.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }
+}
+
 /// The descriptors of those logs that are in the job's directory.
 pub(crate) struct Logs {
     pub stdout: Option<OwnedFd>,

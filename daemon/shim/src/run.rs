@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::cgroup::JobCgroup;
 use crate::child::{self, Released, Withheld};
 use crate::clock::ticks;
-use crate::files::{Logs, clean, given};
+use crate::files::{Logs, clean, close_range, given};
 use crate::map::Map;
 use crate::plan::{Encoded, Plan};
 use crate::proc::Process;
@@ -136,8 +136,7 @@ fn keep_given_only() {
     let (first, last) = (fd::PLAN as libc::c_uint, fd::LAST as libc::c_uint);
     // SAFETY: nothing but the given descriptors is in use.
     unsafe {
-        if libc::close_range(last + 1, libc::c_uint::MAX, 0) != 0
-            || libc::close_range(first, last, libc::CLOSE_RANGE_CLOEXEC as i32) != 0
+        if close_range(last + 1, libc::c_uint::MAX, 0) != 0 || close_range(first, last, libc::CLOSE_RANGE_CLOEXEC) != 0
         {
             close_one_by_one();
         }

@@ -10,7 +10,7 @@ use rustix::net::{
 };
 
 use crate::clock::ticks;
-use crate::files::given;
+use crate::files::{close_range, given};
 use crate::launch::received_fds;
 use crate::run::Origin;
 use crate::{fd, run, status};
@@ -105,7 +105,7 @@ fn answer(number: i32, pidfd: Option<&OwnedFd>) {
 fn close_all_but_socket() {
     // SAFETY: nothing else is in use. Where the call is missing, a copy closes what is above its own.
     unsafe {
-        libc::close_range(SOCKET as libc::c_uint + 1, libc::c_uint::MAX, 0);
+        close_range(SOCKET as libc::c_uint + 1, libc::c_uint::MAX, 0);
         for fd in SOCKET + 1..=fd::LAST + 1 {
             libc::close(fd);
         }
