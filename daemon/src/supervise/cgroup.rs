@@ -98,15 +98,21 @@ impl Tracking {
             Err(error) => return Err(error.into()),
         }
         let mut others = Vec::new();
-        for (limiter, base) in subtree.limiters.iter().filter(|(limiter, _)| limiter.is_wanted(limits)) {
-            let dir = base.join(name);
-            if *base != subtree.path {
+        for (limiter, base) in &subtree.limiters {
+            let (dir, beside) = (base.join(name), *base != subtree.path);
+            if !limiter.is_wanted(limits, beside) {
+                continue;
+            }
+            if beside {
                 match mkdirat(CWD, &dir, OPEN_DIR) {
                     Ok(()) | Err(Errno::EXIST) => others.push(dir.clone()),
                     Err(error) => return Err(error.into()),
                 }
             }
             limiter.set(&dir, limits)?;
+            if beside && *limiter == Limiter::Cpu {
+                limits::weigh(base);
+            }
         }
         Ok(Some(subtree.group_with(name, others)))
     }
@@ -133,6 +139,12 @@ impl Tracking {
             Some(subtree) if group.dirs().next().and_then(Path::parent) == Some(&subtree.path) => {
                 let gone = |done| matches!(done, Ok(()) | Err(Errno::NOENT));
                 let others = group.dirs().skip(1).all(|dir| gone(unlinkat(CWD, dir, AtFlags::REMOVEDIR)));
+                let weighs = |(limiter, base): &&(Limiter, PathBuf)| {
+                    *limiter == Limiter::Cpu && group.dirs().skip(1).any(|dir| dir.parent() == Some(base))
+                };
+                if let Some((_, base)) = subtree.limiters.iter().find(weighs) {
+                    limits::weigh(base);
+                }
                 others && gone(unlinkat(&subtree.base, name, AtFlags::REMOVEDIR)) || group.remove().is_ok()
             }
             _ => group.remove().is_ok(),

@@ -45,11 +45,12 @@ impl Limiter {
         }
     }
 
-    /// A group for memory costs more than a short job; one that did not ask for memory has none.
-    pub fn is_wanted(self, limits: Limits) -> bool {
+    /// Whether a run needs a group for this; `beside` the one that tracks it is a group of its own, and entering one
+    /// costs a wait of some milliseconds, longer than a short job: who has one cpu weighs as any process does without.
+    pub fn is_wanted(self, limits: Limits, beside: bool) -> bool {
         match self {
             Self::Memory => limits.mem_bytes.is_some_and(|bytes| bytes > 0),
-            Self::Cpu => true,
+            Self::Cpu => !beside || limits.cpus != 1,
         }
     }
 
@@ -78,6 +79,19 @@ impl Limiter {
             (Self::Cpu, _) if dir.join("cpu.weight").exists() => put("cpu.weight", one(WEIGHT.0, WEIGHTS.0)),
             (Self::Cpu, _) => put("cpu.shares", one(WEIGHT.1, WEIGHTS.1)),
         }
+    }
+}
+
+/// Has a subtree of version 1 weigh as much as the groups in it together, so that each is what it is beside processes
+/// that are in none.
+pub(super) fn weigh(base: &Path) {
+    let shares =
+        |dir: &Path| -> Option<u64> { fs::read_to_string(dir.join("cpu.shares")).ok()?.trim_end().parse().ok() };
+    let Ok(groups) = fs::read_dir(base) else { return };
+    let sum: u64 = groups.filter_map(|group| shares(&group.ok()?.path())).sum();
+    let (least, most) = WEIGHTS.1;
+    if let Err(error) = fs::write(base.join("cpu.shares"), sum.clamp(least, most).to_string()) {
+        tracing::debug!(%error, base = %base.display(), "the weight of all groups stays as it is");
     }
 }
 
