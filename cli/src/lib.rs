@@ -8,12 +8,13 @@ mod follow;
 mod render;
 mod watching;
 
-use clap::{CommandFactory, FromArgMatches, Parser, ValueHint};
+use clap::{Args as _, FromArgMatches, Subcommand, ValueHint};
 use commands::Verb;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::{self, Place};
 use render::Out;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,8 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Queue, run and account for work on one shared machine.
 ///
 /// The daemon starts by itself on first use; jobs go on when it ends, and when the terminal does.
-#[derive(Debug, Parser)]
-#[command(name = "qrm", version, propagate_version = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[derive(Debug, clap::Args)]
 struct Args {
     /// Print JSON: one document, or a line for each event.
     #[arg(long, global = true, help_heading = GLOBAL)]
@@ -34,8 +34,6 @@ struct Args {
     /// Print only what was asked for.
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
-    #[command(subcommand)]
-    verb: Verb,
 }
 
 /// Options of every verb stand behind those of its own.
@@ -76,9 +74,24 @@ impl Context {
     }
 }
 
+fn root() -> clap::Command {
+    let root = clap::Command::new("qrm").version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    let root = root.subcommand_required(true).arg_required_else_help(true).after_help(EXIT_CODES);
+    Args::augment_args(root)
+}
+
 /// The whole tree of verbs and options.
 pub(crate) fn command() -> clap::Command {
-    Args::command()
+    Verb::augment_subcommands(root())
+}
+
+/// As much of the tree as this command line needs. Building all of it takes longer than most verbs themselves.
+fn command_for(mut words: impl Iterator<Item = OsString>) -> clap::Command {
+    let verb = words.find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    match verb.as_ref().and_then(|verb| verb.to_str()).and_then(commands::only) {
+        Some(verb) => root().subcommand(verb),
+        None => command(),
+    }
 }
 
 /// Runs the command line; returns the exit code.
@@ -88,12 +101,11 @@ pub fn main() -> ExitCode {
     if complete::answer() {
         return ExitCode::SUCCESS;
     }
-    let matches = match command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return wrong_usage(&error),
-    };
-    let args = match Args::from_arg_matches(&matches) {
-        Ok(args) => args,
+    let parsed = command_for(std::env::args_os().skip(1))
+        .try_get_matches()
+        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, Verb::from_arg_matches(&matches)?)));
+    let (args, verb) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return wrong_usage(&error),
     };
     let context = Context {
@@ -102,8 +114,8 @@ pub fn main() -> ExitCode {
         served: AtomicBool::new(false),
         told_of_stop: AtomicBool::new(false),
     };
-    let own_failure = args.verb.speaks_for_a_job();
-    match commands::run(&context, args.verb) {
+    let own_failure = verb.speaks_for_a_job();
+    match commands::run(&context, verb) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             context.out.error(&error);
@@ -158,4 +170,28 @@ pub(crate) fn as_error(error: &clap::Error) -> Error {
     }
     let hint = rest.lines().map(str::trim).find(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
     Error { code: Code::InvalidArgument, message, hint: hint.map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_tree_is_as_it_is_in_the_whole() {
+        let (mut whole, help) = (command(), |verb: &mut clap::Command| verb.render_long_help().to_string());
+        whole.build();
+        let names: Vec<String> = whole.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        for name in names.iter().filter(|name| *name != "help") {
+            let line = ["--json", name, "help"].map(OsString::from);
+            let mut part = command_for(line.into_iter());
+            part.build();
+            let all: Vec<&str> = part.get_subcommands().map(clap::Command::get_name).filter(|n| *n != "help").collect();
+            assert_eq!(all, [name], "{name} is not built alone");
+            let (alone, among) = (part.find_subcommand_mut(name).unwrap(), whole.find_subcommand_mut(name).unwrap());
+            assert_eq!(help(alone), help(among), "{name}");
+        }
+        for line in [&["--socket", "/x", "show"][..], &["--help"], &[], &["shwo"]] {
+            assert!(command_for(line.iter().map(OsString::from)).get_subcommands().count() > 20, "{line:?}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ mod update;
 mod wait;
 
 use crate::Context;
-use clap::Subcommand;
+use clap::{Args as _, Command, Subcommand};
 use qrm_protocol::error::Error;
 
 /// What to do.
@@ -66,6 +66,38 @@ impl Verb {
             _ => false,
         }
     }
+}
+
+/// A verb alone, by its name.
+pub(crate) fn only(name: &str) -> Option<Command> {
+    Some(match name {
+        "submit" => submit::Args::augment_args(Command::new("submit")),
+        "run" => run::Args::augment_args(Command::new("run")),
+        "status" => status::Args::augment_args(Command::new("status")),
+        "jobs" => jobs::Args::augment_args(Command::new("jobs")),
+        "show" => show::Args::augment_args(Command::new("show")),
+        "logs" => logs::Args::augment_args(Command::new("logs")),
+        "wait" => wait::Args::augment_args(Command::new("wait")),
+        "cancel" => cancel::Args::augment_args(Command::new("cancel")),
+        "hold" => control::Hold::augment_args(Command::new("hold")),
+        "release" => control::Release::augment_args(Command::new("release")),
+        "suspend" => control::Suspend::augment_args(Command::new("suspend")),
+        "resume" => control::Resume::augment_args(Command::new("resume")),
+        "signal" => control::Signalled::augment_args(Command::new("signal")),
+        "update" => update::Args::augment_args(Command::new("update")),
+        "retry" => retry::Args::augment_args(Command::new("retry")),
+        "progress" => progress::Args::augment_args(Command::new("progress")),
+        "results" => results::Args::augment_args(Command::new("results")),
+        "trace" => trace::Args::augment_args(Command::new("trace")),
+        "events" => events::Args::augment_args(Command::new("events")),
+        "cleanup" => cleanup::Args::augment_args(Command::new("cleanup")),
+        "daemon" => daemon::Args::augment_args(Command::new("daemon")),
+        "config" => config::Args::augment_args(Command::new("config")),
+        "doctor" => doctor::Args::augment_args(Command::new("doctor")),
+        "completions" => manual::Completions::augment_args(Command::new("completions")),
+        "man" => manual::Man::augment_args(Command::new("man")),
+        _ => return None,
+    })
 }
 
 /// Does it; returns the exit code.
