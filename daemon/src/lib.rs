@@ -239,6 +239,15 @@ fn one_arena() {
     }
 }
 
+/// What a large request took from the heap goes back to the kernel; the C library would keep it for another one.
+pub(crate) fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) only gives back what is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Leaves the terminal and the process group of who started it; who leads a group already has left.
 fn detach() {
     if let Err(error) = rustix::process::setsid() {

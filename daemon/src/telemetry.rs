@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 
 /// A log of this length becomes the old one, of which there is one.
 const LONGEST: u64 = 4 << 20;
@@ -18,8 +18,8 @@ const LONGEST: u64 = 4 << 20;
 /// # Errors
 /// The file can not be written.
 pub fn start(state: &Path, foreground: bool) -> Result<(), Error> {
-    let filter = EnvFilter::try_from_env("QRM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let wanted = std::env::var("QRM_LOG").ok().and_then(|word| word.parse().ok());
+    let log = tracing_subscriber::fmt().with_max_level(wanted.unwrap_or(LevelFilter::INFO)).with_target(false);
     if foreground {
         log.with_writer(io::stderr).init();
         return Ok(());

@@ -120,6 +120,7 @@ pub(super) async fn commit(client: &mut Client, shared: &Shared) -> Result<m::Bu
     match reply {
         Ok(reply) => {
             let Answer::BulkSubmitted(count) = reply.answer else { return Err(odd()) };
+            crate::give_back_memory();
             Ok(m::BulkCommitReply { count })
         }
         Err(error) => {
