@@ -144,7 +144,8 @@ pub(super) fn finding(limiters: &[(Limiter, PathBuf)]) -> Finding {
         found: format!("{}, {}", word(memory, "memory"), word(cpu, "cpus")),
         means: means.to_owned(),
         mend: (!memory || !cpu).then(|| {
-            "run qrmd as a service of systemd with Delegate=yes, so that it may set limits in a subtree of its own"
+            "let qrmd write to control groups of version 1, or to a subtree of version 2 with the controllers cpu and memory that \
+             holds no process itself"
                 .to_owned()
         }),
     }
