@@ -2,20 +2,23 @@
 //! Only this module knows SQL; it refuses to decide what is written.
 
 mod change;
+mod environment;
 mod filter;
 pub mod fold;
 mod options;
 mod past;
+mod project;
 mod read;
 mod retain;
 mod row;
 mod snapshot;
 mod write;
 
+pub use environment::Environment;
 pub use options::Options;
 pub use read::{Page, PastEvent, Reader, Readers};
 pub use row::{LaunchText, PastJob, Row};
-pub use write::{Environment, JobText, Store};
+pub use write::{JobText, Store};
 
 use qrm_protocol::error::{Code, Error};
 use rusqlite::{Connection, OpenFlags};

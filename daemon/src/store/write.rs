@@ -1,18 +1,17 @@
 //! The one writer: events and the rows that follow from them, in one transaction, durable when it says so.
 //! It refuses to read anything that it was not asked for by its key.
 
-use super::row::{Json, LaunchText, word};
-use super::{DATABASE, MIGRATIONS, Options, StoreError, is_damage, open, snapshot};
+use super::row::{Json, LaunchText};
+use super::{DATABASE, Environment, MIGRATIONS, Options, StoreError, is_damage, open, snapshot};
 use crate::config::Durability;
-use qrm_core::{Core, Demand, Event, Stage};
+use qrm_core::{Core, Event};
 use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
-use qrm_protocol::job::{Failure, JobSpec, JobState};
+use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, named_params, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rusqlite_migration::SchemaVersion;
-use sha2::{Digest, Sha256};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,44 +20,6 @@ use std::sync::Arc;
 const WAL_FOLD: u64 = 8 << 20;
 /// When it is longer than this all the same, the writer does it itself.
 const WAL_LIMIT: u64 = 64 << 20;
-
-/// An environment, with the hash that tells it apart.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Environment {
-    hash: [u8; 32],
-    body: Vec<u8>,
-}
-
-impl std::fmt::Debug for Environment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Environment(…)")
-    }
-}
-
-impl Environment {
-    /// Of `NAME=value` entries.
-    #[must_use]
-    pub fn new(entries: &[OsText]) -> Self {
-        let mut body = Vec::with_capacity(entries.iter().map(|e| e.as_bytes().len() + 1).sum());
-        for entry in entries {
-            body.extend_from_slice(entry.as_bytes());
-            body.push(0);
-        }
-        Self::of_body(body)
-    }
-
-    /// Of entries that are ended by NULs.
-    #[must_use]
-    pub fn of_body(body: Vec<u8>) -> Self {
-        Self { hash: Sha256::digest(&body).into(), body }
-    }
-
-    /// The entries, ended by NULs.
-    #[must_use]
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 /// What only people and processes need of a job; it goes past the core into its row.
 #[derive(Clone, Debug)]
@@ -77,14 +38,14 @@ pub struct JobText {
 
 /// The writer.
 pub struct Store {
-    db: Connection,
+    pub(super) db: Connection,
     dir: PathBuf,
     path: PathBuf,
     file: std::fs::File,
     next_seq: Seq,
     open: bool,
     /// The environment that came last, its row, and how many jobs took it since it was last counted.
-    last_environment: Option<(Arc<Environment>, i64, i64)>,
+    pub(super) last_environment: Option<(Arc<Environment>, i64, i64)>,
 }
 
 impl Store {
@@ -272,263 +233,6 @@ impl Store {
         Ok(seq)
     }
 
-    fn project(&mut self, at: Timestamp, event: &Event, texts: &[JobText]) -> Result<(), StoreError> {
-        match event {
-            Event::Submitted { job, user, demand, .. } => {
-                if let Some(text) = texts.first() {
-                    self.insert_job(job.job, *user, at, demand, text)?;
-                }
-            }
-            Event::BulkStaged { jobs, .. } => {
-                // The engine gives the texts with the ids that the core gave out.
-                debug_assert!(jobs.len() >= texts.len(), "more texts than jobs");
-            }
-            Event::StageStarted { job, stage } => {
-                let state = if *stage == Stage::Validate { JobState::Validating } else { JobState::Compiling };
-                self.set_state(*job, state)?;
-            }
-            Event::StagePassed { job, stage } => self.stage_passed(job.job, *stage)?,
-            Event::Started { job, attempt } => self.started(*job, *attempt)?,
-            Event::Executing { job, started_at, .. } => self.executing(*job, *started_at)?,
-            Event::Requeued { job, .. } => {
-                self.set_state(*job, JobState::Queued)?;
-                self.set_progress(*job, None, None)?;
-            }
-            Event::Updated { job, change, .. } => self.update_job(job.job, change)?,
-            Event::Progress { job, fraction, message } => {
-                self.set_progress(*job, Some(*fraction), message.as_deref())?
-            }
-            Event::Ended { .. } => self.ended(event)?,
-            Event::MachineFound { .. }
-            | Event::BulkBegun { .. }
-            | Event::BulkSubmitted { .. }
-            | Event::BulkDiscarded { .. }
-            | Event::Due { .. }
-            | Event::Signalled { .. }
-            | Event::Held { .. }
-            | Event::Released { .. }
-            | Event::Suspended { .. }
-            | Event::Resumed { .. }
-            | Event::Overdue { .. }
-            | Event::ArrayExpired { .. }
-            | Event::Stopping { .. }
-            | Event::Killing { .. }
-            | Event::ArrayStopping { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Writes the row of a job.
-    ///
-    /// # Errors
-    /// The disk says no; the caller rolls back.
-    pub fn insert_job(
-        &mut self,
-        id: JobId,
-        uid: Uid,
-        at: Timestamp,
-        demand: &Demand,
-        text: &JobText,
-    ) -> Result<(), StoreError> {
-        let environment = self.environment(&text.environment)?;
-        let json = |value: &dyn erased::Json| value.json();
-        let spec = &text.spec;
-        let first = match (demand.validate, demand.compile) {
-            (false, false) => JobState::Queued,
-            _ => JobState::Pending,
-        };
-        self.db
-            .prepare_cached(
-                "INSERT INTO job (id, uid, user, name, state, priority, cpus, mem_bytes, time_limit_ms, retries, submitted_at,
-                     begin_at, tasks, key, comment, command, cwd, validate_command, compile_command, umask, fifo, environment,
-                     labels, options, script)
-                 VALUES (:id, :uid, :user, :name, :state, :priority, :cpus, :mem, :time, :retries, :at,
-                     :begin, :tasks, :key, :comment, :command, :cwd, :validate, :compile, :umask, :fifo, :environment,
-                     :labels, :options, :script)",
-            )?
-            .execute(named_params! {
-                ":id": id.0, ":uid": uid, ":user": text.user, ":name": spec.display_name(), ":state": first.word(),
-                ":priority": spec.priority.get(), ":cpus": demand.cpus(), ":mem": spec.mem_bytes.map(|m| m.0),
-                ":time": spec.time_limit_ms.map(|t| t.0), ":retries": spec.retries, ":at": at.0,
-                ":begin": spec.begin.map(|t| t.0), ":tasks": spec.array.map(|a| a.to_string()), ":key": spec.key,
-                ":comment": spec.comment, ":command": json(&spec.command), ":cwd": json(&text.cwd),
-                ":validate": spec.validate, ":compile": spec.compile, ":umask": text.umask,
-                ":fifo": spec.stdin == qrm_protocol::job::Stdin::Fifo, ":environment": environment,
-                ":labels": (!spec.labels.is_empty()).then(|| json(&spec.labels)),
-                ":options": Options::of(spec).to_column(), ":script": spec.script,
-            })?;
-        Ok(())
-    }
-
-    fn environment(&mut self, environment: &Arc<Environment>) -> Result<i64, StoreError> {
-        if let Some((last, id, jobs)) = &mut self.last_environment
-            && last.hash == environment.hash
-        {
-            *jobs += 1;
-            return Ok(*id);
-        }
-        self.count_environment()?;
-        let known = self
-            .db
-            .prepare_cached("SELECT id FROM environment WHERE hash = ?")?
-            .query_row([&environment.hash[..]], |row| row.get(0))
-            .optional()?;
-        let id = match known {
-            Some(id) => id,
-            None => {
-                let id: i64 = self
-                    .db
-                    .prepare_cached("INSERT INTO environment (hash, jobs) VALUES (?, 0) RETURNING id")?
-                    .query_row([&environment.hash[..]], |row| row.get(0))?;
-                self.db
-                    .prepare_cached("INSERT INTO environment_body (id, body) VALUES (?, ?)")?
-                    .execute(params![id, environment.body])?;
-                id
-            }
-        };
-        self.last_environment = Some((environment.clone(), id, 1));
-        Ok(id)
-    }
-
-    /// Brings the count of the environment that came last up to date.
-    fn count_environment(&mut self) -> Result<(), StoreError> {
-        let Some((_, id, jobs)) = &mut self.last_environment else { return Ok(()) };
-        if *jobs > 0 {
-            self.db
-                .prepare_cached("UPDATE environment SET jobs = jobs + ? WHERE id = ?")?
-                .execute(params![*jobs, *id])?;
-            *jobs = 0;
-        }
-        Ok(())
-    }
-
-    /// Forgets which environment came last; its row may be gone.
-    pub(super) fn forget_environment(&mut self) -> Result<(), StoreError> {
-        self.count_environment()?;
-        self.last_environment = None;
-        Ok(())
-    }
-
-    /// After the validate command, the compile command is next if there is one.
-    fn stage_passed(&self, job: JobId, stage: Stage) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached(
-                "UPDATE job SET state = CASE WHEN ? AND compile_command IS NOT NULL THEN 'pending' ELSE 'queued' END
-                 WHERE id = ?",
-            )?
-            .execute(params![stage == Stage::Validate, job.0])?;
-        Ok(())
-    }
-
-    fn set_state(&self, job: JobRef, state: JobState) -> Result<(), StoreError> {
-        match job.task {
-            None => self
-                .db
-                .prepare_cached("UPDATE job SET state = ? WHERE id = ?")?
-                .execute(params![state.word(), job.job.0])?,
-            Some(task) => self
-                .db
-                .prepare_cached("UPDATE task SET state = ? WHERE job = ? AND task = ?")?
-                .execute(params![state.word(), job.job.0, task])?,
-        };
-        Ok(())
-    }
-
-    fn started(&self, job: JobRef, attempt: u32) -> Result<(), StoreError> {
-        let state = JobState::Allocating.word();
-        match job.task {
-            None => {
-                self.db
-                    .prepare_cached("UPDATE job SET state = ?, attempt = ?, started_at = NULL WHERE id = ?")?
-                    .execute(params![state, attempt, job.job.0])?;
-            }
-            Some(task) => {
-                self.db
-                    .prepare_cached("INSERT OR REPLACE INTO task (job, task, state, attempt) VALUES (?, ?, ?, ?)")?
-                    .execute(params![job.job.0, task, state, attempt])?;
-                self.db
-                    .prepare_cached("UPDATE job SET state = 'executing' WHERE id = ? AND state <> 'executing'")?
-                    .execute([job.job.0])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn executing(&self, job: JobRef, at: Timestamp) -> Result<(), StoreError> {
-        let state = JobState::Executing.word();
-        match job.task {
-            None => {
-                self.db
-                    .prepare_cached("UPDATE job SET state = ?, started_at = ? WHERE id = ?")?
-                    .execute(params![state, at.0, job.job.0])?;
-            }
-            Some(task) => {
-                self.db
-                    .prepare_cached("UPDATE task SET state = ?, started_at = ? WHERE job = ? AND task = ?")?
-                    .execute(params![state, at.0, job.job.0, task])?;
-                self.db
-                    .prepare_cached("UPDATE job SET started_at = ? WHERE id = ? AND started_at IS NULL")?
-                    .execute(params![at.0, job.job.0])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn ended(&self, event: &Event) -> Result<(), StoreError> {
-        let Event::Ended { job, state, started_at, ended_at, exit_code, signal, failure, usage, .. } = event else {
-            return Ok(());
-        };
-        let (kind, cause, message) = failure_words(failure.as_ref());
-        let ran = started_at.is_some();
-        let (cpu, peak) = (ran.then_some(usage.cpu_ms), ran.then_some(usage.peak_memory_bytes));
-        let common = named_params! {
-            ":id": job.job.0, ":state": state.word(), ":started": started_at.map(|t| t.0), ":ended": ended_at.0,
-            ":code": exit_code, ":signal": signal, ":kind": kind, ":cause": cause, ":message": message,
-            ":cpu": cpu, ":peak": peak,
-        };
-        match job.task {
-            None => {
-                self.db
-                    .prepare_cached(
-                        "UPDATE job SET state = :state, started_at = coalesce(:started, started_at), ended_at = :ended,
-                             exit_code = :code, signal = :signal, failure_kind = :kind, failure_cause = :cause,
-                             failure_message = :message, cpu_ms = :cpu, peak_memory_bytes = :peak WHERE id = :id",
-                    )?
-                    .execute(common)?;
-                self.sum_tasks(job.job)?;
-            }
-            Some(task) => {
-                self.db
-                    .prepare_cached("INSERT OR IGNORE INTO task (job, task, state) VALUES (?, ?, '')")?
-                    .execute(params![job.job.0, task])?;
-                let mut with_task = common.to_vec();
-                with_task.push((":task", &task));
-                self.db
-                    .prepare_cached(
-                        "UPDATE task SET state = :state, started_at = coalesce(:started, started_at), ended_at = :ended,
-                             exit_code = :code, signal = :signal, failure_kind = :kind, failure_cause = :cause,
-                             failure_message = :message, cpu_ms = :cpu, peak_memory_bytes = :peak
-                         WHERE job = :id AND task = :task",
-                    )?
-                    .execute(&*with_task)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What an array's tasks were together, when it has ended.
-    fn sum_tasks(&self, job: JobId) -> Result<(), StoreError> {
-        self.db
-            .prepare_cached(
-                "UPDATE job SET (tasks_completed, tasks_failed, cpu_ms, peak_memory_bytes) =
-                     (SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state NOT IN ('completed', 'cancelled')), 0), sum(cpu_ms),
-                          max(peak_memory_bytes) FROM task WHERE task.job = job.id)
-                 WHERE id = ? AND tasks IS NOT NULL",
-            )?
-            .execute([job.0])?;
-        Ok(())
-    }
-
     /// Takes the rows of jobs away that never came to be.
     ///
     /// # Errors
@@ -605,26 +309,6 @@ impl Store {
                 })
             })?;
         Ok(text)
-    }
-}
-
-/// Values that become JSON text in a column.
-mod erased {
-    pub(super) trait Json {
-        fn json(&self) -> String;
-    }
-
-    impl<T: serde::Serialize> Json for T {
-        fn json(&self) -> String {
-            serde_json::to_string(self).expect("texts have no failing parts")
-        }
-    }
-}
-
-fn failure_words(failure: Option<&Failure>) -> (Option<String>, Option<String>, Option<&str>) {
-    match failure {
-        None => (None, None, None),
-        Some(failure) => (Some(word(&failure.kind)), Some(word(&failure.cause)), Some(failure.message.as_str())),
     }
 }
 
