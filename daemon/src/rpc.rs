@@ -11,6 +11,7 @@ mod jobs;
 mod log;
 mod retry;
 mod router;
+mod targets;
 mod view;
 mod watch;
 
@@ -200,6 +201,21 @@ impl Client {
                 Err((id, error)) => self.send(&frame::encode_error(id, &error)).await?,
             }
         }
+    }
+
+    /// Answers a request.
+    async fn reply<T: serde::Serialize>(&self, id: frame::Id<'_>, result: &T) -> std::io::Result<()> {
+        self.send(&frame::encode_result(id, result)).await
+    }
+
+    /// Refuses a request, or says why what it began goes no further.
+    async fn refuse(&self, id: frame::Id<'_>, error: &Error) -> std::io::Result<()> {
+        self.send(&frame::encode_error(Some(id), error)).await
+    }
+
+    /// Sends what a subscription brings.
+    async fn notify<T: serde::Serialize>(&self, method: &str, params: &T) -> std::io::Result<()> {
+        self.send(&frame::encode_notification(method, params)).await
     }
 
     /// Writes a frame; a client that does not read is given up on.

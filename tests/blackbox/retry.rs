@@ -113,6 +113,7 @@ fn a_retry_is_refused_whole_and_says_why() {
         ("retry 1 2", "job 2 has not ended"),
         ("retry 1 7", "there is no job 7"),
         ("retry 1.3", "there is no job 1.3"),
+        ("retry 1-2 7", "there is no job 7"),
         ("retry state=faild", "did you mean state=failed?"),
     ] {
         let said = world.run(line);

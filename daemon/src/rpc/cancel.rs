@@ -1,37 +1,23 @@
 //! Cancelling what is named and what a filter finds.
 //! It refuses to do half of what was named: an id that there is none of refuses all of them.
 
-use super::jobs::{no_such, page, row};
+use super::jobs::no_such;
+use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
 use qrm_core::{Action, Answer, CancelledAs};
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
+use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::JobState;
 use qrm_protocol::method::{CancelDid, CancelParams, CancelReply, CancelledJob};
 use std::sync::Arc;
 
-/// The most jobs that an answer names.
-const NAMED: usize = 1_000;
-/// So many are cancelled at once; others are served in between.
-const SLICE: u32 = 1_000;
-
 pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: CancelParams) -> Result<CancelReply, Error> {
-    let filter = Filter::parse(&params.targets, &jiff::Zoned::now())?;
-    if filter.terms.is_empty() {
-        return Err(Error::invalid("nothing is named to be cancelled")
-            .hint("name ids, as in qrm cancel 12 13, or a filter, as in qrm cancel state=queued"));
-    }
     let mut reply = CancelReply::default();
-    match named(&filter) {
-        Some(ids) => {
+    match Targets::parse(shared, &params.targets, "state=queued").await? {
+        Targets::Ids(ids) => {
             let mut live = Vec::new();
-            let wanted = ids.clone();
-            let is_live = shared
-                .engine
-                .look(move |core, _| wanted.iter().map(|id| core.is_live(*id)).collect::<Vec<_>>())
-                .await?;
-            for (id, is_live) in ids.into_iter().zip(is_live) {
+            let are_live = are_live(shared, &ids).await?;
+            for (id, is_live) in ids.into_iter().zip(are_live) {
                 if is_live {
                     live.push(id);
                 } else if has_ended(shared, id).await? {
@@ -42,60 +28,21 @@ pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: Cancel
             }
             end(client, shared, live, &mut reply).await?;
         }
-        None => {
-            // Also beside a range or another term, what is named must be there.
-            let ids = filter.terms.iter().filter(|term| term.field == Field::Id && term.op == Op::Eq);
-            for value in ids.flat_map(|term| &term.values) {
-                if let Value::One(id) = value
-                    && !is_live(shared, *id).await?
-                    && !has_ended(shared, *id).await?
-                {
-                    return Err(no_such(*id));
-                }
-            }
-            found(client, shared, filter, &mut reply).await?;
-        }
+        Targets::Filter(filter) => found(client, shared, filter, &mut reply).await?,
     }
     Ok(reply)
 }
 
-async fn is_live(shared: &Shared, id: JobRef) -> Result<bool, Error> {
-    shared.engine.look(move |core, _| core.is_live(id)).await
-}
-
-/// Whether something that is not alive was there once. A task of a living array that is not alive has ended, too.
-async fn has_ended(shared: &Shared, id: JobRef) -> Result<bool, Error> {
-    let array_lives = shared.engine.look(move |core, _| id.task.is_some() && core.owner(id.job).is_some()).await?;
-    Ok(row(shared, id).await?.is_some_and(|row| array_lives || row.state.is_terminal()))
-}
-
-/// The ids, if nothing but ids was said.
-pub(super) fn named(filter: &Filter) -> Option<Vec<JobRef>> {
-    let [Term { field: Field::Id, op: Op::Eq, values, .. }] = filter.terms.as_slice() else { return None };
-    values.iter().map(|value| if let Value::One(id) = value { Some(*id) } else { None }).collect()
-}
-
-/// Cancels what a filter finds, page by page.
-async fn found(
-    client: &Client,
-    shared: &Arc<Shared>,
-    mut filter: Filter,
-    reply: &mut CancelReply,
-) -> Result<(), Error> {
-    let live: Vec<JobState> = JobState::ALL.into_iter().filter(|s| !s.is_terminal()).collect();
-    filter.terms.push(Term::new(Field::State, Op::Eq, vec![Value::States(live)]));
-    let mut before = None;
-    loop {
-        let (rows, more) = page(shared, filter.clone(), SLICE, before).await?;
-        before = rows.last().map(|row| row.id);
+/// Cancels what a filter finds of the caller's, page by page.
+async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter, reply: &mut CancelReply) -> Result<(), Error> {
+    let mut found = Found::among(filter, |state| !state.is_terminal());
+    while let Some(rows) = found.next(shared).await? {
         let mine = rows.iter().filter(|row| client.caller.admin || row.uid == client.caller.uid);
         // Where an array is meant, so are its tasks.
         let ids: Vec<JobRef> = mine.map(|row| row.id).collect();
         end(client, shared, ids, reply).await?;
-        if !more {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 async fn end(
@@ -124,11 +71,7 @@ async fn end(
             }
             // Some ended between the look and the cancel: those are told as ended, the others are tried again.
             Err(error) if error.code == Code::NotFound => {
-                let wanted = ids.clone();
-                let live = shared
-                    .engine
-                    .look(move |core, _| wanted.iter().map(|id| core.is_live(*id)).collect::<Vec<_>>())
-                    .await?;
+                let live = are_live(shared, &ids).await?;
                 if live.iter().all(|live| *live) {
                     return Err(error);
                 }
@@ -147,7 +90,7 @@ fn note(reply: &mut CancelReply, id: JobRef, did: CancelDid) {
         CancelDid::Stopping => reply.stopping += 1,
         CancelDid::Ended => reply.ended += 1,
     }
-    if reply.jobs.len() < NAMED {
+    if reply.jobs.len() < MOST_NAMED {
         reply.jobs.push(CancelledJob { id, did });
     }
 }

@@ -1,25 +1,20 @@
 //! Holding, releasing, suspending, resuming, signalling and updating what is named and what a filter finds.
 //! It refuses to do half of what was named: one that can not have it refuses all of them.
 
-use super::cancel::named;
-use super::jobs::{no_such, page, row};
+use super::jobs::{no_such, row};
+use super::targets::{Found, MOST_NAMED, Targets, are_live};
 use super::{Client, Shared};
 use qrm_core::{Action, Answer, Caller, Control, Core, Now};
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
+use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{JobChange, JobState, MAX_LABELS};
+use qrm_protocol::job::{JobChange, MAX_LABELS};
 use qrm_protocol::method::{
     ControlReply, ControlledJob, Empty, ProgressParams, SignalParams, TargetParams, UpdateParams,
 };
 use qrm_protocol::progress::MAX_MESSAGE_BYTES;
 use qrm_protocol::time::Timestamp;
 use std::sync::Arc;
-
-/// The most jobs that an answer names.
-const NAMED: usize = 1_000;
-/// So many are dealt with at once; others are served in between.
-const SLICE: u32 = 1_000;
 
 /// What is to be done to each.
 #[derive(Clone)]
@@ -78,39 +73,27 @@ pub(super) async fn control(
     params: TargetParams,
     what: What,
 ) -> Result<ControlReply, Error> {
-    let filter = Filter::parse(&params.targets, &jiff::Zoned::now())?;
-    if filter.terms.is_empty() {
-        return Err(Error::invalid("no job is named").hint("name ids, as 12 13.4 20-29, or a filter, as state=queued"));
-    }
     let mut reply = ControlReply::default();
-    if let Some(mut ids) = named(&filter) {
-        let mut seen = std::collections::BTreeSet::new();
-        ids.retain(|id| seen.insert(*id));
-        match run(client, shared, ids.clone(), &what).await {
-            Ok(done) => note(&mut reply, done),
-            Err(error) if error.code == Code::NotFound => return Err(why_not(shared, &ids).await?.unwrap_or(error)),
-            Err(error) => return Err(error),
+    match Targets::parse(shared, &params.targets, "state=queued").await? {
+        Targets::Ids(mut ids) => {
+            let mut seen = std::collections::BTreeSet::new();
+            ids.retain(|id| seen.insert(*id));
+            match run(client, shared, ids.clone(), &what).await {
+                Ok(done) => note(&mut reply, done),
+                Err(error) if error.code == Code::NotFound => {
+                    return Err(why_not(shared, &ids).await?.unwrap_or(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        return Ok(reply);
+        Targets::Filter(filter) => found(client, shared, filter, &what, &mut reply).await?,
     }
-    // Also beside a range or another term, what is named must be there.
-    let ids = filter.terms.iter().filter(|term| term.field == Field::Id && term.op == Op::Eq);
-    for value in ids.flat_map(|term| &term.values) {
-        if let Value::One(id) = value
-            && row(shared, *id).await?.is_none()
-        {
-            return Err(no_such(*id));
-        }
-    }
-    found(client, shared, filter, &what, &mut reply).await?;
     Ok(reply)
 }
 
 /// Which of these ended, or was never there.
 async fn why_not(shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error> {
-    let asked = ids.to_vec();
-    let live = move |core: &Core, _| asked.into_iter().map(|id| core.is_live(id)).collect::<Vec<_>>();
-    for (id, is_live) in ids.iter().zip(shared.engine.look(live).await?) {
+    for (id, is_live) in ids.iter().zip(are_live(shared, ids).await?) {
         if is_live {
             continue;
         }
@@ -127,16 +110,12 @@ async fn why_not(shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error
 async fn found(
     client: &Client,
     shared: &Arc<Shared>,
-    mut filter: Filter,
+    filter: Filter,
     what: &What,
     reply: &mut ControlReply,
 ) -> Result<(), Error> {
-    let live: Vec<JobState> = JobState::ALL.into_iter().filter(|s| !s.is_terminal()).collect();
-    filter.terms.push(Term::new(Field::State, Op::Eq, vec![Value::States(live)]));
-    let mut before = None;
-    loop {
-        let (rows, more) = page(shared, filter.clone(), SLICE, before).await?;
-        before = rows.last().map(|row| row.id);
+    let mut found = Found::among(filter, |state| !state.is_terminal());
+    while let Some(rows) = found.next(shared).await? {
         let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
         loop {
             let (asked, caller, wanted) = (ids.clone(), client.caller, what.clone());
@@ -157,10 +136,8 @@ async fn found(
                 Err(error) => return Err(error),
             }
         }
-        if !more {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 async fn run(
@@ -197,7 +174,7 @@ async fn check_labels(shared: &Shared, change: &JobChange, targets: &[JobRef]) -
 fn note(reply: &mut ControlReply, done: Vec<(JobRef, bool)>) {
     for (id, changed) in done {
         *if changed { &mut reply.changed } else { &mut reply.unchanged } += 1;
-        if reply.jobs.len() < NAMED {
+        if reply.jobs.len() < MOST_NAMED {
             reply.jobs.push(ControlledJob { id, changed });
         }
     }

@@ -26,23 +26,23 @@ pub(super) async fn subscribe(
     let last = condition.borrow().last_seq;
     let oldest = match read(shared, |reader| reader.oldest_event()).await {
         Ok(oldest) => oldest.unwrap_or(last + 1),
-        Err(error) => return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| true),
+        Err(error) => return client.refuse(id, &error).await.map(|()| true),
     };
     let asked = params.after.unwrap_or(last);
     if asked > last {
         let error = Error::invalid(format!("event {asked} has not happened; the newest is {last}"))
             .hint("--after takes the number of an event that was seen");
-        return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| true);
+        return client.refuse(id, &error).await.map(|()| true);
     }
     let mut after = asked.max(oldest.saturating_sub(1));
     let lagged = if asked == 0 { 0 } else { after - asked };
-    client.send(&frame::encode_result(id, &SubscribeReply { after, last, lagged })).await?;
+    client.reply(id, &SubscribeReply { after, last, lagged }).await?;
     loop {
         condition.borrow_and_update();
         loop {
             let events = match read(shared, move |reader| reader.events(after, PAGE)).await {
                 Ok(events) => events,
-                Err(error) => return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| false),
+                Err(error) => return client.refuse(id, &error).await.map(|()| false),
             };
             let Some(newest) = events.last().map(|e| e.seq) else { break };
             let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ pub(super) async fn subscribe(
             after = newest;
         }
         if !params.follow {
-            client.send(&frame::encode_notification(EVENT_END, &Empty {})).await?;
+            client.notify(EVENT_END, &Empty {}).await?;
             return Ok(true);
         }
         tokio::select! {

@@ -6,7 +6,7 @@ use super::{Client, Frames, Shared};
 use crate::engine::Condition;
 use crate::supervise::job_dir;
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::frame::{self, Id};
+use qrm_protocol::frame::Id;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobState;
 use qrm_protocol::log::{LOG, LOG_END, LogEnd, LogPiece, LogSubscribeParams, LogSubscribeReply, LogText, Stream};
@@ -32,11 +32,11 @@ pub(super) async fn subscribe(
 ) -> std::io::Result<bool> {
     let (tail, mut job) = match begin(client, shared, params).await {
         Ok(begun) => begun,
-        Err(error) => return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| true),
+        Err(error) => return client.refuse(id, &error).await.map(|()| true),
     };
     let LogSubscribeParams { id: of, stream, after_bytes, follow } = params;
     let reply = LogSubscribeReply { id: of, stream, after_bytes, size_bytes: tail.size };
-    client.send(&frame::encode_result(id, &reply)).await?;
+    client.reply(id, &reply).await?;
     let wake = tail.wake.clone();
     let mut tail = Some(tail);
     loop {
@@ -44,16 +44,16 @@ pub(super) async fn subscribe(
             let is_last = !follow || job.over;
             let read = match next(shared, &mut tail, follow, is_last).await {
                 Ok(read) => read,
-                Err(error) => return client.send(&frame::encode_error(Some(id), &error)).await.map(|()| false),
+                Err(error) => return client.refuse(id, &error).await.map(|()| false),
             };
             let Some((at_bytes, bytes)) = read else { break };
             let piece = LogPiece { id: of, stream, at_bytes, text: LogText(bytes) };
-            client.send(&frame::encode_notification(LOG, &piece)).await?;
+            client.notify(LOG, &piece).await?;
         }
         if !follow || job.over {
             let at_bytes = tail.as_ref().map_or(0, |tail| tail.at);
             let end = LogEnd { id: of, stream, at_bytes, ended: job.over };
-            client.send(&frame::encode_notification(LOG_END, &end)).await?;
+            client.notify(LOG_END, &end).await?;
             return Ok(true);
         }
         if tail.as_ref().is_some_and(|tail| tail.dir.is_some()) {

@@ -1,21 +1,19 @@
 //! Queuing once more what has ended, as new jobs: all of it, or nothing.
 //! It refuses to touch what ended, and what has not.
 
-use super::cancel::named;
-use super::jobs::{no_such, page, read, row};
+use super::jobs::{no_such, read, row};
+use super::targets::{Found, MOST_NAMED, Targets};
 use super::{Client, Shared};
 use crate::store::{JobText, PastJob, Row};
 use qrm_core::{Action, Answer, Demand};
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
+use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::{JobId, JobRef, TaskIndex};
 use qrm_protocol::job::{ArraySpec, JobState};
 use qrm_protocol::method::{RetriedJob, RetryReply, TargetParams};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The most jobs that an answer names.
-const NAMED: usize = 1_000;
 /// So many are read and queued at once; others are served in between.
 const SLICE: usize = 500;
 
@@ -27,13 +25,9 @@ struct Again {
 }
 
 pub(super) async fn retry(client: &Client, shared: &Arc<Shared>, params: TargetParams) -> Result<RetryReply, Error> {
-    let filter = Filter::parse(&params.targets, &jiff::Zoned::now())?;
-    if filter.terms.is_empty() {
-        return Err(Error::invalid("no job is named").hint("name ids, as 12 13.4 20-29, or a filter, as state=failed"));
-    }
-    let jobs = match named(&filter) {
-        Some(ids) => each(client, shared, ids).await?,
-        None => found(client, shared, filter).await?,
+    let jobs = match Targets::parse(shared, &params.targets, "state=failed").await? {
+        Targets::Ids(ids) => each(client, shared, ids).await?,
+        Targets::Filter(filter) => found(client, shared, filter).await?,
     };
     if jobs.is_empty() {
         return Ok(RetryReply::default());
@@ -51,7 +45,7 @@ pub(super) async fn retry(client: &Client, shared: &Arc<Shared>, params: TargetP
     }
     let ids = (first.0..).map(|id| JobRef::from(JobId(id)));
     let named = jobs.iter().zip(ids).map(|(again, id)| RetriedJob { of: again.of, id });
-    Ok(RetryReply { jobs: named.take(NAMED).collect(), count: jobs.len() as u64 })
+    Ok(RetryReply { jobs: named.take(MOST_NAMED).collect(), count: jobs.len() as u64 })
 }
 
 /// What is named, each once: all of it has ended, and is the caller's.
@@ -84,15 +78,11 @@ fn one(task: TaskIndex) -> ArraySpec {
 
 /// What a filter finds of the caller's that has ended. An array that is found stands for those of its tasks that never
 /// started; those that did are found by themselves.
-async fn found(client: &Client, shared: &Arc<Shared>, mut filter: Filter) -> Result<Vec<Again>, Error> {
-    let ended: Vec<JobState> = JobState::ALL.into_iter().filter(|s| s.is_terminal()).collect();
-    filter.terms.push(Term::new(Field::State, Op::Eq, vec![Value::States(ended)]));
+async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter) -> Result<Vec<Again>, Error> {
     let mut whole = Vec::new();
     let mut tasks: BTreeMap<JobId, (Option<u32>, BTreeSet<TaskIndex>)> = BTreeMap::new();
-    let mut before = None;
-    loop {
-        let (rows, more) = page(shared, filter.clone(), 1_000, before).await?;
-        before = rows.last().map(|row| row.id);
+    let mut found = Found::among(filter, JobState::is_terminal);
+    while let Some(rows) = found.next(shared).await? {
         for row in rows.into_iter().filter(|row| row.uid == client.caller.uid) {
             match (row.id.task, row.tasks) {
                 (None, None) => whole.push(Again { of: row.id, array: None }),
@@ -102,9 +92,6 @@ async fn found(client: &Client, shared: &Arc<Shared>, mut filter: Filter) -> Res
                 }
                 (Some(task), _) => drop(tasks.entry(row.id.job).or_default().1.insert(task)),
             }
-        }
-        if !more {
-            break;
         }
     }
     for (job, (width, indices)) in tasks {
