@@ -24,6 +24,9 @@ pub enum BadTime {
     /// Not a duration.
     #[error("'{0}' is not a duration; write 90s, 15m, 2h or 1d12h")]
     Duration(String),
+    /// A duration beyond [`MAX_DURATION`].
+    #[error("'{0}' is too long; a duration is at most a hundred years")]
+    TooLong(String),
     /// Not an instant.
     #[error("'{0}' is not a time; write 18:00, 'tomorrow 9:00', +2h or 2026-01-31T18:00:00Z")]
     Instant(String),
@@ -34,10 +37,11 @@ impl FromStr for Millis {
 
     fn from_str(text: &str) -> Result<Self, BadTime> {
         let bad = || BadTime::Duration(text.to_owned());
+        let long = || BadTime::TooLong(text.to_owned());
         let trimmed = text.trim();
         if !trimmed.is_empty() && trimmed.bytes().all(|b| b.is_ascii_digit()) {
-            let seconds: u64 = trimmed.parse().map_err(|_| bad())?;
-            return seconds.checked_mul(1000).map(Self).filter(|d| *d <= MAX_DURATION).ok_or_else(bad);
+            let seconds = trimmed.parse::<u64>().ok();
+            return seconds.and_then(|s| s.checked_mul(1000)).map(Self).filter(|d| *d <= MAX_DURATION).ok_or_else(long);
         }
         let mut rest = trimmed;
         let mut total: u64 = 0;
@@ -62,9 +66,13 @@ impl FromStr for Millis {
             }
             smallest = unit;
             rest = &rest[unit_end..];
-            total = number.checked_mul(unit).and_then(|n| n.checked_add(total)).ok_or_else(bad)?;
+            total = number.checked_mul(unit).and_then(|n| n.checked_add(total)).ok_or_else(long)?;
         }
-        if trimmed.is_empty() || Self(total) > MAX_DURATION { Err(bad()) } else { Ok(Self(total)) }
+        match total {
+            _ if trimmed.is_empty() => Err(bad()),
+            total if Self(total) > MAX_DURATION => Err(long()),
+            total => Ok(Self(total)),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("submit --mem 1X -- true", "'1X' is not a size; write 512M, 10G", ""),
     ("submit --mem 9999999P -- true", "9999999P", ""),
     ("submit --time 1x -- true", "'1x' is not a duration; write 90s, 15m, 2h or 1d12h", ""),
-    ("submit --time 0 -- true", "at least one millisecond", ""),
+    ("submit --time 40000d -- true", "a duration is at most a hundred years", ""),
     ("submit --time 101w9999999d -- true", "101w9999999d", ""),
     ("submit --begin noon -- true", "'noon' is not a time; write 18:00", ""),
     ("submit --begin 25:00 -- true", "25:00", ""),

@@ -22,6 +22,7 @@ mod submit;
 mod trace;
 mod update;
 mod wait;
+mod wants;
 
 use crate::Context;
 use clap::{Args as _, Command, Subcommand};

@@ -1,19 +1,17 @@
 //! The options that submit and run share, and what a job inherits from where it is submitted.
 //! It refuses to talk to the daemon.
 
+use super::wants::Wants;
 use crate::Context;
-use crate::complete::{Which, just_ids, signals, words};
+use crate::complete::{Which, just_ids, words};
 use crate::render::clean;
 use clap::{Args, ValueHint};
-use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::client::Client;
 use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{Backoff, JobSpec, RetryOn, Stdin};
 use qrm_protocol::method::{self, CheckReply, JobCheck, SubmitParams};
-use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
-use qrm_protocol::time::{Millis, Timestamp};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -22,42 +20,8 @@ use std::path::{Path, PathBuf};
 /// What a job may ask for.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Options {
-    /// A name for people; the program's if not given.
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// A remark for people.
-    #[arg(long, value_name = "TEXT")]
-    comment: Option<String>,
-    /// A label for people and filters (`qrm jobs label.NAME=VALUE`). May be repeated.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
-    label: Vec<(String, String)>,
-    /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100).
-    #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
-    priority: Option<Priority>,
-    /// Cpus for it: counted, and its weight where there are too few; 1 if not given, 0 is legal.
-    #[arg(long, value_name = "N")]
-    cpus: Option<u32>,
-    /// Memory for it, as 512M or 10G: counted, and its limit where the kernel can hold it to that; neither if not given.
-    #[arg(long, value_name = "SIZE")]
-    mem: Option<Bytes>,
-    /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL.
-    #[arg(long, value_name = "DURATION")]
-    time: Option<Millis>,
-    /// What asks it to end, at its time limit and when it is cancelled: a name as USR1, or a number [default: TERM].
-    #[arg(long, value_name = "SIGNAL", add = signals())]
-    signal: Option<Signal>,
-    /// How long it has after that before it is killed [default: 10s].
-    #[arg(long, value_name = "DURATION")]
-    grace: Option<Millis>,
-    /// It fails if it has not started so long after it was submitted; of an array, those of its tasks that have not.
-    #[arg(long, value_name = "DURATION")]
-    queue_timeout: Option<Millis>,
-    /// It is over by then: one that waits fails, one that runs is ended as at its time limit.
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    deadline: Option<Timestamp>,
-    /// Not before this: 18:00, 'tomorrow 9:00', +2h, or RFC 3339.
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    begin: Option<Timestamp>,
+    #[command(flatten)]
+    wants: Wants,
     /// After these have ended, however: ids as 12 or 12.3, separated by commas.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after: Vec<JobRef>,
@@ -73,9 +37,6 @@ pub(crate) struct Options {
     /// One of the dependencies is enough.
     #[arg(long)]
     any: bool,
-    /// Run it again up to so many times when it fails.
-    #[arg(long, value_name = "N")]
-    retries: Option<u32>,
     /// Only after these: exit codes, oom, lost, preempted, separated by commas. Without it any exit code but 0, any
     /// signal, and oom.
     #[arg(long, value_name = "WHAT", value_delimiter = ',', add = words(&["oom", "lost", "preempted"]))]
@@ -120,42 +81,24 @@ pub(crate) struct Options {
     pub dry_run: bool,
 }
 
-/// A time as people write it, from now.
-pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text, &jiff::Zoned::now()).map_err(|e| e.to_string())
-}
-
 impl Options {
     /// Whether any of them was given that describes a job.
     pub(crate) fn is_any(&self) -> bool {
         *self != Self { dry_run: self.dry_run, ..Self::default() }
     }
 
-    /// These, and of the others what these do not say; variables and labels are those of both.
+    /// These, and of the others what these do not say; variables are those of both.
     pub(crate) fn over(self, others: Self) -> Self {
         fn list<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
             if these.is_empty() { others } else { these }
         }
         Self {
-            name: self.name.or(others.name),
-            comment: self.comment.or(others.comment),
-            // The last one of a name counts.
-            label: [others.label, self.label].concat(),
-            priority: self.priority.or(others.priority),
-            cpus: self.cpus.or(others.cpus),
-            mem: self.mem.or(others.mem),
-            time: self.time.or(others.time),
-            signal: self.signal.or(others.signal),
-            grace: self.grace.or(others.grace),
-            queue_timeout: self.queue_timeout.or(others.queue_timeout),
-            deadline: self.deadline.or(others.deadline),
-            begin: self.begin.or(others.begin),
+            wants: self.wants.over(others.wants),
             after: list(self.after, others.after),
             after_ok: list(self.after_ok, others.after_ok),
             after_fail: list(self.after_fail, others.after_fail),
             after_start: list(self.after_start, others.after_start),
             any: self.any || others.any,
-            retries: self.retries.or(others.retries),
             retry_on: list(self.retry_on, others.retry_on),
             backoff: self.backoff.or(others.backoff),
             key: self.key.or(others.key),
@@ -176,34 +119,35 @@ impl Options {
     pub(crate) fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
         let command = command.into_iter().map(|word| text(word.into_vec(), "the command")).collect::<Result<_, _>>()?;
         let chdir = self.chdir.map(|dir| directory(&dir)).transpose()?;
+        let wants = self.wants;
         let spec = JobSpec {
             command,
-            name: self.name,
-            comment: self.comment,
-            priority: self.priority.unwrap_or_default(),
-            cpus: self.cpus,
-            mem_bytes: self.mem,
-            time_limit_ms: self.time,
-            begin: self.begin,
+            name: wants.name,
+            comment: wants.comment,
+            priority: wants.priority.unwrap_or_default(),
+            cpus: wants.cpus,
+            mem_bytes: wants.mem,
+            time_limit_ms: wants.time,
+            begin: wants.begin,
             after: self.after,
             after_ok: self.after_ok,
             after_fail: self.after_fail,
             after_start: self.after_start,
             any: self.any,
-            retries: self.retries.unwrap_or_default(),
+            retries: wants.retries.unwrap_or_default(),
             retry_on: self.retry_on,
             backoff: self.backoff.unwrap_or_default(),
             key: self.key,
             validate: self.validate,
             compile: self.compile,
             chdir,
-            signal: self.signal,
-            grace_ms: self.grace,
+            signal: wants.signal,
+            grace_ms: wants.grace,
             env: self.env.into_iter().map(variable).collect::<Result<_, _>>()?,
             clean_env: self.clean_env,
-            labels: self.label.into_iter().collect(),
-            queue_timeout_ms: self.queue_timeout,
-            deadline: self.deadline,
+            labels: wants.label.into_iter().collect(),
+            queue_timeout_ms: wants.queue_timeout,
+            deadline: wants.deadline,
             stdin: self.stdin.map(|path| file(path, "--stdin")).transpose()?.map_or(Stdin::Null, Stdin::File),
             stdout: self.stdout.map(|path| file(path, "--stdout")).transpose()?,
             stderr: self.stderr.map(|path| file(path, "--stderr")).transpose()?,
@@ -212,12 +156,6 @@ impl Options {
         };
         spec.checked()
     }
-}
-
-/// `NAME=VALUE`; an empty value is none, which takes a label away where that can be meant.
-pub(crate) fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as in --label team=vision")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn file(path: OsString, option: &str) -> Result<OsText, Error> {

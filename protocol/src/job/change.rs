@@ -68,16 +68,15 @@ impl JobChange {
         if is_default(&self) {
             return Err(Error::invalid("nothing is to be changed").hint("name what, as in --priority high"));
         }
-        let any = |limit: Option<Millis>| limit.filter(|limit| limit.0 > 0);
         // What a new job could not have, no job can be changed to.
         let like = JobSpec {
             command: vec![OsText::try_from("-").unwrap_or_default()],
             name: self.name.clone(),
-            comment: self.comment.clone().filter(|comment| !comment.is_empty()),
+            comment: self.comment.clone(),
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
-            time_limit_ms: any(self.time_limit_ms),
-            queue_timeout_ms: any(self.queue_timeout_ms),
+            time_limit_ms: self.time_limit_ms,
+            queue_timeout_ms: self.queue_timeout_ms,
             retries: self.retries.unwrap_or_default(),
             grace_ms: self.grace_ms,
             ..JobSpec::default()

@@ -52,10 +52,10 @@ pub struct JobSpec {
     /// Cpus; `None` is 1.
     #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<u32>,
-    /// Memory; `None` is neither counted nor limited.
+    /// Memory; `None`, as 0, is neither counted nor limited.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
-    /// How long the command may run.
+    /// How long the command may run; `None`, as 0, is for ever.
     #[serde(skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
     /// Not before this.
@@ -125,14 +125,14 @@ pub struct JobSpec {
     /// The same of standard error.
     #[serde(skip_serializing_if = "is_default")]
     pub stderr: Option<OsText>,
-    /// Words for people and filters, by name.
+    /// Words for people and filters, by name; an empty one is none.
     #[serde(skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
     /// What it leaves, as patterns of paths below the directory where it runs: what matches them at its end is listed,
     /// with size and hash, in `meta.json` in its directory.
     #[serde(skip_serializing_if = "is_default")]
     pub output: Vec<String>,
-    /// It fails if it has not started so long after it was accepted.
+    /// It fails if it has not started so long after it was accepted; `None`, as 0, is never.
     #[serde(skip_serializing_if = "is_default")]
     pub queue_timeout_ms: Option<Millis>,
     /// It is over by then: one that waits fails, one that runs is ended.
@@ -357,6 +357,12 @@ impl JobSpec {
         // Said twice is said once, which also bounds the list.
         self.retry_on.sort_unstable();
         self.retry_on.dedup();
+        // What takes away a value from defaults, or in a change, leaves none.
+        self.comment = self.comment.filter(|comment| !comment.is_empty());
+        self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
+        self.time_limit_ms = self.time_limit_ms.filter(|limit| limit.0 > 0);
+        self.queue_timeout_ms = self.queue_timeout_ms.filter(|timeout| timeout.0 > 0);
+        self.labels.retain(|_, value| !value.is_empty());
         if self.command.first().is_none_or(|program| program.as_bytes().is_empty()) {
             return Err(
                 Error::invalid("a job needs a command").hint("write it after --, as in: qrm submit -- sleep 10")
@@ -404,8 +410,8 @@ impl JobSpec {
             return Err(Error::invalid(format!("{name} can not be set: it is what qrm tells a job of itself")));
         }
         for (what, limit) in [("a time limit", self.time_limit_ms), ("a queue timeout", self.queue_timeout_ms)] {
-            if limit.is_some_and(|t| t.0 == 0 || t > crate::time::MAX_DURATION) {
-                return Err(Error::invalid(format!("{what} is at least one millisecond and at most a hundred years")));
+            if limit.is_some_and(|limit| limit > crate::time::MAX_DURATION) {
+                return Err(Error::invalid(format!("{what} is at most a hundred years")));
             }
         }
         self.check_files()?;
@@ -493,12 +499,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_said_aloud_is_nothing() {
+        let aloud = r#"{"command":["true"],"time":"0","queue_timeout":"0s","mem":"0","comment":"","labels":{"a":""}}"#;
+        let spec: JobSpec = serde_json::from_str(aloud).unwrap();
+        assert_eq!(spec, serde_json::from_str(r#"{"command":["true"]}"#).unwrap());
+    }
+
+    #[test]
     fn a_job_that_can_not_be_meant_is_refused_by_name() {
         for (json, says) in [
             (r#"{"command":[]}"#, "needs a command"),
             (r#"{"command":["true"],"tiem":"90s"}"#, "unknown field `tiem`"),
             (r#"{"command":["true"],"time":"90s","time_limit_ms":1}"#, "say the same thing"),
-            (r#"{"command":["true"],"time_limit_ms":0}"#, "time limit"),
+            (r#"{"command":["true"],"time_limit_ms":9223372036854775807}"#, "at most a hundred years"),
             (r#"{"command":["true"],"name":"a\u001b[31m"}"#, "control characters"),
             (r#"{"command":["true"],"any":true}"#, "without a dependency"),
             (r#"{"command":["true"],"priority":101}"#, "is not a priority"),

@@ -3,7 +3,8 @@
 
 use super::bulk::After;
 use super::file::Source;
-use crate::commands::spec::{directory, instant};
+use crate::commands::spec::directory;
+use crate::commands::wants::instant;
 use crate::render::excerpt::Fault;
 use qrm_protocol::error::{Error, nearest};
 use qrm_protocol::ids::{JobId, JobRef};
