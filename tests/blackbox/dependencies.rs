@@ -1,7 +1,7 @@
 //! Dependencies: who may start after whom, and who never can.
 //! Held jobs stand for those that are still to come.
 
-use crate::hands::{Gate, words};
+use crate::hands::{Gate, line, words};
 use crate::world::World;
 use serde_json::Value;
 
@@ -122,6 +122,54 @@ fn who_waits_for_a_task_that_never_runs_is_not_left_waiting() {
             assert_eq!(states, ["completed", "cancelled", "completed", "cancelled"], "running: {running}");
         }
     }
+}
+
+#[test]
+fn an_array_and_its_tasks_have_started_if_they_have() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let array = world.submit("--array 0-3", "true");
+    world.ended(&array);
+    let gate = Gate::new(&world, "gate");
+    let line = world.submit("--cpus 1", &gate.wait());
+    let rest = world.submit("--array 0-1", "true");
+    world.run(&format!("cancel {rest}.1")).ok();
+    for (line, says) in [
+        (format!("--after-start {array}"), "would wait: behind"),
+        (format!("--after-start {array}.3"), "would wait: behind"),
+        (format!("--after-start {rest}.1"), "would wait: cancelled: "),
+        (format!("--after-start {rest}.0"), "would wait: after start of"),
+        (format!("--after {array}.4"), &*format!("there is no job {array}.4")),
+        (format!("--after {line}.0"), &*format!("there is no job {line}.0")),
+    ] {
+        let said = world.run(&format!("submit --dry-run {line} -- true"));
+        let said = said.out + &said.err;
+        assert!(said.contains(says), "{line}: {said}");
+        let said = world.run(&format!("submit {line} -- true"));
+        match said.code {
+            0 => assert_eq!(state(&world, said.ok().trim()) == "cancelled", says.contains("cancelled"), "{line}"),
+            code => assert!(code == 2 && said.err.contains(says), "{line}: {said:?}"),
+        }
+    }
+    gate.open(1);
+    world.ended(&rest);
+    let said = world.run(&format!("submit --after {line}.0 -- true"));
+    assert!(said.code == 2 && said.err.contains(&format!("there is no job {line}.0")), "{said:?}");
+}
+
+#[test]
+fn a_task_that_waits_for_another_attempt_ends_with_its_array() {
+    let world = World::with(&[("QRM_HOST_CPUS", "2")]);
+    let gate = Gate::new(&world, "gate");
+    let command = format!("[ $QRM_ARRAY_INDEX = 1 ] && exit 1; {}", gate.wait());
+    let array = world.submit("--array 0-1 --retries 1 --backoff 1h..1h", &command);
+    let mut follow = world.spawn("events -f --after 0");
+    while !line(&mut follow).contains("job.requeued") {}
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    world.executing(&format!("{array}.0"));
+    world.run(&format!("cancel {array}")).ok();
+    assert_eq!(world.ended(&array)["state"], "cancelled");
+    assert_eq!(state(&world, &format!("{array}.1")), "cancelled");
 }
 
 #[test]

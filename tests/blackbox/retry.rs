@@ -250,7 +250,11 @@ fn a_job_is_over_by_its_deadline_and_starts_within_its_queue_timeout() {
     assert_eq!(world.ended(&started)["exit_code"], 5, "one that has started may go on");
     timeout(&array, "the time was up before all of its 6 tasks had ended");
     let tasks = world.show(&array)["tasks"].clone();
-    assert_eq!(tasks["completed"], 1, "{tasks}");
+    assert_eq!(
+        (&tasks["completed"], &tasks["failed"], &tasks["cancelled"]),
+        (&1.into(), &5.into(), &0.into()),
+        "{tasks}"
+    );
     assert_eq!(world.show(&format!("{array}.5"))["state"], "timeout");
     for line in ["submit --deadline 2020-01-01 -- true", "submit --deadline yesterday -- true"] {
         let said = world.run(line);

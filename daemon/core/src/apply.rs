@@ -4,7 +4,7 @@
 use crate::depend::Happened;
 use crate::event::{Event, Stage};
 use crate::job::{Demand, Job, Phase, Tasks};
-use crate::state::{Alarm, Bulk, Core, Machine, RunState, Stop};
+use crate::state::{Alarm, Bulk, Core, Machine, RunState, Stop, backoffs};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{JobChange, JobState};
 use qrm_protocol::time::Timestamp;
@@ -24,38 +24,33 @@ impl Core {
             }
             Event::BulkBegun { bulk, user, count } => {
                 self.next_job = self.next_job.max(bulk.0 + count);
-                self.bulks.insert(*bulk, Bulk { user: *user, count: *count, staged: 0, jobs: Vec::new() });
+                self.bulks.insert(
+                    *bulk,
+                    Bulk { user: *user, count: *count, staged: 0, jobs: Vec::new(), doomed: BTreeMap::new() },
+                );
             }
             Event::BulkStaged { bulk, jobs, doomed } => {
                 self.stage(*bulk, jobs);
-                self.doomed.extend(doomed.iter().copied());
+                if let Some(bulk) = self.bulks.get_mut(bulk) {
+                    bulk.doomed.extend(doomed.iter().copied());
+                }
             }
             Event::BulkSubmitted { bulk } => {
                 let Some(staged) = self.bulks.remove(bulk) else { return };
                 for (id, demand) in staged.jobs {
                     self.enter(id, staged.user, at, demand);
                 }
+                self.doomed.extend(staged.doomed);
             }
             Event::BulkDiscarded { bulk } => {
                 let Some(staged) = self.bulks.remove(bulk) else { return };
                 for (id, demand) in staged.jobs {
-                    self.doomed.remove(&id);
                     self.unwatch_needs(id, &demand);
                 }
             }
             Event::StageStarted { job, stage } => {
                 self.change(job.job, |j| j.phase = Phase::Staging(*stage));
-                self.set_run(
-                    *job,
-                    Some(RunState {
-                        stage: *stage,
-                        attempt: 1,
-                        released: None,
-                        stop: None,
-                        suspended: None,
-                        stood_ms: 0,
-                    }),
-                );
+                self.set_run(*job, Some(RunState::new(*stage, 1)));
             }
             Event::StagePassed { job, stage } => {
                 self.set_run(*job, None);
@@ -101,7 +96,12 @@ impl Core {
 
     fn found(&mut self, machine: Machine) {
         if machine.boot_id != self.machine.boot_id {
-            // The clock that never jumps began anew: what waited on the old one has waited long enough.
+            // The clock that never jumps began anew: what waited on the old one has waited long enough. What ran has
+            // ended with its boot, within its limit or not; what is still to come of it is word of that.
+            for run in self.runs.values_mut() {
+                run.boot_is_over = run.released.is_some();
+                run.stop = run.stop.map(|stop| Stop { kill_at: 0, ..stop });
+            }
             for job in self.jobs.values_mut() {
                 job.due_boot_ms = None;
                 let Some(tasks) = &mut job.tasks else { continue };
@@ -174,10 +174,7 @@ impl Core {
                 j.attempt = attempt;
             }
         });
-        self.set_run(
-            job,
-            Some(RunState { stage: Stage::Execute, attempt, released: None, stop: None, suspended: None, stood_ms: 0 }),
-        );
+        self.set_run(job, Some(RunState::new(Stage::Execute, attempt)));
         self.resolve(job, Happened::Started);
         if job.task.is_some() {
             self.resolve(job.job.into(), Happened::Started);
@@ -220,11 +217,11 @@ impl Core {
         let mut dues = Vec::new();
         self.change(id, |job| {
             let Some(tasks) = &mut job.tasks else { return };
-            let again = if only_new { BTreeMap::new() } else { std::mem::take(&mut tasks.again) };
-            let due = |(ordinal, (_, due)): (&u32, &(u32, Option<u64>))| {
-                due.map(|due| (due, Alarm::Due(JobRef::task(id, tasks.index(*ordinal)))))
-            };
-            dues.extend(again.iter().filter_map(due));
+            let mut again = BTreeMap::new();
+            if !only_new {
+                dues.extend(backoffs(id, tasks));
+                again = std::mem::take(&mut tasks.again);
+            }
             let waiting: Vec<(u32, u32)> = tasks.waiting.take().into();
             let waiting = waiting.into_iter().flat_map(|(first, last)| first..=last);
             let (old, mut rest): (Vec<u32>, Vec<u32>) = waiting.partition(|ordinal| tasks.again.contains_key(ordinal));
@@ -282,6 +279,9 @@ impl Core {
         self.set_run(id.into(), None);
         self.unindex(id);
         let Some(job) = self.jobs.remove(&id) else { return };
+        for due in job.tasks.iter().flat_map(|tasks| backoffs(id, tasks)) {
+            self.alarms.remove(&due);
+        }
         self.unwatch_needs(id, &job.demand);
         self.doomed.remove(&id);
         *self.ended.entry(state).or_default() += 1;

@@ -17,8 +17,6 @@ impl Core {
             return Err(format!("the indices are not what follows from the jobs:\n{self:#?}\nbut\n{fresh:#?}"));
         }
         let claim = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
-        claim(self.used.cpus <= u64::from(self.machine.cpus), format!("{:?} of {:?}", self.used, self.machine))?;
-        claim(self.used.mem_bytes <= self.machine.mem_bytes, format!("{:?} of {:?}", self.used, self.machine))?;
         for (id, run) in &self.runs {
             let job = self.jobs.get(&id.job).ok_or(format!("run {id} has no job"))?;
             let phase = match run.stage {
@@ -34,15 +32,17 @@ impl Core {
                 has_run == matches!(job.phase, Phase::Running | Phase::Staging(_)),
                 format!("job {id}: {:?}", job.phase),
             )?;
-            claim(!self.doomed.contains_key(id), format!("job {id} can never run, and lives"))?;
             let Some(tasks) = &job.tasks else { continue };
             let running = u32::try_from(self.running_tasks(*id).len()).unwrap_or(u32::MAX);
             claim(tasks.running == running, format!("array {id} counts {} running of {running}", tasks.running))?;
             let between = tasks.again.values().filter(|(_, due)| due.is_some()).count();
             let all = tasks.waiting.len() + running + tasks.ok.len() + tasks.bad.len();
             claim(all as usize + between == tasks.spec.count() as usize, format!("array {id} lost a task: {tasks:?}"))?;
+            let old = tasks.again.len() - between;
+            claim(tasks.has_new() == (tasks.waiting.len() as usize > old), format!("array {id} starts in no order"))?;
             claim(!tasks.all_ended(), format!("array {id} is over, and lives"))?;
         }
+        claim(self.doomed.is_empty(), format!("these can never run, and live: {:?}", self.doomed))?;
         claim(placement::next(self).is_none(), "something could start, and does not".to_owned())?;
         claim(self.ready.iter().all(|(_, id)| self.jobs.contains_key(id)), "a ready job is not alive".to_owned())
     }

@@ -66,10 +66,6 @@ impl Deciding<'_> {
             self.emit(Event::ArrayExpired { job: id.into() });
             return self.end_array(id);
         }
-        // A validate command may be running; what it would say does not matter any more.
-        if let Some(run) = self.core.runs.get(&id.into()) {
-            self.effects.push(Effect::Signal(run.of(id.into()), RunSignal::Kill));
-        }
         let failure = Failure { kind: FailureKind::Timeout, cause: FailureCause::Timeout, message };
         self.end_waiting(id.into(), JobState::Timeout, Some(failure), None);
     }

@@ -1,7 +1,7 @@
 //! Dependencies: what becomes of the jobs that wait for another one when something happens to that one.
 //! It refuses to recurse: a job that can never run is only marked, and its own end is a fact of its own.
 
-use crate::job::{Demand, Need, When};
+use crate::job::{Demand, Need, When, is_default};
 use crate::state::Core;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobState;
@@ -50,13 +50,16 @@ pub(crate) fn strike(demand: &mut Demand, verdict: impl Fn(&Need) -> Verdict) ->
         }
         Verdict::Open => true,
     });
-    if rare.any {
+    let is_never = if rare.any {
         if met > 0 {
             rare.needs.clear();
         }
-        return before > 0 && met == 0 && rare.needs.is_empty();
-    }
-    never > 0
+        before > 0 && met == 0 && rare.needs.is_empty()
+    } else {
+        never > 0
+    };
+    demand.rare = demand.rare.take().filter(|rare| !is_default(rare));
+    is_never
 }
 
 impl Core {
@@ -112,16 +115,22 @@ impl Core {
     fn tell(&mut self, id: JobId, on: JobRef, happened: Happened) {
         let judge = |need: &Need| if need.on == on { verdict(need.when, happened) } else { Verdict::Open };
         let before: Vec<JobId> = self.demand(id).map_or(Vec::new(), |d| d.needs().iter().map(|n| n.on.job).collect());
-        let doomed = match self.change(id, |job| strike(&mut job.demand, judge)) {
-            Some(doomed) => doomed,
-            None => self.staged_mut(id).is_some_and(|demand| strike(demand, judge)),
-        };
+        match self.change(id, |job| strike(&mut job.demand, judge)) {
+            Some(false) => {}
+            Some(true) => drop(self.doomed.insert(id, on)),
+            None => self.tell_staged(id, on, judge),
+        }
         let after: Vec<JobId> = self.demand(id).map_or(Vec::new(), |d| d.needs().iter().map(|n| n.on.job).collect());
         for gone in before.into_iter().filter(|job| !after.contains(job)) {
             self.unwatch(id, gone);
         }
-        if doomed {
-            self.doomed.insert(id, on);
+    }
+
+    fn tell_staged(&mut self, id: JobId, on: JobRef, judge: impl Fn(&Need) -> Verdict) {
+        let Some((_, bulk)) = self.bulks.range_mut(..=id).next_back() else { return };
+        let Ok(place) = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id) else { return };
+        if strike(&mut bulk.jobs[place].1, judge) {
+            bulk.doomed.insert(id, on);
         }
     }
 
@@ -140,11 +149,5 @@ impl Core {
         let jobs = &self.bulks.get(&bulk)?.jobs;
         let place = jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         Some(&jobs[place].1)
-    }
-
-    fn staged_mut(&mut self, id: JobId) -> Option<&mut Demand> {
-        let bulk = self.bulks.range_mut(..=id).next_back()?.1;
-        let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(&mut bulk.jobs[place].1)
     }
 }

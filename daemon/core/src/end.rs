@@ -2,7 +2,6 @@
 //! It refuses to know why a process ended beyond what is reported of it.
 
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
-use crate::state::Core;
 use crate::step::{Deciding, Effect, RunOutcome, RunSignal};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
@@ -11,9 +10,7 @@ use qrm_protocol::time::Millis;
 
 impl Deciding<'_> {
     pub(crate) fn end_doomed(&mut self) {
-        let next =
-            |core: &Core| core.doomed.iter().find(|(id, _)| core.jobs.contains_key(id)).map(|(id, on)| (*id, *on));
-        while let Some((id, on)) = next(self.core) {
+        while let Some((id, on)) = self.core.doomed.first_key_value().map(|(id, on)| (*id, *on)) {
             self.end_dependent(id, on);
         }
     }
@@ -24,15 +21,15 @@ impl Deciding<'_> {
             cause: FailureCause::Dependency,
             message: format!("it waited for job {on}, which ended in a way that it can not follow"),
         };
-        // A validate command may be running; what it would say does not matter any more.
-        if let Some(run) = self.core.runs.get(&id.into()) {
-            self.effects.push(Effect::Signal(run.of(id.into()), RunSignal::Kill));
-        }
         self.end_waiting(id.into(), JobState::Cancelled, Some(failure), None);
     }
 
-    /// The end of a job or task without a run.
+    /// The end of a job or task whose own command does not run.
     pub(crate) fn end_waiting(&mut self, job: JobRef, state: JobState, failure: Option<Failure>, by: Option<Uid>) {
+        // A validate or compile command may be running; what it would say does not matter any more.
+        if let Some(run) = self.core.runs.get(&job) {
+            self.effects.push(Effect::Signal(run.of(job), RunSignal::Kill));
+        }
         let ended_at = self.now.wall;
         let usage = RunUsage::default();
         self.emit(Event::Ended {
@@ -74,7 +71,9 @@ impl Deciding<'_> {
     fn finish(&mut self, run: Run, outcome: &RunOutcome, failure: Option<Failure>) {
         // A report about a run that is over, or of an attempt before, is harmless.
         let Some(state) = self.current(run) else { return };
-        let started_at = outcome.started_at.or(state.released.map(|(at, _)| at));
+        // A job whose validate or compile command failed has not started.
+        let started_at =
+            outcome.started_at.or(state.released.map(|(at, _)| at)).filter(|_| run.stage == Stage::Execute);
         if let (None, Some(failure)) = (state.stop, &failure)
             && self.retries(run, outcome, failure)
         {

@@ -274,10 +274,9 @@ impl Tasks {
             && self.cancelled <= self.bad.len()
     }
 
-    /// Whether some task waits for its first attempt.
+    /// Whether some task waits for its first attempt. Tasks start in their order, so it would be behind all others.
     pub fn has_new(&self) -> bool {
-        let old = self.again.values().filter(|(_, due)| due.is_none()).count();
-        self.waiting.len() as usize > old
+        self.waiting.last().is_some_and(|ordinal| !self.again.contains_key(&ordinal))
     }
 
     pub fn all_ended(&self) -> bool {
@@ -360,7 +359,7 @@ impl Job {
     pub fn expires(&self) -> Option<Timestamp> {
         let timeout = self.rare().map_or(0, |rare| rare.queue_timeout_ms);
         let waits = match &self.tasks {
-            Some(tasks) => !tasks.expired && tasks.stopped.is_none() && tasks.has_new(),
+            Some(tasks) => timeout > 0 && !tasks.expired && tasks.stopped.is_none() && tasks.has_new(),
             None => !self.has_started(),
         };
         let after = i64::try_from(timeout).unwrap_or(i64::MAX);

@@ -51,6 +51,9 @@ pub enum Refusal {
     /// The bound of live jobs.
     #[error("the queue is full: at most {0} jobs may be alive at once")]
     QueueFull(usize),
+    /// A bulk of nothing.
+    #[error("a bulk has at least one job")]
+    EmptyBulk,
     /// No bulk by that number, of that caller.
     #[error("there is no open bulk {0}")]
     NoSuchBulk(JobId),
@@ -80,9 +83,11 @@ impl Refusal {
             Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
                 Code::FailedPrecondition
             }
-            Self::TooManyCpus { .. } | Self::TooMuchMemory { .. } | Self::BulkCount { .. } | Self::Past => {
-                Code::InvalidArgument
-            }
+            Self::TooManyCpus { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::BulkCount { .. }
+            | Self::EmptyBulk
+            | Self::Past => Code::InvalidArgument,
             Self::QueueFull(_) => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
         }
@@ -106,7 +111,7 @@ impl Refusal {
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
             Self::QueueFull(_) => Some("wait until some have ended, or use an array: it counts as one".into()),
             Self::NoSuchBulk(_) => Some("bulk.begin opens one; it ends with its connection".into()),
-            Self::BulkCount { .. } => None,
+            Self::BulkCount { .. } | Self::EmptyBulk => None,
             Self::InBulk { refusal, .. } => refusal.hint(),
         }
     }

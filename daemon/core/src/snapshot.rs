@@ -66,7 +66,7 @@ impl Core {
         for (first, bulk) in &self.bulks {
             put(&Line::Bulk { first: *first, bulk: bulk.clone() })?;
         }
-        for (id, on) in &self.doomed {
+        for (id, on) in self.bulks.values().flat_map(|bulk| &bulk.doomed) {
             put(&Line::Doomed { id: *id, on: *on })?;
         }
         Ok(())
@@ -98,7 +98,11 @@ impl Core {
                 }
                 Line::Run { job, run } => drop(runs.insert(job, run)),
                 Line::Bulk { first, bulk } => drop(core.bulks.insert(first, bulk)),
-                Line::Doomed { id, on } => drop(core.doomed.insert(id, on)),
+                Line::Doomed { id, on } => {
+                    if let Some((_, bulk)) = core.bulks.range_mut(..=id).next_back() {
+                        bulk.doomed.insert(id, on);
+                    }
+                }
             }
         }
         if format != Some(SNAPSHOT_FORMAT) {

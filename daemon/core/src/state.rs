@@ -3,7 +3,7 @@
 
 use crate::event::{Run, Stage, StopWhy};
 use crate::job::is_default;
-use crate::job::{Job, Phase};
+use crate::job::{Job, Phase, Tasks};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::JobState;
 use qrm_protocol::time::Timestamp;
@@ -52,9 +52,17 @@ pub(crate) struct RunState {
     /// For how long it stood still before, which does not count against its limit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stood_ms: u64,
+    /// It was released in a boot of the machine that is over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub boot_is_over: bool,
 }
 
 impl RunState {
+    /// One that begins.
+    pub fn new(stage: Stage, attempt: u32) -> Self {
+        Self { stage, attempt, released: None, stop: None, suspended: None, stood_ms: 0, boot_is_over: false }
+    }
+
     pub fn of(&self, job: JobRef) -> Run {
         Run { job, stage: self.stage, attempt: self.attempt }
     }
@@ -90,6 +98,9 @@ pub(crate) struct Bulk {
     /// How many ids are dealt with.
     pub staged: u64,
     pub jobs: Vec<(JobId, crate::job::Demand)>,
+    /// Those of them whose dependencies can never be met, and by whose end; a snapshot has a line for each.
+    #[serde(skip)]
+    pub doomed: BTreeMap<JobId, JobRef>,
 }
 
 /// The whole state. Private: the only way in is [`Core::step`] and [`Core::apply`].
@@ -113,7 +124,7 @@ pub struct Core {
     pub(crate) stages_running: u32,
     /// Who waits for whom.
     pub(crate) dependants: BTreeMap<JobId, BTreeSet<JobId>>,
-    /// Jobs whose dependencies can never be met, and by whose end.
+    /// Live jobs whose dependencies can never be met, and by whose end; each is ended in the step that finds it.
     pub(crate) doomed: BTreeMap<JobId, JobRef>,
     /// What happens to waiting jobs at some time, by the wall clock.
     pub(crate) dates: BTreeSet<(Timestamp, Date)>,
@@ -190,6 +201,11 @@ impl Core {
         job.demand.cpus() <= self.machine.cpus && job.demand.mem_bytes <= self.machine.mem_bytes
     }
 
+    /// How many validate and compile commands may run at once.
+    pub(crate) fn stage_places(&self) -> u32 {
+        self.machine.cpus.max(1)
+    }
+
     /// The alarms that a run has.
     pub(crate) fn run_alarms(&self, job: JobRef, run: &RunState) -> Vec<(u64, Alarm)> {
         let mut alarms = Vec::new();
@@ -197,7 +213,9 @@ impl Core {
             if !stop.killed {
                 alarms.push((stop.kill_at, Alarm::Kill(job)));
             }
-        } else if let (Stage::Execute, Some((_, boot)), None) = (run.stage, run.released, run.suspended) {
+        } else if let (Stage::Execute, Some((_, boot)), None, false) =
+            (run.stage, run.released, run.suspended, run.boot_is_over)
+        {
             let limit = self.jobs.get(&job.job).map_or(0, |j| j.demand.time_ms);
             if limit > 0 {
                 alarms.push((boot.saturating_add(limit).saturating_add(run.stood_ms), Alarm::Limit(job)));
@@ -264,9 +282,7 @@ impl Core {
                 self.dependants.entry(on).or_default().insert(id);
             }
             if let Some(tasks) = &self.jobs[&id].tasks {
-                let dues: Vec<_> =
-                    tasks.again.iter().filter_map(|(o, (_, due))| Some(((*due)?, tasks.index(*o)))).collect();
-                self.alarms.extend(dues.into_iter().map(|(due, task)| (due, Alarm::Due(JobRef::task(id, task)))));
+                self.alarms.extend(backoffs(id, tasks));
             }
         }
         let staged = self.bulks.values().flat_map(|bulk| &bulk.jobs);
@@ -277,6 +293,13 @@ impl Core {
             self.set_run(job, Some(run));
         }
     }
+}
+
+/// The ends of the backoffs of an array's tasks.
+pub(crate) fn backoffs(id: JobId, tasks: &Tasks) -> impl Iterator<Item = (u64, Alarm)> {
+    tasks.again.iter().filter_map(move |(ordinal, (_, due))| {
+        due.map(|due| (due, Alarm::Due(JobRef::task(id, tasks.index(*ordinal)))))
+    })
 }
 
 /// What happens to a job at some time.

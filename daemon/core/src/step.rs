@@ -12,7 +12,6 @@ use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{FailureCause, FailureKind, JobChange, JobState};
 use qrm_protocol::progress::Fraction;
 use qrm_protocol::time::Timestamp;
-use std::collections::BTreeMap;
 
 /// The present by both clocks: running limits use the one that never jumps, calendars the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub enum Action {
         /// What it asks for.
         demand: Demand,
         /// Jobs and tasks that it names and that are over: how they ended, and whether they ever started.
-        ended: BTreeMap<JobRef, (JobState, bool)>,
+        ended: PastEnd,
     },
     /// Set ids aside.
     BulkBegin {
@@ -70,7 +69,7 @@ pub enum Action {
         /// In order.
         jobs: Vec<StagedJob>,
         /// As for a submit.
-        ended: BTreeMap<JobRef, (JobState, bool)>,
+        ended: PastEnd,
     },
     /// Make a bulk real.
     BulkCommit {
@@ -271,6 +270,9 @@ impl Core {
             effects.push(Effect::Launch(run.of(*job)));
             if run.suspended.is_some() {
                 effects.push(Effect::Signal(run.of(*job), RunSignal::Freeze));
+            } else if run.stood_ms > 0 || run.stop.is_some() {
+                // It may not have heard that it goes on.
+                effects.push(Effect::Signal(run.of(*job), RunSignal::Thaw));
             }
             if let Some(stop) = run.stop {
                 let signal = if stop.killed { RunSignal::Kill } else { RunSignal::Number(self.stop_of(*job).0) };
@@ -305,11 +307,10 @@ impl Deciding<'_> {
     }
 
     fn command(&mut self, caller: Caller, action: Action) -> Result<Answer, Refusal> {
-        let past = |ended: BTreeMap<JobRef, (JobState, bool)>| -> PastEnd { ended };
         match action {
-            Action::Submit { name, demand, ended } => self.submit(caller, name, demand, &past(ended)),
+            Action::Submit { name, demand, ended } => self.submit(caller, name, demand, &ended),
             Action::BulkBegin { count } => self.bulk_begin(caller, count),
-            Action::BulkAdd { bulk, jobs, ended } => self.bulk_add(caller, bulk, jobs, &past(ended)),
+            Action::BulkAdd { bulk, jobs, ended } => self.bulk_add(caller, bulk, jobs, &ended),
             Action::BulkCommit { bulk } => self.bulk_commit(caller, bulk),
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
@@ -337,8 +338,7 @@ impl Deciding<'_> {
     }
 
     fn start_stages(&mut self) {
-        let room = self.core.machine.cpus.max(1);
-        while self.core.stages_running < room {
+        while self.core.stages_running < self.core.stage_places() {
             let Some(id) = self.core.stage_line.first().copied() else { return };
             let Some(Phase::Pending(stage)) = self.core.jobs.get(&id).map(|j| j.phase) else { return };
             let job = JobRef::whole(id);

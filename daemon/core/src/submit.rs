@@ -46,6 +46,9 @@ impl Deciding<'_> {
     }
 
     pub(crate) fn bulk_begin(&mut self, caller: Caller, count: u64) -> Result<Answer, Refusal> {
+        if count == 0 {
+            return Err(Refusal::EmptyBulk);
+        }
         if count > MAX_BULK {
             return Err(Refusal::QueueFull(MAX_LIVE_JOBS));
         }
@@ -151,10 +154,15 @@ impl Core {
         ended: &PastEnd,
     ) -> Result<Option<Waiting>, Refusal> {
         let doomed = self.accept(now.wall, &mut demand, ended, |_| None)?;
-        let job = Job::new(caller.uid, now.wall, demand);
+        let mut job = Job::new(caller.uid, now.wall, demand);
+        job.begun |= job.rare().and_then(|rare| rare.begin).is_some_and(|begin| begin <= now.wall);
         let id = JobId(self.next_job);
         Ok(match doomed {
             Some(on) => Some(Waiting::Never(on)),
+            None if matches!(job.phase, Phase::Pending(_)) => {
+                let is_free = self.stage_line.is_empty() && self.stages_running < self.stage_places();
+                (!is_free).then_some(Waiting::Stage)
+            }
             // It would be the first in line.
             None => match self.waiting(now, id.into(), &job) {
                 Some(Waiting::Behind(head)) if self.jobs[&head].demand.priority < job.demand.priority => {
@@ -185,8 +193,9 @@ impl Core {
                 if tasks.ok.contains(ordinal) {
                     return Ok(after(JobState::Completed, true));
                 }
+                // What is not said to have ended in some way was ended with its array, before it started.
                 if tasks.bad.contains(ordinal) {
-                    return Ok(after(JobState::Failed, true));
+                    return Ok(after(JobState::Cancelled, false));
                 }
                 self.runs.contains_key(&on) || tasks.again.contains_key(&ordinal)
             }

@@ -2,6 +2,7 @@
 //! It refuses to change what a process has been given.
 
 use crate::event::{Event, Stage};
+use crate::job::Phase;
 use crate::refusal::Refusal;
 use crate::state::Core;
 use crate::step::{Answer, Caller, Deciding};
@@ -34,8 +35,11 @@ impl Core {
         if change.width.is_some() && job.tasks.is_none() {
             return Err(Refusal::NoArray(target));
         }
-        let only_rest = job.tasks.as_ref().is_some_and(|tasks| tasks.started && !tasks.waiting.is_empty());
-        if job.has_started() && !change.is_words() && !(only_rest && change.is_for_waiting_tasks()) {
+        let waits = match &job.tasks {
+            Some(tasks) => !tasks.waiting.is_empty() || !tasks.again.is_empty(),
+            None => job.phase == Phase::Queued,
+        };
+        if job.has_started() && !change.is_words() && !(waits && change.is_for_waiting_tasks()) {
             return Err(Refusal::HasStarted(target));
         }
         self.could_ever_fit(change.cpus.unwrap_or(0), change.mem_bytes.unwrap_or_default())

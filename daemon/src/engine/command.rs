@@ -85,20 +85,10 @@ impl Engine {
     ) -> Result<BTreeMap<JobRef, (JobState, bool)>, Error> {
         let mut past = BTreeMap::new();
         for need in demands.into_iter().flat_map(Demand::needs) {
-            if is_new(need.on.job)
-                || self.core.is_live(need.on)
-                || self.core.owner(need.on.job).is_some()
-                || past.contains_key(&need.on)
-            {
+            if is_new(need.on.job) || self.core.is_live(need.on) || past.contains_key(&need.on) {
                 continue;
             }
-            let read = |job: JobRef| self.store.past(job);
-            let found = read(need.on).and_then(|found| match (found, need.on.task) {
-                // A task that was cancelled with its array before it started has no row.
-                (None, Some(_)) => Ok(read(need.on.job.into())?.map(|_| (JobState::Cancelled, false))),
-                (found, _) => Ok(found),
-            });
-            if let Some(found) = found.map_err(|error| self.fail(&error))? {
+            if let Some(found) = self.store.past(need.on).map_err(|error| self.fail(&error))? {
                 past.insert(need.on, found);
             }
         }

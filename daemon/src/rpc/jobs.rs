@@ -1,6 +1,7 @@
 //! The calls about jobs: submit, list, show, wait, signal.
 //! It refuses to know frames.
 
+use super::targets::are_live;
 use super::{Client, Shared, view};
 use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
@@ -188,12 +189,13 @@ pub(super) async fn check(
     let text = origin.text(params.job)?;
     let (caller, demand) = (client.caller, Demand::from(&text.spec));
     let needs: Vec<JobRef> = demand.needs().iter().map(|need| need.on).collect();
-    let rows = rows(shared, needs.clone()).await?;
-    let past = |(id, row): (&JobRef, Option<Row>)| {
-        let row = row.filter(|row| row.state.is_terminal())?;
-        Some((*id, (row.state, row.attempt > 0 || row.started_at.is_some())))
+    let live = are_live(shared, &needs).await?;
+    let over: Vec<JobRef> = needs.into_iter().zip(live).filter(|(_, live)| !live).map(|(id, _)| id).collect();
+    let past = move |reader: &Reader| -> Result<_, StoreError> {
+        let one = |id: JobRef| Ok(reader.past(id)?.map(|past| (id, past)));
+        over.into_iter().filter_map(|id| one(id).transpose()).collect()
     };
-    let ended = needs.iter().zip(rows).filter_map(past).collect();
+    let ended = read(shared, past).await?;
     let key = text.spec.key.clone();
     let existing = match key {
         Some(key) => read(shared, move |reader| reader.job_of_key(caller.uid, &key)).await?.map(JobRef::from),

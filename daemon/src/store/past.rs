@@ -2,15 +2,40 @@
 //! It refuses to know what lives.
 
 use super::read::Reader;
-use super::row::{Json, PastJob};
+use super::row::{Json, PastJob, Word};
 use super::{Environment, Options, StoreError};
 use qrm_core::Event;
 use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::ids::{JobId, JobRef, TaskIndex, Uid};
-use qrm_protocol::job::{ArraySpec, JobSpec};
+use qrm_protocol::job::{ArraySpec, JobSpec, JobState};
 use qrm_protocol::time::{Millis, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// See [`Reader::past`].
+pub(super) fn past(db: &Connection, id: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
+    type Past = (Word<JobState>, bool, Option<Word<ArraySpec>>);
+    // An array starts with its first task.
+    let job = "SELECT state, attempt > 0 OR EXISTS (SELECT 1 FROM task WHERE job = id AND attempt > 0), tasks
+               FROM job WHERE id = ?";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let job: Option<Past> = db.prepare_cached(job)?.query_row([id.job.0], read).optional()?;
+    let Some((Word(state), started, array)) = job else { return Ok(None) };
+    let Some(task) = id.task else { return Ok(Some((state, started)).filter(|(state, _)| state.is_terminal())) };
+    if !array.is_some_and(|Word(array)| array.contains(task)) {
+        return Ok(None);
+    }
+    let started = "SELECT state, attempt > 0 FROM task WHERE job = ? AND task = ?";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Word<JobState>>(0)?.0, row.get(1)?));
+    let found = db.prepare_cached(started)?.query_row(params![id.job.0, task], read).optional()?;
+    // One that was ended with its array before it started has no row; one that waited for another attempt may have an old
+    // one until its array is over.
+    Ok(Some(match found {
+        Some((state, started)) if state.is_terminal() => (state, started),
+        Some((_, started)) => (JobState::Cancelled, started),
+        None => (JobState::Cancelled, false),
+    }))
+}
 
 impl Reader {
     /// A job as it could be asked for again.
@@ -24,6 +49,15 @@ impl Reader {
              FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
         )?;
         Ok(statement.query_row([job.0], read).optional()?)
+    }
+
+    /// How a job, or a task that does not live any more, ended, and whether it ever started; `None` if there is no such
+    /// one, or the job has not ended.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn past(&self, job: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
+        past(self.db(), job)
     }
 
     /// The job of a key, if it was used.

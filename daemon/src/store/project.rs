@@ -1,14 +1,14 @@
 //! The rows that follow from events: what people and lists read, in the transaction of the event itself.
 //! It refuses to begin or end a transaction.
 
-use super::row::word;
+use super::row::{Word, word};
 use super::write::JobText;
 use super::{Options, Store, StoreError};
 use qrm_core::{Demand, Event, Stage};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{Failure, JobState};
+use qrm_protocol::job::{ArraySpec, Failure, JobState};
 use qrm_protocol::time::Timestamp;
-use rusqlite::{named_params, params};
+use rusqlite::{OptionalExtension, named_params, params};
 
 impl Store {
     pub(super) fn project(&mut self, at: Timestamp, event: &Event, texts: &[JobText]) -> Result<(), StoreError> {
@@ -185,7 +185,7 @@ impl Store {
                              failure_message = :message, cpu_ms = :cpu, peak_memory_bytes = :peak WHERE id = :id",
                     )?
                     .execute(common)?;
-                self.sum_tasks(job.job)?;
+                self.sum_tasks(job.job, *state, *ended_at)?;
             }
             Some(task) => {
                 self.db
@@ -207,15 +207,34 @@ impl Store {
     }
 
     /// What an array's tasks were together, when it has ended.
-    fn sum_tasks(&self, job: JobId) -> Result<(), StoreError> {
+    fn sum_tasks(&self, job: JobId, state: JobState, at: Timestamp) -> Result<(), StoreError> {
+        let array = self
+            .db
+            .prepare_cached("SELECT tasks FROM job WHERE id = ? AND tasks IS NOT NULL")?
+            .query_row([job.0], |row| row.get::<_, Word<ArraySpec>>(0))
+            .optional()?;
+        let Some(Word(array)) = array else { return Ok(()) };
+        let rest = if state == JobState::Timeout { JobState::Timeout } else { JobState::Cancelled };
+        self.db
+            .prepare_cached("UPDATE task SET state = ?, ended_at = ? WHERE job = ? AND state = 'queued'")?
+            .execute(params![rest.word(), at.0, job.0])?;
+        let (completed, cancelled, failed): (u32, u32, u32) = self
+            .db
+            .prepare_cached(
+                "SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state = 'cancelled'), 0),
+                     coalesce(sum(state NOT IN ('completed', 'cancelled')), 0) FROM task WHERE job = ?",
+            )?
+            .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        // Those that never started have no row: with a time that was up they failed, otherwise they were cancelled.
+        let failed =
+            if rest == JobState::Timeout { array.count().saturating_sub(completed + cancelled) } else { failed };
         self.db
             .prepare_cached(
-                "UPDATE job SET (tasks_completed, tasks_failed, cpu_ms, peak_memory_bytes) =
-                     (SELECT coalesce(sum(state = 'completed'), 0), coalesce(sum(state NOT IN ('completed', 'cancelled')), 0), sum(cpu_ms),
-                          max(peak_memory_bytes) FROM task WHERE task.job = job.id)
-                 WHERE id = ? AND tasks IS NOT NULL",
+                "UPDATE job SET tasks_completed = ?, tasks_failed = ?, (cpu_ms, peak_memory_bytes) =
+                     (SELECT sum(cpu_ms), max(peak_memory_bytes) FROM task WHERE task.job = job.id)
+                 WHERE id = ?",
             )?
-            .execute([job.0])?;
+            .execute(params![completed, failed, job.0])?;
         Ok(())
     }
 }

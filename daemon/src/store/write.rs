@@ -258,25 +258,12 @@ impl Store {
         Ok(id.map(JobId))
     }
 
-    /// How a job or task ended, and whether it ever started; `None` if it has not.
+    /// As [`Reader::past`](super::Reader::past), with what is not committed yet.
     ///
     /// # Errors
     /// The store can not be read.
     pub fn past(&self, job: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, super::row::Word<JobState>>(0)?.0, row.get(1)?));
-        let found: Option<(JobState, bool)> = match job.task {
-            None => self
-                .db
-                .prepare_cached("SELECT state, attempt > 0 OR started_at IS NOT NULL FROM job WHERE id = ?")?
-                .query_row([job.job.0], read)
-                .optional()?,
-            Some(task) => self
-                .db
-                .prepare_cached("SELECT state, attempt > 0 FROM task WHERE job = ? AND task = ?")?
-                .query_row(params![job.job.0, task], read)
-                .optional()?,
-        };
-        Ok(found.filter(|(state, _)| state.is_terminal()))
+        super::past::past(&self.db, job)
     }
 
     /// What a launch needs of a job.

@@ -287,6 +287,11 @@ fn remember(home: &mut Home, pasts: &[Past]) -> Vec<JobView> {
             live(home, task, life);
             let mut of_task = view(fresh(task, past));
             seen(&mut of_task, life);
+            // One that waited for another attempt ends with its array.
+            if let (Life::Requeued(..), Life::Ended(_, end)) = (life, &past.life) {
+                of_task.state = if end.state == JobState::Timeout { JobState::Timeout } else { JobState::Cancelled };
+                of_task.ended_at = Some(Timestamp(end.at));
+            }
             tasks.extend((!matches!(life, Life::Waiting)).then_some(of_task));
         }
         if let Life::Ended(_, end) = &past.life {

@@ -1,0 +1,229 @@
+//! Single decisions of the core that random commands seldom come to. The world here is told what to observe; it refuses
+//! to have processes.
+#![allow(clippy::unwrap_used)]
+
+use qrm_core::{
+    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Now, Observed, Refusal, Run, RunOutcome, RunSignal,
+    Stage, Step, Waiting,
+};
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::{JobChange, JobSpec, JobState};
+use qrm_protocol::time::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const ME: Caller = Caller { uid: 1000, admin: false };
+
+struct World {
+    core: Core,
+    now: Now,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self { core: Core::default(), now: Now { wall: Timestamp(0), boot_ms: 0 } };
+        world.boots("first");
+        world
+    }
+
+    fn boots(&mut self, boot_id: &str) {
+        let boot_id = boot_id.to_owned();
+        self.step(Input::Observed(Observed::Machine { boot_id, cpus: 2, mem_bytes: 2 }));
+    }
+
+    fn step(&mut self, input: Input) -> Step {
+        let step = self.core.step(self.now, input).unwrap();
+        self.core.check().unwrap();
+        step
+    }
+
+    fn does(&mut self, action: Action) -> Step {
+        self.step(Input::Command(ME, action))
+    }
+
+    fn submits(&mut self, spec: Value) -> JobRef {
+        let action = Action::Submit { name: "x".into(), demand: demand(spec), ended: BTreeMap::new() };
+        match self.does(action).answer {
+            Answer::Submitted(id, _) => id.into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn passes(&mut self, ms: u64) {
+        self.now.boot_ms += ms;
+        self.now.wall.0 += i64::try_from(ms).unwrap();
+        self.step(Input::Tick);
+    }
+
+    fn executes(&mut self, job: JobRef) {
+        let (at, boot_ms) = (self.now.wall, self.now.boot_ms);
+        self.step(Input::Observed(Observed::Executing { run: run(job), pid: 1, at, boot_ms }));
+    }
+
+    fn fails(&mut self, job: JobRef) {
+        let outcome = RunOutcome { exit_code: Some(1), ..RunOutcome::default() };
+        self.step(Input::Observed(Observed::Ended(run(job), outcome)));
+    }
+
+    fn state(&self, job: JobRef) -> Option<JobState> {
+        self.core.state(job)
+    }
+}
+
+fn demand(mut spec: Value) -> Demand {
+    spec["command"] = json!(["true"]);
+    Demand::from(&serde_json::from_value::<JobSpec>(spec).unwrap())
+}
+
+fn run(job: JobRef) -> Run {
+    Run { job, stage: Stage::Execute, attempt: 1 }
+}
+
+#[test]
+fn what_ran_when_the_machine_went_down_is_lost_and_not_over_its_limit() {
+    let mut world = World::new();
+    let again = world.submits(json!({"time": "1h", "retries": 1, "retry_on": ["lost"], "backoff": "1s..1s"}));
+    let once = world.submits(json!({"time": "1h"}));
+    for job in [again, once] {
+        world.executes(job);
+    }
+    world.passes(1_000);
+    // The next boot is older than the limit before anybody looks at what became of them.
+    world.now.boot_ms = 5 * 3_600_000;
+    world.boots("second");
+    world.passes(0);
+    for job in [again, once] {
+        assert_eq!(world.core.look(world.now, job).unwrap().stopping, None);
+        world.step(Input::Observed(Observed::Lost(run(job))));
+    }
+    assert_eq!(world.state(again), Some(JobState::Queued), "it asked for another attempt");
+    assert_eq!(world.core.counts()[&JobState::Failed], 1);
+    assert_eq!(world.state(once), None);
+}
+
+#[test]
+fn the_patience_with_a_job_that_is_being_ended_is_over_with_the_boot() {
+    let mut world = World::new();
+    world.now.boot_ms = 3_600_000;
+    let job = world.submits(json!({"grace": "1h"}));
+    world.does(Action::Cancel { targets: vec![job] });
+    world.now.boot_ms = 0;
+    world.boots("second");
+    let owed = world.core.owed();
+    assert!(owed.contains(&Effect::Signal(run(job), RunSignal::Kill)), "{owed:?}");
+}
+
+#[test]
+fn that_a_job_goes_on_is_owed_to_it_as_that_it_stands_still() {
+    let mut world = World::new();
+    let job = world.submits(json!({}));
+    world.executes(job);
+    let control = |what| Action::Control { targets: vec![job], what };
+    let thaw = Effect::Signal(run(job), RunSignal::Thaw);
+    world.does(control(Control::Suspend));
+    assert!(world.core.owed().contains(&Effect::Signal(run(job), RunSignal::Freeze)));
+    world.passes(5);
+    world.does(control(Control::Resume));
+    assert!(world.core.owed().contains(&thaw));
+    world.does(control(Control::Suspend));
+    world.does(Action::Cancel { targets: vec![job] });
+    assert!(world.core.owed().contains(&thaw), "it has to hear that it is to end");
+}
+
+#[test]
+fn an_array_that_is_cancelled_between_attempts_leaves_nothing_behind() {
+    let mut world = World::new();
+    let array = world.submits(json!({"array": "0-1", "retries": 1, "backoff": "1m..1m"}));
+    for task in 0..2 {
+        world.fails(JobRef::task(array.job, task));
+    }
+    world.does(Action::Cancel { targets: vec![array] });
+    assert_eq!(world.core.next_wake(), (None, None));
+    world.passes(60_000);
+}
+
+#[test]
+fn a_task_that_was_cancelled_before_it_started_has_not_started() {
+    let mut world = World::new();
+    let array = world.submits(json!({"array": "0-9%1"}));
+    let task = JobRef::task(array.job, 9);
+    world.does(Action::Cancel { targets: vec![task] });
+    let after = world.submits(json!({"after_start": [task.to_string()]}));
+    assert_eq!(world.state(after), None, "it waited for a start that never comes");
+    assert_eq!(world.core.counts()[&JobState::Cancelled], 1);
+}
+
+#[test]
+fn a_job_of_a_bulk_that_can_never_run_is_cancelled_when_the_bulk_is_there() {
+    let mut world = World::new();
+    let first = world.submits(json!({}));
+    let Answer::BulkBegun(bulk) = world.does(Action::BulkBegin { count: 1 }).answer else { panic!("no bulk") };
+    let jobs = vec![Some(demand(json!({"after_ok": [first.to_string()]})))];
+    world.does(Action::BulkAdd { bulk, jobs, ended: BTreeMap::new() });
+    world.fails(first);
+    assert_eq!(world.core.counts().get(&JobState::Cancelled), None, "nobody sees it yet");
+    let mut saved = Vec::new();
+    world.core.save(&mut saved).unwrap();
+    assert_eq!(Core::load(saved.as_slice()).unwrap(), world.core);
+    world.does(Action::BulkCommit { bulk });
+    assert_eq!(world.core.counts()[&JobState::Cancelled], 1);
+}
+
+#[test]
+fn a_bulk_of_nothing_is_refused() {
+    let mut world = World::new();
+    let refused = world.core.step(world.now, Input::Command(ME, Action::BulkBegin { count: 0 }));
+    assert_eq!(refused, Err(Refusal::EmptyBulk));
+}
+
+#[test]
+fn a_job_that_would_begin_at_once_is_said_to() {
+    let mut world = World::new();
+    world.passes(5_000);
+    let would = |world: &World, spec| world.core.would_accept(world.now, ME, demand(spec), &BTreeMap::new()).unwrap();
+    assert_eq!(would(&world, json!({"begin": Timestamp(4_000).to_string()})), None);
+    assert_eq!(would(&world, json!({"validate": "true"})), None);
+    for _ in 0..2 {
+        world.submits(json!({"validate": "true"}));
+    }
+    assert_eq!(would(&world, json!({"validate": "true"})), Some(Waiting::Stage));
+}
+
+#[test]
+fn what_waits_for_another_attempt_can_be_made_more_urgent() {
+    let mut world = World::new();
+    let plain = world.submits(json!({"retries": 1, "backoff": "1h..1h"}));
+    world.fails(plain);
+    let array = world.submits(json!({"array": "0-0", "retries": 1, "backoff": "1h..1h"}));
+    world.fails(JobRef::task(array.job, 0));
+    let change = |priority: u64| JobChange { priority: Some(priority.try_into().unwrap()), ..JobChange::default() };
+    for target in [plain, array] {
+        world.does(Action::Update { targets: vec![target], change: change(75) });
+    }
+    let limit = JobChange { time_limit_ms: Some(qrm_protocol::time::Millis(1)), ..JobChange::default() };
+    let refused = world.core.may_update(world.now.wall, ME, &limit, plain);
+    assert_eq!(refused, Err(Refusal::HasStarted(plain)));
+    let running = world.submits(json!({}));
+    assert_eq!(world.core.may_update(world.now.wall, ME, &change(1), running), Err(Refusal::HasStarted(running)));
+    assert_eq!(running.job, JobId(3));
+}
+
+#[test]
+fn what_ends_before_its_command_ran_has_no_start() {
+    let mut world = World::new();
+    let job = world.submits(json!({"validate": "false"}));
+    let stage = Run { job, stage: Stage::Validate, attempt: 1 };
+    let outcome = RunOutcome { exit_code: Some(1), started_at: Some(Timestamp(1)), ..RunOutcome::default() };
+    let step = world.step(Input::Observed(Observed::Ended(stage, outcome)));
+    let said = serde_json::to_value(&step.events[0]).unwrap();
+    assert_eq!((&said["kind"], &said["started_at"]), (&json!("job.ended"), &Value::Null));
+}
+
+#[test]
+fn a_validate_command_ends_with_its_array() {
+    let mut world = World::new();
+    let array = world.submits(json!({"array": "0-0", "validate": "sleep 600"}));
+    let step = world.does(Action::Cancel { targets: vec![JobRef::task(array.job, 0)] });
+    let stage = Run { job: array, stage: Stage::Validate, attempt: 1 };
+    assert_eq!(step.effects, [Effect::Signal(stage, RunSignal::Kill)]);
+}
