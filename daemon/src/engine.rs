@@ -197,7 +197,8 @@ impl Engine {
             match effect {
                 Effect::Launch(run) => {
                     if let Some(launch) = self.launch(run) {
-                        self.batch.orders.push(Order::Resume(Box::new(launch)));
+                        let ran = run.stage == Stage::Execute && self.core.state(run.job) == Some(JobState::Executing);
+                        self.batch.orders.push(Order::Resume(Box::new(Launch { ran, ..launch })));
                     }
                 }
                 Effect::Signal(run, signal) => self.batch.orders.push(Order::Signal(run, signal)),

@@ -167,3 +167,24 @@ fn a_job_whose_supervisor_dies_is_lost_and_runs_again_only_if_that_was_wanted() 
         }
     }
 }
+
+#[test]
+fn a_job_whose_records_went_with_the_power_is_lost_and_does_not_run_again() {
+    let world = World::new();
+    let gate = Gate::new(&world, "gate");
+    let id = world.submit("", &format!("echo ran >> runs; {}", gate.wait()));
+    world.executing(&id);
+    // That it executes is on the disk, and nothing of its process, its supervisor and their records.
+    world.run("submit -- true").ok();
+    world.kill_daemon();
+    for pid in world.processes() {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+    for file in std::fs::read_dir(world.state().join("runs")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let job = world.ended(&id);
+    assert_eq!((job["state"].as_str(), job["failure"]["kind"].as_str()), (Some("failed"), Some("Lost")), "{job}");
+    assert_eq!(std::fs::read_to_string(world.dir().join("runs")).unwrap(), "ran\n");
+}

@@ -43,5 +43,6 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         limits: if own { Limits { cpus: text.cpus, mem_bytes: text.mem_bytes } } else { Limits::PLAIN },
         script: text.script.filter(|_| own).map(String::into_bytes),
         outputs: if own { options.output } else { Vec::new() },
+        ran: false,
     }
 }

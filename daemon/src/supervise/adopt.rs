@@ -48,7 +48,8 @@ impl Means {
         match fate {
             Ok(Fate::Over(exit)) => self.on_exit(entry, &exit),
             Ok(Fate::Alive(shim, started)) => self.adopt(entry, shim, started),
-            Ok(Fate::Died(started)) => self.bury(entry, started),
+            Ok(Fate::Died(started)) => self.bury(entry, Some(started)),
+            Ok(Fate::Nothing) if entry.launch.as_ref().is_some_and(|launch| launch.ran) => self.bury(entry, None),
             Ok(Fate::Nothing) => match entry.failed.take() {
                 Some(why) => self.try_again(entry, why),
                 None => {
@@ -135,15 +136,18 @@ impl Means {
         }
     }
 
-    /// The shim of a released run is gone: what it left is ended, and then the run is lost.
-    fn bury(&mut self, entry: &mut Entry, started: Started) {
+    /// The shim of a released run is gone: what it left is ended, and then the run is lost. Its record may have gone
+    /// with the power of the machine.
+    fn bury(&mut self, entry: &mut Entry, started: Option<Started>) {
         let run = entry.run;
         tracing::warn!(job = %run.job, %run, "the supervisor of a run died without a record");
-        if started.boot_id != self.settings.boot_id {
-            return self.finish(entry, Observed::Lost(run));
+        let process = started.as_ref().map(|started| Process { pid: started.pid, start: started.pid_start });
+        if let Some(started) = started {
+            if started.boot_id != self.settings.boot_id {
+                return self.finish(entry, Observed::Lost(run));
+            }
+            entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&watch::group_name(run), group));
         }
-        entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&watch::group_name(run), group));
-        let process = Process { pid: started.pid, start: started.pid_start };
         let variable = launch::job_dir_variable(&self.settings, run.job);
         entry.state = State::Burying;
         let (mail, group) = (self.mail.clone(), entry.group.clone());
@@ -201,12 +205,14 @@ impl Thread {
 }
 
 /// Ends what a dead shim left, and waits until it is gone.
-fn end_all(group: Option<&JobCgroup>, command: Process, variable: &[u8]) -> io::Result<()> {
+fn end_all(group: Option<&JobCgroup>, command: Option<Process>, variable: &[u8]) -> io::Result<()> {
     if let Some(group) = group {
         group.kill_all(None)?;
         return group.remove();
     }
-    end_one(command)?;
+    if let Some(command) = command {
+        end_one(command)?;
+    }
     for _ in 0..ROUNDS {
         let mut found = false;
         for process in tree::with_environment(variable)? {

@@ -84,6 +84,9 @@ pub struct Launch {
     pub limits: Limits,
     /// What is listed of what it leaves, as patterns below the working directory.
     pub outputs: Vec<String>,
+    /// It is known to have been released, so that it is lost if nothing is found of it: records younger than the kernel's
+    /// writeback do not outlive the machine's power.
+    pub ran: bool,
 }
 
 /// Where the standard input of a run comes from.
@@ -106,7 +109,7 @@ pub enum Order {
     /// The commit failed: nothing runs, and all traces of the run are removed.
     Abort(Run),
     /// After a restart, or to look again: find out what became of it, and make it, released at once, only if nothing
-    /// did. A run that is known to be alive is left alone; an end that was reported is reported again.
+    /// did and it never [`ran`](Launch::ran). A run that is known to be alive is left alone; an end that was reported is reported again.
     Resume(Box<Launch>),
     /// Signal it.
     Signal(Run, RunSignal),

@@ -188,6 +188,7 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
 fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
     let run = Run { job: qrm_protocol::ids::JobId(id).into(), stage: Stage::Execute, attempt: 1 };
     Box::new(Launch {
+        ran: false,
         run,
         argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec(), b"QRM_JOB_ID=outer".to_vec()],

@@ -67,6 +67,18 @@ fn an_end_that_nobody_saw_is_told_once_the_run_is_looked_for() {
 }
 
 #[test]
+fn a_run_whose_record_went_with_the_power_is_lost_and_not_made_again() {
+    everywhere(|world| {
+        let launch = Box::new(Launch { ran: true, ..*launch(1, &["sh", "-c", "exit 6"]) });
+        let run = launch.run;
+        world.order(Order::Resume(launch));
+        assert!(matches!(world.next(), Observed::Lost(lost) if lost == run));
+        world.clear(run);
+        world.leaves_nothing();
+    });
+}
+
+#[test]
 fn a_run_that_never_was_is_made_when_it_is_looked_for() {
     everywhere(|world| {
         let launch = launch(1, &["sh", "-c", "exit 6"]);
