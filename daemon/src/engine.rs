@@ -358,7 +358,10 @@ impl Engine {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Ended { job, .. } => self.batch.ended.push(*job),
-            Event::Executing { job, .. } => self.batch.released.push(*job),
+            // A short attempt is over before it is told that it runs.
+            Event::Executing { job, .. } | Event::Requeued { job, started_at: Some(_), .. } => {
+                self.batch.released.push(*job);
+            }
             _ => {}
         }
         self.batch.orders.extend(tidying(event));
@@ -399,6 +402,9 @@ impl Engine {
         }
         for job in batch.released {
             self.waiters.tell(job, false);
+            if job.task.is_some() {
+                self.waiters.tell(job.job.into(), false);
+            }
         }
         for job in batch.ended {
             self.waiters.tell(job, true);

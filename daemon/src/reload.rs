@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// # Errors
 /// It can not be read or meant, or the store can not be set; nothing is changed then.
 pub async fn reload(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
+    if let Some(why) = &shared.engine.condition().borrow().degraded {
+        // What the machine offers from now on is written down as well.
+        return Err(Error::new(Code::Unavailable, format!("the configuration can not be used now: {why}")));
+    }
     let sources = shared.sources.clone();
     let read = tokio::task::spawn_blocking(move || sources.load(&|name| std::env::var_os(name)));
     let wanted = read.await.map_err(|e| Error::new(Code::Internal, format!("the configuration: {e}")))?;

@@ -142,6 +142,11 @@ fn a_bulk_whose_client_goes_away_leaves_nothing() {
     let mut wire = Wire::new(&world);
     wire.call("bulk.begin", &json!({"context": context(), "count": 3}));
     wire.call("bulk.add", &json!({"jobs": [{"command": ["true"], "key": "mine"}, {"command": ["true"]}]}));
+    // Nobody can do anything to a job that may still be withdrawn.
+    for line in ["retry 1", "hold 1", "cancel 1", "retry 1-2 1", "show 1"] {
+        let said = world.run(line);
+        assert!(said.code == 2 && said.err.contains("there is no job 1"), "{line}: {said:?}");
+    }
     // Who says the same key meanwhile is promised nothing that may be withdrawn.
     let said = world.run("submit --key mine -- true");
     assert_eq!(said.code, 2, "{said:?}");
@@ -175,6 +180,8 @@ fn a_bulk_that_says_something_wrong_on_the_wire_is_over() {
     assert_eq!(wire.refused("bulk.commit", &json!({})).0, "FAILED_PRECONDITION");
     begin(&mut wire, 2);
     assert!(wire.refused("bulk.commit", &json!({})).1.contains("0 jobs, and 2 were announced"));
+    let params = json!({"context": context(), "count": 0});
+    assert_eq!(wire.refused("bulk.begin", &params).0, "INVALID_ARGUMENT");
     for count in [10_000_001, u64::MAX] {
         let params = json!({"context": context(), "count": count});
         assert_eq!(wire.refused("bulk.begin", &params).0, "RESOURCE_EXHAUSTED");

@@ -1,7 +1,7 @@
 //! Waiting for jobs and ending them, by id, range and filter.
 //! Exit codes are what scripts live by.
 
-use crate::hands::Gate;
+use crate::hands::{Gate, Wire};
 use crate::world::World;
 use serde_json::json;
 
@@ -133,7 +133,7 @@ fn ids_ranges_and_filters_end_what_they_say() {
         list.as_array().unwrap().iter().map(|j| j["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(world.run("cancel 2").ok(), "job 2 cancelled\n");
-    assert_eq!(world.run("cancel 2 2").ok().lines().count(), 2);
+    assert_eq!(world.run("cancel 2 2").ok().lines().count(), 1);
     world.run("cancel 3-4").ok();
     assert_eq!(live(), "1 5 6 7");
     world.run("cancel name=job-e,job-f 1-5").ok();
@@ -211,4 +211,30 @@ fn what_a_range_or_a_filter_finds_is_waited_for() {
         let said = world.run(line);
         assert!(said.code == 2 && said.err.contains(says), "{line}: {said:?}");
     }
+}
+
+#[test]
+fn who_waits_for_a_start_is_told_of_the_first_task_and_of_an_attempt_that_was_short() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let (first, second) = (Gate::new(&world, "first"), Gate::new(&world, "second"));
+    world.submit("", &first.wait());
+    let array = world.submit("--array 0-1%1", &second.wait());
+    let mut wire = Wire::new(&world);
+    wire.ask("job.wait", &json!({"ids": [array], "started": true}));
+    first.open(1);
+    assert_eq!(wire.hear().unwrap()["result"]["jobs"][0]["state"], "executing");
+    let short = world.submit("--retries 1 --backoff 1h", "exit 1");
+    wire.ask("job.wait", &json!({"ids": [short], "started": true}));
+    second.open(2);
+    let told = wire.hear().unwrap();
+    assert_eq!((&told["result"]["timed_out"], &told["result"]["jobs"][0]["state"]), (&json!(false), &json!("queued")));
+}
+
+#[test]
+fn an_id_that_is_named_twice_is_dealt_with_once() {
+    let world = World::new();
+    let id = world.submit("", "true");
+    world.ended(&id);
+    let said = world.run(&format!("--json cancel {id} {id}")).json();
+    assert_eq!((&said["ended"], said["jobs"].as_array().map(Vec::len)), (&json!(1), Some(1)), "{said}");
 }

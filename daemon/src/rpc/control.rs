@@ -2,7 +2,7 @@
 //! It refuses to do half of what was named: one that can not have it refuses all of them.
 
 use super::jobs::{no_such, row};
-use super::targets::{Found, MOST_NAMED, Targets, are_live};
+use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
 use qrm_core::{Action, Answer, Caller, Control, Core, Now};
 use qrm_protocol::error::{Code, Error};
@@ -75,17 +75,13 @@ pub(super) async fn control(
 ) -> Result<ControlReply, Error> {
     let mut reply = ControlReply::default();
     match Targets::parse(shared, &params.targets, "state=queued").await? {
-        Targets::Ids(mut ids) => {
-            let mut seen = std::collections::BTreeSet::new();
-            ids.retain(|id| seen.insert(*id));
-            match run(client, shared, ids.clone(), &what).await {
-                Ok(done) => note(&mut reply, done),
-                Err(error) if error.code == Code::NotFound => {
-                    return Err(why_not(shared, &ids).await?.unwrap_or(error));
-                }
-                Err(error) => return Err(error),
+        Targets::Ids(ids) => match run(client, shared, ids.clone(), &what).await {
+            Ok(done) => note(&mut reply, done),
+            Err(error) if error.code == Code::NotFound => {
+                return Err(why_not(shared, &ids).await?.unwrap_or(error));
             }
-        }
+            Err(error) => return Err(error),
+        },
         Targets::Filter(filter) => found(client, shared, filter, &what, &mut reply).await?,
     }
     Ok(reply)
@@ -97,10 +93,10 @@ async fn why_not(shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error
         if is_live {
             continue;
         }
-        return Ok(Some(match row(shared, *id).await? {
-            Some(_) => Error::new(Code::FailedPrecondition, format!("job {id} has ended"))
-                .hint(format!("qrm show {id} says how")),
-            None => no_such(*id),
+        return Ok(Some(if has_ended(shared, *id).await? {
+            Error::new(Code::FailedPrecondition, format!("job {id} has ended")).hint(format!("qrm show {id} says how"))
+        } else {
+            no_such(*id)
         }));
     }
     Ok(None)

@@ -295,22 +295,22 @@ pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::Wa
     }
     // What has ended is known by the store alone.
     show_all(shared, &ids).await?;
-    let ended = shared.engine.wait(ids.clone(), any, started)?;
+    let until = timeout_ms.and_then(|ms| tokio::time::Instant::now().checked_add(Duration::from_millis(ms)));
     let gone = |_| Error::new(Code::NoDaemon, "the daemon is stopping").hint("the job goes on; wait for it again");
-    let timed_out = match timeout_ms {
-        None => {
-            ended.await.map_err(gone)?;
-            false
+    let (timed_out, mut jobs) = loop {
+        let ended = shared.engine.wait(ids.clone(), any, started)?;
+        let told = match until {
+            None => Some(ended.await),
+            Some(until) => tokio::time::timeout_at(until, ended).await.ok(),
+        };
+        let timed_out = told.transpose().map_err(gone)?.is_none();
+        let jobs = show_all(shared, &ids).await?;
+        let mut over = jobs.iter().map(|job| job.state.is_terminal());
+        // An end that could not be written down is none; it is told again.
+        if timed_out || started || if any { over.any(|over| over) } else { over.all(|over| over) } {
+            break (timed_out, jobs);
         }
-        Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), ended).await {
-            Ok(ended) => {
-                ended.map_err(gone)?;
-                false
-            }
-            Err(_) => true,
-        },
     };
-    let mut jobs = show_all(shared, &ids).await?;
     if any && !timed_out {
         jobs.retain(|job| job.state.is_terminal() || started && job.state == JobState::Executing);
     }

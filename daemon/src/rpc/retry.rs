@@ -2,7 +2,7 @@
 //! It refuses to touch what ended, and what has not.
 
 use super::jobs::{no_such, read, row};
-use super::targets::{Found, MOST_NAMED, Targets};
+use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
 use crate::store::{JobText, PastJob, Row};
 use qrm_core::{Action, Answer, Demand};
@@ -50,15 +50,12 @@ pub(super) async fn retry(client: &Client, shared: &Arc<Shared>, params: TargetP
 
 /// What is named, each once: all of it has ended, and is the caller's.
 async fn each(client: &Client, shared: &Shared, ids: Vec<JobRef>) -> Result<Vec<Again>, Error> {
-    let mut seen = BTreeSet::new();
     let mut jobs = Vec::new();
-    for id in ids.into_iter().filter(|id| seen.insert(*id)) {
-        let live = shared.engine.look(move |core, _| core.is_live(id)).await?;
-        // A task that never started is told of by its array.
-        let of = match row(shared, id).await? {
-            Some(of) => of,
-            None => return Err(no_such(id)),
-        };
+    let live = are_live(shared, &ids).await?;
+    for (id, live) in ids.into_iter().zip(live) {
+        // A job of a bulk that is not there yet has a row, and a task that never started has that of its array.
+        let is_there = live || has_ended(shared, id).await?;
+        let Some(of) = row(shared, id).await?.filter(|_| is_there) else { return Err(no_such(id)) };
         if of.uid != client.caller.uid {
             return Err(Error::new(Code::PermissionDenied, format!("job {id} belongs to another user"))
                 .hint("retry makes a job of your own with its environment, which is theirs"));

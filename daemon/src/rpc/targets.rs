@@ -8,6 +8,7 @@ use qrm_protocol::error::Error;
 use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobState;
+use std::collections::BTreeSet;
 
 /// The most jobs that an answer names.
 pub(super) const MOST_NAMED: usize = 1_000;
@@ -16,7 +17,7 @@ const SLICE: u32 = 1_000;
 
 /// What was named.
 pub(super) enum Targets {
-    /// Nothing but ids, as they were written.
+    /// Nothing but ids, in the order in which they were written, each once.
     Ids(Vec<JobRef>),
     /// What is to be looked for.
     Filter(Filter),
@@ -33,7 +34,9 @@ impl Targets {
             let hint = format!("name ids, as 12 13.4 20-29, or a filter, as {example}");
             return Err(Error::invalid("no job is named").hint(hint));
         }
-        if let Some(ids) = named(&filter) {
+        if let Some(mut ids) = named(&filter) {
+            let mut seen = BTreeSet::new();
+            ids.retain(|id| seen.insert(*id));
             return Ok(Self::Ids(ids));
         }
         let ids = filter.terms.iter().filter(|term| term.field == Field::Id && term.op == Op::Eq);

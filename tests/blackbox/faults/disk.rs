@@ -47,6 +47,8 @@ fn on_a_full_disk_what_was_acknowledged_is_kept_and_the_rest_is_refused() {
         assert_eq!(status.code, 4, "{status:?}");
         assert!(status.json()["degraded"].is_string());
         assert_eq!(scene.show(&running)["state"], "executing", "reads are served");
+        let reload = scene.run("daemon reload");
+        assert_eq!(reload.code, 4, "what the machine offers can not be written down either: {reload:?}");
 
         // It ends while that can not be recorded.
         let waiter = scene.spawn(&format!("wait {running}"));
