@@ -27,15 +27,20 @@ impl FromStr for Bytes {
         let upper = text.trim().to_ascii_uppercase();
         let digits = upper.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(upper.len());
         let (number, unit) = upper.split_at(digits);
-        let unit = unit.trim().trim_end_matches("IB");
-        let unit = if unit.len() > 1 { unit.trim_end_matches('B') } else { unit };
-        let power = match unit {
-            "" => 0,
-            one => UNITS.find(one).filter(|_| one.len() == 1).ok_or_else(bad)?,
-        };
+        let mut unit = unit.trim().chars();
+        let power = unit.next().map_or(Some(0), |letter| UNITS.find(letter)).ok_or_else(bad)?;
+        if !matches!((power, unit.as_str()), (_, "") | (1.., "B" | "IB")) {
+            return Err(bad());
+        }
         let scale = 1u128 << (10 * power);
         let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || part.len() > 9 || part.contains('.') || (number.ends_with('.')) {
+        // A part of a byte is none; who writes one has forgotten the unit.
+        if whole.is_empty()
+            || power == 0 && !part.is_empty()
+            || part.len() > 9
+            || part.contains('.')
+            || (number.ends_with('.'))
+        {
             return Err(bad());
         }
         let whole: u128 = whole.parse().map_err(|_| bad())?;
@@ -142,7 +147,25 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "G", "-1G", "1X", "1.2.3G", "1.", ".5G", "99999999999P", "1GG", "10 000"] {
+        for text in [
+            "",
+            "G",
+            "-1G",
+            "1X",
+            "1.2.3G",
+            "1.",
+            ".5G",
+            "99999999999P",
+            "1GG",
+            "10 000",
+            "0.5",
+            "1.5B",
+            "5BB",
+            "1GBB",
+            "1GIBIB",
+            "1IB",
+            "1BIB",
+        ] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
     }
