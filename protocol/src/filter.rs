@@ -179,7 +179,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads terms; each text may hold several, separated by blanks (a value with blanks is quoted: `name="a b"`).
+    /// Reads terms; each text may hold several, separated by blanks. A value with blanks or, of a text, with commas is quoted:
+    /// `name="a b"`.
     ///
     /// # Errors
     /// A term can not be meant; names it and what would work.
@@ -211,8 +212,14 @@ impl Filter {
     }
 }
 
-/// Splits at blanks outside of double quotes, which it removes.
+/// Stands for a comma that was quoted, until the values of a term are told apart. No text holds it.
+const COMMA: char = '\0';
+
+/// Splits at blanks outside of double quotes, which it removes; a comma inside them is a [`COMMA`].
 fn words(text: &str) -> Result<Vec<String>, Error> {
+    if text.contains(COMMA) {
+        return Err(Error::invalid("a filter holds a NUL byte"));
+    }
     let (mut all, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
     for c in text.chars() {
         match c {
@@ -227,7 +234,7 @@ fn words(text: &str) -> Result<Vec<String>, Error> {
                 any = false;
             }
             c => {
-                word.push(c);
+                word.push(if quoted && c == ',' { COMMA } else { c });
                 any = true;
             }
         }
@@ -244,7 +251,8 @@ fn words(text: &str) -> Result<Vec<String>, Error> {
     }
 }
 
-fn term(word: &str, now: &Zoned) -> Result<Term, Error> {
+fn term(quoted: &str, now: &Zoned) -> Result<Term, Error> {
+    let word = &*quoted.replace(COMMA, ",");
     let Some(at) = word.find(['=', '<', '>', '~', '!']) else {
         let values = word.split(',').map(|id| id_value(id, word)).collect::<Result<_, _>>()?;
         return Ok(Term::new(Field::Id, Op::Eq, values));
@@ -279,8 +287,11 @@ fn term(word: &str, now: &Zoned) -> Result<Term, Error> {
     }
     let text = &rest[sign.len()..];
     let many = matches!(op, Op::Eq | Op::Ne | Op::Has | Op::HasNot);
+    // Only texts have commas of their own.
+    let text = if kind == Kind::Text { &quoted[quoted.len() - text.len()..] } else { text };
     let parts: Vec<&str> = if many { text.split(',').collect() } else { vec![text] };
-    let values = parts.into_iter().map(|part| value(kind, part, word, now)).collect::<Result<_, _>>()?;
+    let parts = parts.into_iter().map(|part| part.replace(COMMA, ","));
+    let values = parts.map(|part| value(kind, &part, word, now)).collect::<Result<_, _>>()?;
     Ok(Term { field, label: label.filter(|_| field == Field::Label).unwrap_or_default().to_owned(), op, values })
 }
 
@@ -462,6 +473,19 @@ mod tests {
             assert_eq!(parse(text).unwrap().terms, [Term::new(field, op, vec![value])], "{text}");
         }
         assert_eq!(parse("1 2,3 4-5").unwrap().terms[0].values.len(), 4, "ids that stand alone are one condition");
+    }
+
+    #[test]
+    fn a_comma_in_quotes_is_the_texts_own() {
+        let values = |text: &str| parse(text).unwrap().terms.pop().unwrap().values;
+        let text = |text: &str| Value::Text(text.to_owned());
+        assert_eq!(values(r#"name="a,b""#), [text("a,b")]);
+        assert_eq!(values(r#"name="a, b",c,"d,""#), [text("a, b"), text("c"), text("d,")]);
+        assert_eq!(values("name=a,b"), [text("a"), text("b")]);
+        assert_eq!(values(r#"state="failed,timeout""#).len(), 2);
+        let wrong = parse(r#"nmae="a,b""#).unwrap_err();
+        assert_eq!(wrong.hint.as_deref(), Some("did you mean name=a,b?"));
+        assert!(parse("name=a\0b").is_err());
     }
 
     #[test]

@@ -12,7 +12,8 @@ use qrm_protocol::method::{JobList, ListParams};
 /// List jobs: the newest 50, or those that a filter finds.
 ///
 /// A filter is a list of terms that must all hold. A term is a field, a comparison and a value; where a value may be one of
-/// several, they are separated by commas. Ids alone mean these jobs.
+/// several, they are separated by commas. A text with commas or blanks of its own is quoted: 'name="a, b"'. Ids alone mean these
+/// jobs.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Fields: id, array, name, user, queue, command, cwd, comment, state, cause, attempt, priority, cpus, \

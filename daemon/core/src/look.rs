@@ -80,7 +80,7 @@ impl fmt::Display for Waiting {
     }
 }
 
-/// A need in words: `ok 12`.
+/// A need in words: `completion of 12`.
 fn need_text(need: &Need) -> String {
     let when = match need.when {
         When::Ended => "end of",

@@ -355,7 +355,7 @@ fn term() -> impl Strategy<Value = String> {
         (of(ops), any::<bool>(), prop::collection::vec(value(kind), 1..4)).prop_map(move |(op, long, values)| {
             let name = if long { key } else { short };
             let values = if op.starts_with(['<', '>']) { &values[..1] } else { &values[..] };
-            format!("{name}{op}\"{}\"", values.join(","))
+            format!("{name}{op}\"{}\"", values.join("\",\""))
         })
     })
 }

@@ -45,7 +45,7 @@ pub struct JobChange {
     /// How many further attempts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retries: Option<u32>,
-    /// It fails if it has not started so long after it was accepted; 0 is never.
+    /// It ends in `timeout` if it has not started so long after it was accepted; 0 is never.
     #[serde(default, skip_serializing_if = "is_default")]
     pub queue_timeout_ms: Option<Millis>,
     /// It is over by then.

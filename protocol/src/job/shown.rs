@@ -107,13 +107,13 @@ pub struct JobView {
     pub array: Option<ArraySpec>,
     /// Its tasks, for an array.
     pub tasks: Option<TaskCounts>,
-    /// What it waits for: `ok 12`, `ended 13.4`.
+    /// What it waits for: `completion of 12`, `end of 13.4`.
     pub after: Vec<String>,
     /// What it used.
     pub usage: UsageView,
     /// What it says of how far it is.
     pub progress: Option<Progress>,
-    /// It fails if it has not started so long after it was accepted.
+    /// It ends in `timeout` if it has not started so long after it was accepted.
     pub queue_timeout_ms: Option<Millis>,
     /// It is over by then.
     pub deadline: Option<Timestamp>,

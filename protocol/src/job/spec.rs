@@ -132,7 +132,7 @@ pub struct JobSpec {
     /// with size and hash, in `meta.json` in its directory.
     #[serde(skip_serializing_if = "is_default")]
     pub output: Vec<String>,
-    /// It fails if it has not started so long after it was accepted; `None`, as 0, is never.
+    /// It ends in `timeout` if it has not started so long after it was accepted; `None`, as 0, is never.
     #[serde(skip_serializing_if = "is_default")]
     pub queue_timeout_ms: Option<Millis>,
     /// It is over by then: one that waits fails, one that runs is ended.
@@ -496,6 +496,19 @@ mod tests {
         assert_eq!(spec.priority.get(), 75);
         let wire = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<JobSpec>(&wire).unwrap(), spec);
+    }
+
+    #[test]
+    fn every_name_that_is_read_is_known_by_name() {
+        let error = serde_json::from_str::<JobSpec>(r#"{"":0}"#).unwrap_err().to_string();
+        let read: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        let sorted = |mut names: Vec<&'static str>| {
+            names.sort_unstable();
+            names.join(" ")
+        };
+        let mut read = read;
+        read.sort_unstable();
+        assert_eq!(read.join(" "), sorted(SPEC_KEYS.to_vec()), "{error}");
     }
 
     #[test]
