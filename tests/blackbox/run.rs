@@ -223,6 +223,9 @@ fn what_run_itself_can_not_do_is_not_taken_for_the_job() {
     let said = world.run("run --socket /nowhere/qrm.sock -- true");
     assert_eq!(said.code, 125, "{said:?}");
     assert_eq!(world.run("run --cpus 100000 -- true").code, 2);
-    assert_eq!(world.run("run --validate false -- true").code, 125);
+    let said = world.run("run --validate false -- true");
+    assert_eq!((said.code, said.err.contains("the validate command: it exited with code 1")), (125, true), "{said:?}");
+    let said = world.run("run -- /bin/sh -c no-such-program");
+    assert_eq!((said.code, said.err.contains("qrm:")), (127, false), "what a shell says is enough: {said:?}");
     assert_eq!(world.run("run --after 99 -- true").code, 2);
 }

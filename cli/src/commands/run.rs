@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{JobState, JobView, Stdin};
+use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, JobView, Stdin};
 use qrm_protocol::method::{CancelParams, JobCancel, JobSignal, JobSubmit, SignalParams, SubmitParams};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, fstat, open};
@@ -234,8 +234,10 @@ fn ends(signal: i32) -> bool {
 
 /// What the exit code alone does not say.
 fn explain(context: &Context, job: &JobView) {
-    let own = job.state == JobState::Failed && job.exit_code.is_some_and(|code| !matches!(code, 126 | 127));
-    if matches!(job.state, JobState::Completed) || own || job.state == JobState::Failed && job.signal.is_some() {
+    let is_own = |failure: &Failure| {
+        failure.kind == FailureKind::ExecuteError && matches!(failure.cause, FailureCause::Exit | FailureCause::Signal)
+    };
+    if job.state == JobState::Completed || job.failure.as_ref().is_some_and(is_own) {
         return;
     }
     let why = job.failure.as_ref().map_or_else(|| job.state.to_string(), |failure| failure.message.clone());
