@@ -47,6 +47,13 @@ fn the_client_in_python_runs_a_command_as_if_it_ran_here() {
     assert_eq!((code, out.as_str()), (3, "hello\n"), "{err}");
     assert!(err.starts_with("oops\n") && err.contains("job.submitted") && err.contains("job.ended"), "{err}");
     assert_eq!(run(&["sh", "-c", "kill -9 $$"]).0, 137);
+    // What an environment holds need not be text.
+    let (code, out, err) = parts(&program(
+        &world,
+        "sh",
+        &["-c", r#"X=$(printf '\377') exec python3 "$0" sh -c 'printf %s "$X"'"#, client.to_str().unwrap()],
+    ));
+    assert_eq!((code, out.as_str()), (0, "\u{fffd}"), "{err}");
     let (code, _, err) = run(&[]);
     assert!(code == 2 && err.contains("a job needs a command") && err.contains("(INVALID_ARGUMENT)"), "{err}");
 }

@@ -8,9 +8,15 @@ set -eu
 
 # The same key is the same job, however often a lost connection makes this run again.
 key="client-$$-$(date +%s)"
+tries=10
 until id=$(qrm submit --key "$key" --name client -- "$@"); do
-    [ $? -ge 3 ] || exit 2    # refused: to try the same again does not help
-    sleep 1                   # no daemon, or one that can not do it now
+    case $? in
+        3 | 4) ;;     # no daemon, or one that can not do it now
+        *) exit 2 ;;  # refused: to try the same again does not help
+    esac
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || exit 3
+    sleep 1
 done
 
 # The job's own code, 128 + its signal, 124 on a time limit, 125 if it was qrm that failed.

@@ -41,6 +41,14 @@ def socket_path():
     return json.loads(status.stdout)["socket"]
 
 
+def os_text(raw):
+    """Bytes as the protocol has them: a string if they are UTF-8, else their hexadecimal digits."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"hex": raw.hex()}
+
+
 class Qrm:
     """A connection. Calls on it are answered in their order; a subscription that is followed needs one of its own."""
 
@@ -88,10 +96,10 @@ class Qrm:
 
     def submit(self, command, **options):
         """Queues a command; its id. Options are the keys of a job: name=, cpus=, mem="8G", time="1h", key=, after_ok=[...]"""
-        env = [f"{name}={value}" for name, value in os.environ.items()]
+        env = [os_text(name + b"=" + value) for name, value in os.environb.items()]
         umask = os.umask(0)
         os.umask(umask)
-        context = {"cwd": os.getcwd(), "umask": umask, "env": env}
+        context = {"cwd": os_text(os.getcwdb()), "umask": umask, "env": env}
         return self.call("job.submit", context=context, job={"command": command, **options})["id"]
 
     def wait(self, *ids, timeout_ms=None):

@@ -27,7 +27,11 @@ pub fn page() -> String {
     );
     page.section("VERBS THAT SPEAK FOR THEMSELVES");
     page.item("0", "", "What was asked for was done.");
-    page.item("1", "", "`qrm wait` of several jobs: all have ended, and one of them not well.");
+    page.item(
+        "1",
+        "",
+        "`qrm wait` of several jobs: all have ended, and one of them not well. `qrm doctor`: something does not work.",
+    );
     for exit in [2, 3, 4] {
         let codes = Code::ALL.into_iter().filter(|code| code.exit_code() == exit);
         let codes: Vec<String> = codes.map(|code| format!("`{}`", json!(code).as_str().unwrap())).collect();
@@ -84,7 +88,8 @@ pub fn page() -> String {
          125) echo \"qrm failed, not the job\" ;;\n  *) echo \"the job ended with $status\" ;;\nesac",
     );
     page.text("To submit once, however often a lost connection makes it necessary to try:");
-    page.example("until id=$(qrm submit --key \"nightly-$(date +%F)\" -- ./nightly); do\n  [ $? -ge 3 ] || exit 1\n  sleep 10\ndone");
+    page.example("for wait in 0 10 60 600; do\n  sleep $wait\n  id=$(qrm submit --key \"nightly-$(date +%F)\" -- ./nightly) && break\n  \
+         case $? in 3 | 4) ;; *) exit 1 ;; esac\ndone");
     page.see_also(&["qrm(1)", "qrm-run(1)", "qrm-wait(1)", "qrm-protocol(7)"]);
     page.done()
 }
