@@ -39,8 +39,8 @@ struct Args {
 /// Options of every verb stand behind those of its own.
 const GLOBAL: &str = "Global options";
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 a job ended badly (wait of several); 2 refused or wrong; 3 no daemon, or one of \
-another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own code, 128 + its signal, 124 on a time limit, \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 a job ended badly (wait of several), or something does not work (doctor); 2 \
+refused or wrong; 3 no daemon, or one of another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own code, 128 + its signal, 124 on a time limit, \
 130 if it was cancelled before it ran, 125 for a failure of qrm itself.";
 
 /// What every verb may need.
@@ -87,7 +87,16 @@ pub(crate) fn command() -> clap::Command {
 
 /// As much of the tree as this command line needs. Building all of it takes longer than most verbs themselves.
 fn command_for(mut words: impl Iterator<Item = OsString>) -> clap::Command {
-    let verb = words.find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let mut verb = None;
+    while let Some(word) = words.next() {
+        // The value of the one global option that has one, if it is a word of its own.
+        if word == "--socket" {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            verb = Some(word);
+            break;
+        }
+    }
     match verb.as_ref().and_then(|verb| verb.to_str()).and_then(commands::only) {
         Some(verb) => root().subcommand(verb),
         None => command(),
@@ -164,8 +173,12 @@ pub(crate) fn as_error(error: &clap::Error) -> Error {
     // What is missing stands in lines of its own.
     let mut message = first.split_whitespace().collect::<Vec<_>>().join(" ");
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let verbs = rest.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-        let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+        let tree = command();
+        let mut verb = &tree;
+        for word in std::env::args_os() {
+            verb = verb.find_subcommand(word).unwrap_or(verb);
+        }
+        let verbs: Vec<&str> = verb.get_subcommands().map(clap::Command::get_name).collect();
         message = format!("what to do is missing: {}", verbs.join(", "));
     }
     let hint = rest.lines().map(str::trim).find(|line| line.starts_with("tip:") || line.starts_with("Usage:"));
@@ -190,7 +203,10 @@ mod tests {
             let (alone, among) = (part.find_subcommand_mut(name).unwrap(), whole.find_subcommand_mut(name).unwrap());
             assert_eq!(help(alone), help(among), "{name}");
         }
-        for line in [&["--socket", "/x", "show"][..], &["--help"], &[], &["shwo"]] {
+        let line = ["--socket", "run", "-q", "status"].map(OsString::from);
+        let part = command_for(line.into_iter());
+        assert!(part.find_subcommand("status").is_some() && part.find_subcommand("run").is_none());
+        for line in [&["--socket", "show"][..], &["--help"], &[], &["shwo"]] {
             assert!(command_for(line.iter().map(OsString::from)).get_subcommands().count() > 20, "{line:?}");
         }
     }

@@ -10,6 +10,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("frobnicate", "frobnicate", ""),
     ("daemon strat", "strat", "start"),
     ("daemon", "start", ""),
+    ("cleanup", "--keep-last", ""),
     ("submit", "<COMMAND>", ""),
     ("submit --", "<COMMAND>", ""),
     ("run", "<COMMAND>", ""),
@@ -109,6 +110,8 @@ fn with_json_every_refusal_is_a_document_on_standard_output() {
         assert!(text.contains(thing), "{line}: {said:?}");
     }
     assert_eq!(world.run("--json show 77").json()["error"]["code"], "NOT_FOUND");
+    let said = world.run("--json daemon").json();
+    assert_eq!(said["error"]["message"], "what to do is missing: start, stop, status, reload, install");
     assert_eq!(world.run("--json submit --cpus 3 -- true").json()["error"]["code"], "INVALID_ARGUMENT");
 }
 
@@ -129,6 +132,7 @@ fn help_and_version_are_no_mistakes() {
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{line}: {said:?}");
         assert!(!said.out.is_empty());
     }
+    assert!(world.run("--help").out.starts_with("Queue, run and account for work on one shared machine.\n"));
     let said = world.qrm([] as [&str; 0]);
     assert!(said.code == 2 && said.err.contains("Usage: qrm"), "{said:?}");
     // Nothing of this started a daemon.

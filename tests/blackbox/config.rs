@@ -79,6 +79,7 @@ fn a_reload_uses_what_it_can_and_names_what_needs_a_restart() {
     world.executing(&ids[0]);
     assert_eq!(world.show(&ids[1])["state"], "queued");
     assert_eq!(world.run("daemon reload").ok(), "nothing has changed\n");
+    assert_eq!(world.run("--quiet daemon reload").ok(), "");
     // What is wrong changes nothing.
     configure(&world, "[host]\ncpus = \"many\"\n[store]\nretention = \"1d\"\n");
     let said = world.run("daemon reload");

@@ -172,6 +172,8 @@ fn a_job_says_how_far_it_is() {
     assert!(world.run("jobs").ok().contains("40%, epoch 4"));
     world.kill_daemon();
     assert_eq!(world.show(&id)["progress"], told, "it is kept");
+    let document = world.run(&format!("--json progress 40% --job {id}")).json();
+    assert_eq!(document, json!({"id": id, "fraction": 0.4, "message": null}));
     gate.open(1);
     said(&world, "1.0");
     gate.open(1);

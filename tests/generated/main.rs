@@ -67,6 +67,9 @@ fn the_manual_is_what_the_code_is() {
     let others = pages::made();
     let mut made = verbs.clone();
     made.extend(others.clone());
+    for (name, text) in &made {
+        assert!(!text.contains("///"), "{name} shows a comment's own marks");
+    }
     kept("man", &made);
     for (verb, name) in [("submit", "qrm-submit.1"), ("daemon stop", "qrm-daemon-stop.1"), ("", "qrm.1")] {
         let args: Vec<&str> = std::iter::once("man").chain(verb.split_whitespace()).collect();

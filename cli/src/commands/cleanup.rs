@@ -11,14 +11,15 @@ use qrm_protocol::time::Millis;
 /// What waits and what runs is never touched. `store.retention` does the same by itself, once an hour.
 #[derive(Debug, clap::Args)]
 #[command(
+    group = clap::ArgGroup::new("which").required(true).multiple(true),
     after_help = "Examples:\n  qrm cleanup --older-than 7d\n  qrm cleanup --keep-last 1000 --dry-run\n  17 3 * * * qrm cleanup --quiet --older-than 30d --keep-last 100    # in a crontab"
 )]
 pub(crate) struct Args {
     /// Those that ended longer ago than this, as 12h, 7d.
-    #[arg(long, value_name = "DURATION", required_unless_present = "keep_last")]
+    #[arg(long, value_name = "DURATION", group = "which")]
     older_than: Option<Millis>,
     /// But not the last N that ended.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, group = "which")]
     keep_last: Option<u64>,
     /// Only say how many they are.
     #[arg(long)]

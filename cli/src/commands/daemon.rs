@@ -25,7 +25,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Start it, if it does not run. Every verb but `daemon stop` and `daemon status` does so by itself.
+    /// Start it, if it does not run. Every verb but `daemon stop`, `daemon status` and `daemon reload` does so by
+    /// itself.
     Start,
     /// Stop it. Jobs go on, and their ends are recorded when it is back.
     Stop,
@@ -96,8 +97,10 @@ fn reload(context: &Context, place: &Place, exec: bool) -> Result<u8, Error> {
     }
     if context.out.json {
         context.out.document(&reply);
-    } else if reply.changed.is_empty() && !context.out.quiet {
-        context.out.print("nothing has changed\n");
+    } else if reply.changed.is_empty() {
+        if !context.out.quiet {
+            context.out.print("nothing has changed\n");
+        }
     } else {
         let row = |one: &ChangedSetting| {
             let how =

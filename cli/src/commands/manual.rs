@@ -11,7 +11,8 @@ use std::process::Stdio;
 
 /// The manual of qrm and of what is around it.
 ///
-/// There is a page for each verb, and qrmd, config, protocol and exit-codes. /// On a terminal it is shown by man(1), in a pipe it is printed as troff.
+/// There is a page for each verb, and qrmd, config, protocol and exit-codes. On a terminal it is shown by man(1), in a
+/// pipe it is printed as troff.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm man\n  qrm man daemon start\n  qrm man protocol\n  qrm man 5 config    # of the section 5: the file, not the verb\n  qrm man --dir ~/.local/share/man    # then: man qrm-submit"
@@ -35,7 +36,8 @@ const PAGES: [(&str, &str, &str); 4] = [
 
 /// What a shell reads to complete words.
 ///
-/// It completes verbs and options, and ids, names and users of the jobs that there are. /// For ids and the like the shell asks qrm, and qrm the daemon, if one runs: each verb offers the jobs that it could be about.
+/// It completes verbs and options, and ids, names and users of the jobs that there are. For ids and the like the
+/// shell asks qrm, and qrm the daemon, if one runs: each verb offers the jobs that it could be about.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  source <(qrm completions bash)    # in ~/.bashrc\n  qrm completions zsh > ~/.zfunc/_qrm    # ~/.zfunc is in fpath\n  qrm completions fish > ~/.config/fish/completions/qrm.fish"

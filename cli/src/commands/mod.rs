@@ -28,7 +28,7 @@ use crate::Context;
 use clap::{Args as _, Command, Subcommand};
 use qrm_protocol::error::Error;
 
-/// What to do.
+// No docstring: it would be what qrm itself says of itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Submit(Box<submit::Args>),

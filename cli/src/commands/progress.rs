@@ -34,6 +34,10 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
                 .hint("call it from the job's command, or name a job of yours with --job ID"));
         }
     };
-    context.connect()?.call::<JobProgress>(&ProgressParams { id, fraction: args.fraction, message: args.message })?;
+    let params = ProgressParams { id, fraction: args.fraction, message: args.message };
+    context.connect()?.call::<JobProgress>(&params)?;
+    if context.out.json {
+        context.out.document(&params);
+    }
     Ok(0)
 }
