@@ -20,6 +20,10 @@ fn every_line_is_a_job_and_the_ids_come_in_their_order() {
     let second = world.show("2");
     assert_eq!((second["name"].as_str(), second["priority"].as_i64()), (Some("two"), Some(75)));
     assert_eq!(world.show("3")["tasks"]["total"], 3);
+    let when = "{\"command\":[\"true\"],\"begin\":\"+2h\",\"deadline\":\"tomorrow 9:00\"}";
+    assert_eq!(world.feed("submit --dry-run --bulk -", when.as_bytes()).ok().matches("begins").count(), 1);
+    let wrong = world.feed("submit --bulk -", when.replace("command", "comand").as_bytes());
+    assert!(wrong.code == 2 && wrong.err.contains("did you mean \"command\"?"), "{wrong:?}");
     assert_eq!(world.feed("--json submit --bulk -", lines.as_bytes()).json(), json!(["4", "5", "6"]));
     let read = world.feed("submit --bulk -", &b"{\"command\":[\"true\"],\"hold\":true}\n".repeat(10_000)).ok();
     assert_eq!((read.lines().count(), read.lines().next_back()), (10_000, Some("10006")));

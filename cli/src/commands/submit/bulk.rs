@@ -4,6 +4,7 @@
 use super::sending::Sending;
 use crate::Context;
 use crate::commands::spec::{check, context};
+use crate::commands::wants::instant;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::frame::BULK_FRAME;
@@ -241,7 +242,7 @@ fn read(from: impl BufRead, name: &str) -> Result<Vec<(usize, JobSpec)>, Error> 
             continue;
         }
         let number = place + 1;
-        jobs.push((number, serde_json::from_slice(&line).map_err(|e| bad_line(name, number, &line, &e))?));
+        jobs.push((number, job_of(&line).map_err(|e| bad_line(name, number, &line, &e))?));
         if jobs.len() > MAX_JOBS {
             let message = format!("{name} has more than {MAX_JOBS} jobs, as many as may be alive at once");
             return Err(Error::new(Code::ResourceExhausted, message).hint("an array counts as one job"));
@@ -253,6 +254,24 @@ fn read(from: impl BufRead, name: &str) -> Result<Vec<(usize, JobSpec)>, Error> 
         );
     }
     Ok(jobs)
+}
+
+/// The job of a line. Its times may be as people write them, which only one that is refused is looked at for.
+fn job_of(line: &[u8]) -> serde_json::Result<JobSpec> {
+    serde_json::from_slice(line).or_else(|refused| {
+        let Ok(mut job) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line) else {
+            return Err(refused);
+        };
+        let mut is_other = false;
+        for key in ["begin", "deadline"] {
+            let time = job.get(key).and_then(|text| instant(text.as_str()?).ok());
+            if let Some(time) = time {
+                job.insert(key.to_owned(), time.to_string().into());
+                is_other = true;
+            }
+        }
+        if is_other { serde_json::from_value(job.into()) } else { Err(refused) }
+    })
 }
 
 fn bad_line(name: &str, number: usize, line: &[u8], why: &serde_json::Error) -> Error {
