@@ -28,6 +28,7 @@ use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
 use rpc::Shared;
+use rustix::process::{Resource, Rlimit};
 use state_dir::{Starter, StateDir};
 use std::ffi::OsString;
 use std::io::Write;
@@ -163,7 +164,7 @@ fn run(args: Args) -> Result<(), Error> {
         None => StateDir::take(&state, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
     };
     telemetry::start(&dir.path, args.foreground)?;
-    more_descriptors();
+    let open_files = more_descriptors();
     forget_stop(&dir.path)?;
     let socket = match args.socket {
         Some(path) => std::path::absolute(&path).map_err(system("the socket"))?,
@@ -186,7 +187,7 @@ fn run(args: Args) -> Result<(), Error> {
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources);
+    let settings = Settings { open_files, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources) };
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
@@ -224,6 +225,7 @@ fn run(args: Args) -> Result<(), Error> {
     }
     if let Some(starting) = starting {
         tracing::info!("qrmd is replaced; jobs go on");
+        limit_descriptors(open_files);
         return Err(replace::become_it(&program, &dir, &starting));
     }
     tracing::info!("qrmd has ended; jobs go on");
@@ -263,12 +265,16 @@ fn ready() -> Result<(), Error> {
     rustix::stdio::dup2_stdout(&null).map_err(|e| system("standard output")(e.into()))
 }
 
-/// Each run takes a descriptor or two, each client one: as many as the hard limit allows.
-fn more_descriptors() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+/// Each run takes a descriptor or two, each client one: as many as the hard limit allows. What it was before, which jobs
+/// have and the next daemon begins with.
+fn more_descriptors() -> Rlimit {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    limit_descriptors(Rlimit { current: before.maximum, ..before });
+    before
+}
+
+fn limit_descriptors(limit: Rlimit) {
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
@@ -329,6 +335,7 @@ fn settings(
         socket: socket.to_owned(),
         boot_id,
         tracking: config.tracking,
+        open_files: rustix::process::getrlimit(Resource::Nofile),
         restart: true,
     }
 }

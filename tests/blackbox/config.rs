@@ -124,6 +124,23 @@ fn a_reload_uses_what_it_can_and_names_what_needs_a_restart() {
 }
 
 #[test]
+fn a_job_may_have_as_many_files_open_as_who_started_the_daemon() {
+    let world = World::new();
+    let qrm = world.program("qrm");
+    let start = world
+        .at(std::path::Path::new("/bin/sh"))
+        .args(["-c", "ulimit -Sn 500; exec \"$0\" daemon start"])
+        .arg(qrm.get_program())
+        .status()
+        .unwrap();
+    assert!(start.success());
+    for _ in 0..2 {
+        assert_eq!(world.qrm(["run", "--", "sh", "-c", "ulimit -Sn"]).ok(), "500\n");
+        world.run("daemon reload --exec").ok();
+    }
+}
+
+#[test]
 fn a_daemon_is_replaced_in_its_own_process_while_jobs_run_and_people_wait() {
     let world = World::new();
     let gate = Gate::new(&world, "gate");

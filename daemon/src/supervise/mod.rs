@@ -56,6 +56,8 @@ pub struct Settings {
     pub boot_id: String,
     /// How jobs are to be tracked.
     pub tracking: Wish,
+    /// How many files jobs may have open, whatever the daemon needs itself.
+    pub open_files: rustix::process::Rlimit,
     /// Whether a shim starts `qrmd` when its job ends and none is there: in user mode.
     pub restart: bool,
 }

@@ -2,7 +2,7 @@
 //! It refuses to know what a shim is told.
 
 use qrm_shim::launch::{ForkServer, Given};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, waitid};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,6 +20,8 @@ pub(super) struct Shim {
 /// Where shims come from.
 pub(super) struct Spawner {
     program: PathBuf,
+    /// How many files shims and jobs may have open.
+    open_files: Rlimit,
     /// The first shim's own environment: nothing but the name of a fault, in tests. All others have none.
     environment: Vec<CString>,
     server: Option<ForkServer>,
@@ -27,10 +29,10 @@ pub(super) struct Spawner {
 
 impl Spawner {
     /// For this program. Started now, it is the one of our own installation, even if that is replaced later.
-    pub fn new(program: &Path) -> io::Result<Self> {
+    pub fn new(program: &Path, open_files: Rlimit) -> io::Result<Self> {
         let fault = std::env::var_os("QRM_FAULT").map(|fault| [b"QRM_FAULT=", fault.as_bytes()].concat());
         let environment = fault.map(CString::new).transpose()?.into_iter().collect();
-        let mut spawner = Self { program: program.to_owned(), environment, server: None };
+        let mut spawner = Self { program: program.to_owned(), open_files, environment, server: None };
         if let Err(error) = spawner.server() {
             tracing::error!(%error, program = %program.display(), "cannot start the fork server; it is tried again");
         }
@@ -58,7 +60,13 @@ impl Spawner {
     fn server(&mut self) -> io::Result<&mut ForkServer> {
         let server = match self.server.take() {
             Some(server) => server,
-            None => ForkServer::start(&self.program, &self.environment)?,
+            None => {
+                let server = ForkServer::start(&self.program, &self.environment)?;
+                // Not ours, which the daemon has raised for itself; it forks nobody before it is asked to.
+                let pid = Pid::from_raw(server.process().pid.cast_signed());
+                rustix::process::prlimit(pid, Resource::Nofile, self.open_files)?;
+                server
+            }
         };
         Ok(self.server.insert(server))
     }
@@ -95,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_server_that_was_killed_is_replaced() {
-        let mut spawner = Spawner::new(shim()).unwrap();
+        let mut spawner = Spawner::new(shim(), rustix::process::getrlimit(Resource::Nofile)).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let null = null.as_fd();
         // They find no plan, and end.

@@ -71,6 +71,7 @@ impl World {
             socket: at("qrm.sock"),
             boot_id: "this-boot".to_owned(),
             tracking,
+            open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
             restart: true,
             state_dir: state,
         };

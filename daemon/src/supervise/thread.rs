@@ -67,7 +67,7 @@ impl Thread {
         let means = Means {
             dirs: JobDirs::open(&settings.jobs_dir)?,
             run_files: RunFiles::open(&settings.runs_dir)?,
-            spawner: Spawner::new(&settings.shim)?,
+            spawner: Spawner::new(&settings.shim, settings.open_files)?,
             tracking,
             epoll,
             mail,
