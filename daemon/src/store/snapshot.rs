@@ -6,6 +6,8 @@ use qrm_core::{Core, Event};
 use qrm_protocol::ids::Seq;
 use qrm_protocol::time::Timestamp;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -86,11 +88,17 @@ pub(super) fn replay(db: &Connection, dir: &Path) -> Result<(Core, Seq), StoreEr
 }
 
 /// Folds the events after the newest good snapshot into a new one, and drops what is older than the two newest.
-/// Runs in a process of its own, so that the engine never stops for it.
+/// Runs in a process of its own, so that the engine never stops for it; one that a daemon of before left behind goes on,
+/// and is let do its work.
 ///
 /// # Errors
 /// The disk says no; the old ones are untouched.
 pub(super) fn fold(dir: &Path) -> Result<Seq, StoreError> {
+    let place = File::open(dir)?;
+    match flock(&place, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(newest(dir).map_or(0, |snapshot| snapshot.seq)),
+        locked => locked.map_err(std::io::Error::from)?,
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let db = open(&dir.join(super::DATABASE), flags)?;
     let (core, seq) = replay(&db, dir)?;
@@ -98,7 +106,7 @@ pub(super) fn fold(dir: &Path) -> Result<Seq, StoreError> {
     let temporary = dir.join("snapshot.new");
     write(&core, &temporary)?;
     std::fs::rename(&temporary, &path)?;
-    File::open(dir)?.sync_all()?;
+    place.sync_all()?;
     for old in all(dir).into_iter().skip(KEPT) {
         std::fs::remove_file(old.path)?;
     }

@@ -62,6 +62,19 @@ fn damages(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
+fn two_do_not_fold_at_once() {
+    let (home, _) = folded();
+    let before = std::fs::read(snapshot(&home, NEWER)).unwrap();
+    let other = std::fs::File::open(home.path()).unwrap();
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(fold::fold_here(home.path()).unwrap(), NEWER, "what there is");
+    assert!(!home.path().join("snapshot.new").exists());
+    drop(other);
+    assert!(fold::fold_here(home.path()).unwrap() > NEWER);
+    assert_eq!(std::fs::read(snapshot(&home, NEWER)).unwrap(), before);
+}
+
+#[test]
 fn a_snapshot_and_the_events_after_it_are_the_state_as_it_was() {
     let (home, core) = folded();
     assert_eq!(home.store.load().unwrap(), core);
