@@ -380,7 +380,9 @@ async fn live(
         () = shared.stop.notified() => {}
         signal = terminated() => match signal {
             // Ending the daemon by a signal is on purpose, too.
-            Ok(()) => drop(std::fs::write(shared.state.join(STOPPED), b"")),
+            Ok(()) => std::fs::write(shared.state.join(STOPPED), b"").unwrap_or_else(|error| {
+                tracing::warn!(%error, "that it was ended can not be written down: the next job that ends starts it again");
+            }),
             Err(error) => tracing::error!(%error, "signals can not be watched"),
         },
         _ = condition.wait_for(over) => {}

@@ -16,7 +16,7 @@ pub const CHANNEL: usize = 8_192;
 /// What the engine answers to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The core's answer; [`Answer::Done`] if the key of the one job was known.
+    /// The core's answer; for a submit whose key was known, the job that there is.
     pub answer: Answer,
     /// Jobs whose key was known: their place among the texts, and the job that there is.
     pub existing: Vec<(u64, JobId)>,

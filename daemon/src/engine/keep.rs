@@ -53,7 +53,7 @@ impl Housekeeper {
         if !self.folding && store.last_seq() >= self.held + fold::EVENTS_PER_SNAPSHOT {
             self.folding = self.tasks.try_send(Task::Fold).is_ok();
         }
-        if !self.checkpointing && store.wal_is_long() {
+        if !self.checkpointing && store.bound_wal() {
             self.checkpointing = self.tasks.try_send(Task::Checkpoint).is_ok();
         }
         if let Some(last) = self.superfluous {

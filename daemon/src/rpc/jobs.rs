@@ -131,11 +131,12 @@ async fn user_name(shared: &Arc<Shared>, uid: Uid) -> String {
         return name;
     }
     let looked = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into()).ok().flatten()).await;
-    let name = looked.ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    // Who is not known yet may be later: names can come over a network that is not up.
+    let Some(user) = looked.ok().flatten() else { return uid.to_string() };
     if let Ok(mut names) = shared.names.lock() {
-        names.insert(uid, name.clone());
+        names.insert(uid, user.name.clone());
     }
-    name
+    user.name
 }
 
 pub(super) async fn submit(

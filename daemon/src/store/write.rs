@@ -111,12 +111,6 @@ impl Store {
         Ok(self.db.pragma_update(None, "synchronous", synchronous(durability))?)
     }
 
-    /// Whether something is written that is not durable yet.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.open
-    }
-
     pub(super) fn db(&self) -> &Connection {
         &self.db
     }
@@ -204,8 +198,9 @@ impl Store {
         }
     }
 
-    /// How long the write-ahead log is; beyond its limit it is folded now.
-    pub fn wal_is_long(&self) -> bool {
+    /// Folds the write-ahead log if it is beyond its limit, while all wait; whether it is so long that it should be folded
+    /// beside the engine.
+    pub fn bound_wal(&self) -> bool {
         let mut wal = self.path.clone().into_os_string();
         wal.push("-wal");
         let length = std::fs::metadata(wal).map_or(0, |m| m.len());

@@ -122,8 +122,8 @@ impl Tracking {
         Some(self.subtree.as_ref()?.group(name))
     }
 
-    /// The group that a record says a run of this name has: only one that we could have made is believed. (What is
-    /// in a job's directory, the job can write.)
+    /// The group that a record says a run of this name has: only one that we could have made is believed: what is
+    /// read from a file is to be killed.
     pub fn recorded(&self, name: &str, group: JobCgroup) -> Option<JobCgroup> {
         let ours = |dir: &Path| {
             dir.file_name().is_some_and(|last| last == name)

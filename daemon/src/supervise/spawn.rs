@@ -30,7 +30,9 @@ pub(super) struct Spawner {
 impl Spawner {
     /// For this program. Started now, it is the one of our own installation, even if that is replaced later.
     pub fn new(program: &Path, open_files: Rlimit) -> io::Result<Self> {
-        let fault = std::env::var_os("QRM_FAULT").map(|fault| [b"QRM_FAULT=", fault.as_bytes()].concat());
+        let fault = std::env::var_os("QRM_FAULT")
+            .filter(|_| cfg!(feature = "testing"))
+            .map(|fault| [b"QRM_FAULT=", fault.as_bytes()].concat());
         let environment = fault.map(CString::new).transpose()?.into_iter().collect();
         let mut spawner = Self { program: program.to_owned(), open_files, environment, server: None };
         if let Err(error) = spawner.server() {

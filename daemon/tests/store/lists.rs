@@ -429,6 +429,7 @@ fn the_longest_filter_that_the_language_takes_can_be_asked() {
     let ids: Vec<String> = (1..=MAX_TERMS).map(|id| id.to_string()).collect();
     let values = |op: &str, of: &str| format!("{op}{}", [vec![of; 249], vec!["true"]].concat().join(","));
     let lists = |name: &str, op: &str, of: &str| vec![format!("{name}{}", values(op, of)); 4];
+    let mut asked = 0;
     for terms in [
         ids,
         terms("cpus>0"),
@@ -444,7 +445,9 @@ fn the_longest_filter_that_the_language_takes_can_be_asked() {
         let page = Page { filter, limit: 10, ..Page::default() };
         let rows = home.readers.with(|reader| reader.list(&page)).unwrap_or_else(|e| panic!("{}: {e}", terms[0]));
         assert_eq!(rows.0.len(), 1, "{}", terms[0]);
+        asked += 1;
     }
+    assert_eq!(asked, 6, "but for one");
 }
 
 #[test]
