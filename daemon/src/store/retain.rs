@@ -58,11 +58,7 @@ impl Store {
         let db = self.db();
         db.prepare_cached(&format!("DELETE FROM task WHERE job IN (SELECT id FROM job WHERE {which})"))?
             .execute(values)?;
-        db.prepare_cached(&format!(
-            "UPDATE environment SET jobs = jobs - (SELECT count(*) FROM job WHERE environment = environment.id AND {which})
-             WHERE id IN (SELECT environment FROM job WHERE {which})"
-        ))?
-        .execute(&*[values, values].concat())?;
+        db.prepare_cached(&count_down(which))?.execute(values)?;
         db.prepare_cached(&format!("DELETE FROM job WHERE {which}"))?.execute(values)?;
         Ok(())
     }
@@ -70,9 +66,42 @@ impl Store {
     /// Takes environments away whose last job has gone.
     pub(super) fn delete_environments(&self) -> Result<(), StoreError> {
         let db = self.db();
-        db.prepare_cached("DELETE FROM environment_body WHERE id IN (SELECT id FROM environment WHERE jobs <= 0)")?
-            .execute([])?;
-        db.prepare_cached("DELETE FROM environment WHERE jobs <= 0")?.execute([])?;
+        db.prepare_cached(UNUSED_BODIES)?.execute([])?;
+        db.prepare_cached(UNUSED)?.execute([])?;
         Ok(())
+    }
+}
+
+/// These find what they delete in an index that holds nothing else.
+const UNUSED_BODIES: &str = "DELETE FROM environment_body WHERE id IN (SELECT id FROM environment WHERE jobs <= 0)";
+const UNUSED: &str = "DELETE FROM environment WHERE jobs <= 0";
+
+/// Takes jobs off the counts of their environments: they are counted once, however many environments they have.
+fn count_down(which: &str) -> String {
+    format!(
+        "UPDATE environment SET jobs = jobs - gone.n
+         FROM (SELECT environment AS id, count(*) AS n FROM job WHERE {which} GROUP BY environment) AS gone
+         WHERE environment.id = gone.id"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Durability;
+
+    #[test]
+    fn what_is_forgotten_is_looked_for_once_and_without_reading_a_table() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path(), Durability::Relaxed).unwrap();
+        let bulk = count_down("id >= 1 AND id < 100");
+        for sql in [&bulk, &count_down("id = 1"), UNUSED_BODIES, UNUSED] {
+            let mut plan = store.db().prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+            assert!(!steps.iter().any(|step| step.contains("CORRELATED")), "{sql}: {steps:#?}");
+            let scans = steps.iter().filter(|step| step.starts_with("SCAN"));
+            let whole: Vec<_> = scans.filter(|step| !step.contains("gone") && !step.contains("INDEX")).collect();
+            assert!(whole.is_empty(), "{sql}: {steps:#?}");
+        }
     }
 }

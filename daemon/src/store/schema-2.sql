@@ -6,3 +6,5 @@ ALTER TABLE job ADD COLUMN progress INTEGER;        -- millionths
 ALTER TABLE job ADD COLUMN progress_message TEXT;
 ALTER TABLE task ADD COLUMN progress INTEGER;
 ALTER TABLE task ADD COLUMN progress_message TEXT;
+-- Those that go, without a look at the others.
+CREATE INDEX environment_unused ON environment (id) WHERE jobs <= 0;

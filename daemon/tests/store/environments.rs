@@ -7,8 +7,11 @@ use super::*;
 fn counted(home: &Home) -> (i64, i64) {
     let (count, bodies) = ("SELECT count(*) FROM environment", "SELECT count(*) FROM environment_body");
     assert_eq!(home.number(count), home.number(bodies), "an environment without its body, or the other way around");
+    let naive =
+        "SELECT count(*) FROM environment WHERE jobs != (SELECT count(*) FROM job WHERE environment = environment.id)";
+    assert_eq!(home.number(naive), 0, "the counts are not what the jobs say");
     let jobs = home.number("SELECT coalesce(sum(jobs), 0) FROM environment");
-    assert_eq!(jobs, home.number("SELECT count(*) FROM job"), "the counts are not what the jobs say");
+    assert_eq!(jobs, home.number("SELECT count(*) FROM job"), "a job without an environment");
     (home.number(count), jobs)
 }
 
@@ -46,6 +49,23 @@ fn a_discarded_bulk_takes_its_environment_with_it_unless_another_job_has_it() {
     home.store.commit().unwrap();
     assert_eq!(counted(&home), (1, 1));
     assert_eq!(home.store.launch_text(JobId(9)).unwrap().environment, b"A=2\0");
+}
+
+#[test]
+fn a_discarded_bulk_is_taken_off_the_count_of_each_of_its_environments() {
+    let mut home = Home::new();
+    for id in 1..=60 {
+        home.submit(id, 1000, NOW, &plain_text(&format!("A={}", id * id % 11))).unwrap();
+    }
+    home.store.commit().unwrap();
+    // The squares of 11 numbers have six different rests.
+    assert_eq!(counted(&home), (6, 60));
+    for (first, count, left) in [(20, 9, 51), (1, 1, 50), (40, 21, 29), (40, 21, 29), (2, 38, 0)] {
+        home.store.discard_jobs(JobId(first), count).unwrap();
+        home.store.commit().unwrap();
+        assert_eq!(counted(&home).1, left, "{count} from {first} on");
+    }
+    assert_eq!(counted(&home), (0, 0));
 }
 
 #[test]
