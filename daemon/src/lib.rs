@@ -8,6 +8,7 @@ pub mod config;
 pub mod engine;
 pub mod fault;
 mod forget;
+mod listen;
 mod machine;
 mod reload;
 mod replace;
@@ -22,8 +23,6 @@ use clap::{CommandFactory, Parser};
 use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
-use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
-use interprocess::os::unix::local_socket::ListenerOptionsExt;
 use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
@@ -166,9 +165,10 @@ fn run(args: Args) -> Result<(), Error> {
     telemetry::start(&dir.path, args.foreground)?;
     let open_files = more_descriptors();
     forget_stop(&dir.path)?;
+    let own = dir.path.join(place::SOCKET_NAME);
     let socket = match args.socket {
         Some(path) => std::path::absolute(&path).map_err(system("the socket"))?,
-        None => dir.path.join(place::SOCKET_NAME),
+        None => own.clone(),
     };
     let store = Store::open(&dir.path, config.durability).map_err(|e| e.refusal())?;
     let mut core = store.load().map_err(|e| e.refusal())?;
@@ -182,7 +182,7 @@ fn run(args: Args) -> Result<(), Error> {
         .max_blocking_threads(4)
         .build()
         .map_err(system("the runtime"))?;
-    let listener = runtime.block_on(async { listen(&socket) })?;
+    let (listener, made) = runtime.block_on(async { listen::listen(&socket, socket == own) })?;
     let timers = clock::Timers::new().map_err(system("a timer"))?;
     let channel = Channel::default();
     let handle = channel.handle();
@@ -219,7 +219,7 @@ fn run(args: Args) -> Result<(), Error> {
     }
     let (ended, starting) = runtime.block_on(live(listener, shared, timers, &dir));
     let joined = engine.join();
-    std::fs::remove_file(&socket).unwrap_or_else(|error| tracing::debug!(%error, "the socket is gone already"));
+    made.remove();
     if joined.is_err() {
         return Err(Error::new(Code::Internal, "the engine panicked; its log says where"));
     }
@@ -338,21 +338,6 @@ fn settings(
         open_files: rustix::process::getrlimit(Resource::Nofile),
         restart: true,
     }
-}
-
-fn listen(socket: &Path) -> Result<Listener, Error> {
-    let failed = |why: std::io::Error| {
-        Error::new(Code::Unavailable, format!("the socket {} can not be made: {why}", socket.display()))
-            .hint("--socket names another place")
-    };
-    // We hold the lock of the state: whoever left it here is dead.
-    match std::fs::remove_file(socket) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-        _ => {}
-    }
-    let short = place::socket_path(socket)?;
-    let name = short.path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
-    ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_tokio().map_err(failed)
 }
 
 /// Serves until someone wants the end, or the engine has ended by itself; with the lock of starting if another program is

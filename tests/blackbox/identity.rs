@@ -1,14 +1,15 @@
 //! Whose the daemon is, what it keeps to itself, and when it comes and goes.
 //! Where another user is needed, the test is one for root.
 
-use crate::hands::{Gate, Wire, words};
+use crate::hands::{Gate, Wire, code, line, signal, words};
 use crate::world::World;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o777
@@ -135,6 +136,55 @@ fn a_socket_that_a_dead_daemon_left_is_replaced() {
     world.run("daemon stop").ok();
     std::fs::write(world.socket(), "no socket").unwrap();
     assert_eq!(world.show("1")["state"], "queued");
+}
+
+/// A daemon of this world at a socket of its own, that answers.
+fn daemon_at(world: &World, socket: &Path) -> Child {
+    let mut daemon = world.program("qrmd");
+    daemon.args(["--spawned", "--socket"]).arg(socket).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut daemon = daemon.spawn().unwrap();
+    assert_eq!(line(&mut daemon), "ready");
+    daemon
+}
+
+#[test]
+fn what_is_at_the_place_of_its_socket_stays_unless_a_dead_daemon_left_it() {
+    let (one, other) = (World::new(), World::new());
+    one.submit("--hold", "true");
+    let at = |name: &str| other.dir().join(name);
+    std::fs::write(at("notes"), "mine").unwrap();
+    std::os::unix::fs::symlink(one.socket(), at("link")).unwrap();
+    let _datagrams = std::os::unix::net::UnixDatagram::bind(at("datagrams")).unwrap();
+    for (place, why) in [
+        (at("notes"), "what is there is no socket"),
+        (at("link"), "what is there is no socket"),
+        (at("datagrams"), "the one that is there is not qrmd's"),
+        (one.socket(), "another process serves the one that is there"),
+    ] {
+        let output = other.program("qrmd").arg("--socket").arg(&place).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(&format!("{}: {why}", place.display())), "{text}");
+        assert!(place.symlink_metadata().is_ok(), "{} is gone", place.display());
+    }
+    assert_eq!(std::fs::read_to_string(at("notes")).unwrap(), "mine");
+    assert_eq!(one.show("1")["state"], "queued", "the other daemon goes on");
+
+    drop(UnixListener::bind(at("dead")).unwrap());
+    let mut daemon = daemon_at(&other, &at("dead"));
+    signal(&daemon, Signal::TERM);
+    assert_eq!((code(&mut daemon), at("dead").exists()), (0, false));
+}
+
+#[test]
+fn a_socket_that_is_not_its_own_any_more_stays_when_it_ends() {
+    let world = World::new();
+    let place = world.dir().join("place");
+    let mut daemon = daemon_at(&world, &place);
+    std::fs::remove_file(&place).unwrap();
+    let _next = UnixListener::bind(&place).unwrap();
+    signal(&daemon, Signal::TERM);
+    assert_eq!((code(&mut daemon), place.exists()), (0, true));
 }
 
 #[test]
