@@ -58,6 +58,12 @@ struct Degraded {
     wait: Duration,
 }
 
+impl Degraded {
+    fn refusal(&self) -> Error {
+        StoreError::Io(std::io::Error::other(self.why.clone())).refusal()
+    }
+}
+
 /// What waits for the commit.
 #[derive(Default)]
 struct Batch {
@@ -244,7 +250,7 @@ impl Engine {
         match request {
             Request::Command { caller, action, texts, reply } => {
                 let done = match &self.degraded {
-                    Some(degraded) => Err(StoreError::Io(std::io::Error::other(degraded.why.clone())).refusal()),
+                    Some(degraded) => Err(degraded.refusal()),
                     None => self.command(caller, action, texts),
                 };
                 match done {
@@ -302,14 +308,15 @@ impl Engine {
         }
     }
 
-    fn retain(&mut self, before: Timestamp, reply: oneshot::Sender<Vec<JobId>>) {
+    fn retain(&mut self, before: Timestamp, reply: oneshot::Sender<Result<Vec<JobId>, Error>>) {
         self.flush();
-        let ids = if self.degraded.is_some() { Ok(Vec::new()) } else { self.store.forget_jobs(before) };
-        let ids = ids.unwrap_or_else(|error| {
-            tracing::warn!(%error, "old jobs can not be forgotten");
-            self.store.roll_back();
-            Vec::new()
-        });
+        let ids = match &self.degraded {
+            Some(degraded) => Err(degraded.refusal()),
+            None => self.store.forget_jobs(before).map_err(|error| {
+                self.store.roll_back();
+                error.refusal()
+            }),
+        };
         handle::give(reply, ids);
     }
 

@@ -65,8 +65,8 @@ pub enum Request {
     Retain {
         /// The instant.
         before: Timestamp,
-        /// Told which are forgotten.
-        reply: oneshot::Sender<Vec<JobId>>,
+        /// Told which are forgotten, or why none can be.
+        reply: oneshot::Sender<Result<Vec<JobId>, Error>>,
     },
     /// Commits are that sure from now on.
     Durability {
@@ -158,11 +158,11 @@ impl Handle {
     /// Forgets some jobs that ended before an instant; their ids, none if there are no more.
     ///
     /// # Errors
-    /// The daemon is busy or ending.
+    /// The store can not be written, or the daemon is busy or ending.
     pub async fn retain(&self, before: Timestamp) -> Result<Vec<JobId>, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Retain { before, reply })?;
-        answer.await.map_err(|_| stopping())
+        answer.await.map_err(|_| stopping())?
     }
 
     /// Makes commits that sure from now on.

@@ -74,6 +74,28 @@ fn on_a_full_disk_what_was_acknowledged_is_kept_and_the_rest_is_refused() {
 }
 
 #[test]
+fn what_a_full_disk_does_not_let_be_forgotten_is_an_error_and_stays() {
+    in_own_mounts("what_a_full_disk_does_not_let_be_forgotten_is_an_error_and_stays", || {
+        let mut scene = Scene::new(&[]);
+        let state = scene.state();
+        scene.mount(&state, 16);
+        for _ in 0..3 {
+            let id = scene.submit("", "true");
+            scene.ended(&id);
+        }
+        fill(&state);
+        let said = scene.run("cleanup --older-than 0s");
+        assert_eq!((said.code, said.out.as_str()), (4, ""), "{said:?}");
+        assert!(said.err.contains("the store can not be written"), "{said:?}");
+        assert!(said.err.contains("free space"), "{said:?}");
+        free(&state);
+        assert_eq!(scene.show("2")["state"], "completed");
+        assert_eq!(scene.run("cleanup --older-than 0s").ok(), "3 jobs forgotten\n");
+        scene.nothing_is_left();
+    });
+}
+
+#[test]
 fn a_daemon_killed_on_a_full_disk_comes_back_with_what_was_acknowledged() {
     in_own_mounts("a_daemon_killed_on_a_full_disk_comes_back_with_what_was_acknowledged", || {
         let mut scene = Scene::new(&[]);
