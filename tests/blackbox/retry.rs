@@ -62,7 +62,7 @@ fn of_an_array_those_tasks_are_retried_that_are_meant() {
         let tasks = rows.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap().to_owned());
         tasks.collect::<Vec<_>>()
     };
-    let id = world.submit("--array 0-7", "case $QRM_ARRAY_INDEX in 2|4|6|7) exit 1;; esac");
+    let id = world.submit("--array 0-7%2", "case $QRM_ARRAY_INDEX in 2|4|6|7) exit 1;; esac");
     world.ended(&id);
     let retried = |line: &str| -> Vec<(String, String)> {
         let said = world.run(line).json();
@@ -77,6 +77,10 @@ fn of_an_array_those_tasks_are_retried_that_are_meant() {
     assert_eq!((one.len(), tasks(&one[0].1)), (1, vec!["4.0".to_owned()]));
     let whole = retried("--json retry 1");
     assert_eq!((whole[0].0.as_str(), tasks(&whole[0].1).len()), ("1", 8));
+    // Each is as wide as the array that it is of.
+    for (job, array) in [(&failed[0], "2-6:2%2"), (&failed[1], "7-7%2"), (&one[0], "0-0%2"), (&whole[0], "0-7%2")] {
+        assert_eq!(world.show(&job.1)["array"], array);
+    }
     // One that has ended can be retried while others run.
     let gate = Gate::new(&world, "early");
     let id = world.submit("--array 0-1", &format!("[ $QRM_ARRAY_INDEX = 0 ] && exit 1; {}", gate.wait()));
@@ -98,6 +102,7 @@ fn of_an_array_those_tasks_are_retried_that_are_meant() {
     let rest = retried("--json retry name=rest state=cancelled");
     assert_eq!(rest.len(), 1, "{rest:?}");
     assert_eq!(tasks(&rest[0].1).len(), 10);
+    assert_eq!(world.show(&rest[0].1)["array"], "0-9%1");
 }
 
 #[test]

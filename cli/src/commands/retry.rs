@@ -12,7 +12,8 @@ use qrm_protocol::method::{JobRetry, TargetParams};
 ///
 /// Each is a new job with the same command, directory, environment and options. What it had of --key, --begin, --deadline and --after is not asked for again, and standard input that came from `qrm run`
 /// is empty. An array that is named is run again whole, a task as an array of its own; a filter finds those tasks that match,
-/// and puts them together.
+/// and puts them together: as one array if they follow each other at one distance, else as several. Each of them runs as many
+/// of its tasks at once as the array that it is of (`%N`).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm retry 12\n  qrm retry 12.3 12.7\n  qrm retry array=12 state=failed\n  qrm retry state=failed 'ended>-1h'"

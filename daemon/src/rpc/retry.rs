@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// So many are read and queued at once; others are served in between.
 const SLICE: usize = 500;
 
-/// A job to be made: of what, and which of its tasks if it is an array.
+/// A job to be made: of what, and which of its tasks if it is an array, which is as wide as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Again {
     of: JobRef,
@@ -77,7 +77,7 @@ fn one(task: TaskIndex) -> ArraySpec {
 /// started; those that did are found by themselves.
 async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter) -> Result<Vec<Again>, Error> {
     let mut whole = Vec::new();
-    let mut tasks: BTreeMap<JobId, (Option<u32>, BTreeSet<TaskIndex>)> = BTreeMap::new();
+    let mut tasks: BTreeMap<JobId, BTreeSet<TaskIndex>> = BTreeMap::new();
     let mut found = Found::among(filter, JobState::is_terminal);
     while let Some(rows) = found.next(shared).await? {
         for row in rows.into_iter().filter(|row| row.uid == client.caller.uid) {
@@ -85,16 +85,16 @@ async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter) -> Result<
                 (None, None) => whole.push(Again { of: row.id, array: None }),
                 (None, Some(array)) => {
                     let never = never_started(shared, &row, array).await?;
-                    tasks.entry(row.id.job).or_default().1.extend(never);
+                    tasks.entry(row.id.job).or_default().extend(never);
                 }
-                (Some(task), _) => drop(tasks.entry(row.id.job).or_default().1.insert(task)),
+                (Some(task), _) => drop(tasks.entry(row.id.job).or_default().insert(task)),
             }
         }
     }
-    for (job, (width, indices)) in tasks {
+    for (job, indices) in tasks {
         whole.extend(ranges(&indices).into_iter().map(|array| {
             let of = if array.count() == 1 { JobRef::task(job, array.first) } else { job.into() };
-            Again { of, array: Some(ArraySpec { width, ..array }) }
+            Again { of, array: Some(array) }
         }));
     }
     whole.sort_by_key(|again| again.of);
@@ -149,7 +149,8 @@ async fn submit(client: &Client, shared: &Arc<Shared>, bulk: JobId, jobs: &[Agai
 
 fn text(past: PastJob, again: &Again) -> JobText {
     let PastJob { mut spec, user, cwd, umask, environment } = past;
-    spec.array = again.array;
+    let width = spec.array.and_then(|array| array.width);
+    spec.array = again.array.map(|array| ArraySpec { width, ..array });
     JobText { spec, user, cwd, umask, environment: Arc::new(environment) }
 }
 
