@@ -54,7 +54,9 @@ impl Engine {
             let Some(key) = &text.spec.key else { continue };
             let mut known = self.store.job_of_key(caller.uid, key).map_err(|error| self.fail(&error))?;
             if let (None, Action::BulkAdd { bulk, .. }) = (known, &*action) {
-                known = seen.insert(key, place).map(|first| JobId(bulk.0 + self.core.staged(*bulk) + first));
+                // The first of them is the job, however often it is said.
+                let first = *seen.entry(key).or_insert(place);
+                known = (first < place).then(|| JobId(bulk.0 + self.core.staged(*bulk) + first));
             }
             let Some(known) = known else { continue };
             let own = match &*action {
