@@ -17,6 +17,18 @@ use std::path::{Path, PathBuf};
 /// Where the bytes of a stream go.
 pub(crate) type Sink<'a> = &'a mut dyn Write;
 
+/// One of the two streams that a program writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standard {
+    Output,
+    Error,
+}
+
+impl Standard {
+    /// As they stand in every pair of them.
+    pub(crate) const BOTH: [Self; 2] = [Self::Output, Self::Error];
+}
+
 /// So much of a stream is read at once, so that a flood on one does not hold up the other.
 pub(crate) const PIECE: usize = 64 * 1024;
 
@@ -144,11 +156,11 @@ impl Follow {
         self.open(watch)?;
         let mut more = false;
         let mut buffer = vec![0; PIECE];
-        for (stream, sink) in self.streams.iter_mut().zip(sinks) {
+        for ((stream, sink), which) in self.streams.iter_mut().zip(sinks).zip(Standard::BOTH) {
             let (Some(stream), Some(sink)) = (stream, sink) else { continue };
             let Some(file) = &mut stream.file else { continue };
             let n = file.read(&mut buffer).map_err(|e| failed(&stream.path, &e))?;
-            sink.write_all(&buffer[..n]).and_then(|()| sink.flush()).map_err(|_| Pump::Sink)?;
+            sink.write_all(&buffer[..n]).and_then(|()| sink.flush()).map_err(|_| Pump::Sink(which))?;
             more |= n > 0;
         }
         Ok(more)
@@ -171,7 +183,7 @@ pub(crate) enum Pump {
     /// The output can not be read.
     Source(Error),
     /// Who reads this stream is gone, or their disk is full.
-    Sink,
+    Sink(Standard),
 }
 
 impl From<Error> for Pump {

@@ -202,6 +202,30 @@ fn a_reader_that_has_enough_ends_the_job_as_in_a_pipeline() {
 }
 
 #[test]
+fn a_stream_that_nobody_reads_takes_nothing_from_the_other() {
+    let world = World::new();
+    let gate = Gate::new(&world, "gate");
+    // It says more once it was told that nobody reads.
+    let script = |to: u8, lost: u8| {
+        let wait = gate.wait();
+        format!("trap 'echo kept >&{to}; exit 0' PIPE; echo lost >&{lost}; while :; do {wait}; done")
+    };
+    for (kept, lost) in [(1, 2), (2, 1)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (mut reads, writes) = std::io::pipe().unwrap();
+        let (out, err) = if lost == 1 { (writer, writes) } else { (writes, writer) };
+        let mut run = world.program("qrm");
+        let mut child =
+            run.args(["run", "--", "sh", "-c", &script(kept, lost)]).stdout(out).stderr(err).spawn().unwrap();
+        drop(run);
+        let mut text = String::new();
+        reads.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), child.wait().unwrap().code()), ("kept\n", Some(0)), "{lost} has no reader");
+    }
+}
+
+#[test]
 fn a_daemon_that_is_killed_meanwhile_changes_nothing() {
     let world = World::new();
     let gate = Gate::new(&world, "gate");

@@ -74,7 +74,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         let (told, tell) = std::io::pipe().map_err(|e| system("no pipe is to be had", &e))?;
         let id = reply.id;
         let waiting = scope.spawn(move || until_ended(context, id, started, tell));
-        let mut pane = Pane { context, id, watch, told, signals, interrupts: 0, closed: false };
+        let mut pane = Pane { context, id, watch, told, signals, interrupts: 0, closed: [false; 2] };
         pane.show(&mut follow)?;
         waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
     })?;
@@ -151,8 +151,8 @@ struct Pane<'a> {
     told: PipeReader,
     signals: SignalFd,
     interrupts: u32,
-    /// Who read standard output is gone; the job was told as a shell would tell it.
-    closed: bool,
+    /// Whose reader is gone, of the two streams; the job was told as a shell would tell it.
+    closed: [bool; 2],
 }
 
 impl Pane<'_> {
@@ -184,12 +184,14 @@ impl Pane<'_> {
 
     fn copy(&mut self, follow: &mut Follow) -> Result<bool, Error> {
         let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-        let mut sinks: [Option<Sink<'_>>; 2] = [if self.closed { None } else { Some(&mut out) }, Some(&mut err)];
+        let [no_out, no_err] = self.closed;
+        let mut sinks: [Option<Sink<'_>>; 2] =
+            [if no_out { None } else { Some(&mut out) }, if no_err { None } else { Some(&mut err) }];
         match follow.pump(&self.watch, &mut sinks) {
             Ok(more) => Ok(more),
             Err(Pump::Source(error)) => Err(error),
-            Err(Pump::Sink) => {
-                self.closed = true;
+            Err(Pump::Sink(which)) => {
+                self.closed[which as usize] = true;
                 self.signal(Signal::SIGPIPE as i32);
                 Ok(true)
             }

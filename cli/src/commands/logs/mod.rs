@@ -73,7 +73,7 @@ fn copy(watch: &Watch, follow: &mut Follow, sinks: &mut [Option<Sink<'_>>; 2]) -
     match follow.pump(watch, sinks) {
         Ok(more) => Ok(more),
         Err(Pump::Source(error)) => Err(error),
-        Err(Pump::Sink) => std::process::exit(141),
+        Err(Pump::Sink(_)) => std::process::exit(141),
     }
 }
 

@@ -236,7 +236,7 @@ impl Shown {
         match self.follow.pump(watch, &mut sinks) {
             Ok(more) => Ok(more),
             Err(Pump::Source(error)) => Err(error),
-            Err(Pump::Sink) => std::process::exit(141),
+            Err(Pump::Sink(_)) => std::process::exit(141),
         }
     }
 }
