@@ -1,6 +1,7 @@
 //! Following the output files of jobs: what is there, and what is written from now on, told by inotify.
 //! It refuses to know when a job has ended; who calls does.
 
+use crate::render::Standard;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::job::JobView;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
@@ -16,18 +17,6 @@ use std::path::{Path, PathBuf};
 
 /// Where the bytes of a stream go.
 pub(crate) type Sink<'a> = &'a mut dyn Write;
-
-/// One of the two streams that a program writes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standard {
-    Output,
-    Error,
-}
-
-impl Standard {
-    /// As they stand in every pair of them.
-    pub(crate) const BOTH: [Self; 2] = [Self::Output, Self::Error];
-}
 
 /// So much of a stream is read at once, so that a flood on one does not hold up the other.
 pub(crate) const PIECE: usize = 64 * 1024;
@@ -160,7 +149,7 @@ impl Follow {
             let (Some(stream), Some(sink)) = (stream, sink) else { continue };
             let Some(file) = &mut stream.file else { continue };
             let n = file.read(&mut buffer).map_err(|e| failed(&stream.path, &e))?;
-            sink.write_all(&buffer[..n]).and_then(|()| sink.flush()).map_err(|_| Pump::Sink(which))?;
+            sink.write_all(&buffer[..n]).and_then(|()| sink.flush()).map_err(|e| Pump::Sink(which, e))?;
             more |= n > 0;
         }
         Ok(more)
@@ -182,8 +171,8 @@ impl Follow {
 pub(crate) enum Pump {
     /// The output can not be read.
     Source(Error),
-    /// Who reads this stream is gone, or their disk is full.
-    Sink(Standard),
+    /// This stream takes no more: who reads it is gone, or the disk is full.
+    Sink(Standard, std::io::Error),
 }
 
 impl From<Error> for Pump {

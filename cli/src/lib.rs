@@ -15,7 +15,6 @@ use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::{self, Place};
 use render::Out;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,8 +38,12 @@ struct Args {
 /// Options of every verb stand behind those of its own.
 const GLOBAL: &str = "Global options";
 
+/// The exit code of a failure of qrm where its other exit codes are a job's.
+const OWN_FAILURE: u8 = 125;
+
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a job ended badly (wait of several), or something does not work (doctor); 2 \
-refused or wrong; 3 no daemon, or one of another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own code, 128 + its signal, 124 on a time limit, \
+refused or wrong; 3 no daemon, or one of another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own \
+code, 128 + its signal, 124 on a time limit, \
 130 if it was cancelled before it ran, 125 for a failure of qrm itself.";
 
 /// What every verb may need.
@@ -117,20 +120,20 @@ pub fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return wrong_usage(&error),
     };
-    let context = Context {
-        out: Out::new(args.json, args.quiet),
-        socket: args.socket,
-        served: AtomicBool::new(false),
-        told_of_stop: AtomicBool::new(false),
-    };
     let own_failure = verb.speaks_for_a_job();
+    let mut out = Out::new(args.json, args.quiet);
+    if own_failure {
+        // Where the exit code is the job's own, a failure of qrm must not look like one.
+        out.failure = OWN_FAILURE;
+    }
+    let context =
+        Context { out, socket: args.socket, served: AtomicBool::new(false), told_of_stop: AtomicBool::new(false) };
     match commands::run(&context, verb) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             context.out.error(&error);
-            // Where the exit code is the job's own, a failure of qrm must not look like one.
             let refused = error.code.exit_code() == Code::InvalidArgument.exit_code();
-            ExitCode::from(if own_failure && !refused { 125 } else { error.code.exit_code() })
+            ExitCode::from(if own_failure && !refused { OWN_FAILURE } else { error.code.exit_code() })
         }
     }
 }
@@ -155,14 +158,11 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     // In one piece: clap itself writes each line alone.
     let (out, text) = (Out::new(false, false), error.render());
     let shown = |colour| if colour { text.ansi().to_string() } else { text.to_string() };
-    let written = match error.use_stderr() {
-        true => std::io::stderr().write_all(shown(out.on_stderr().colour).as_bytes()),
-        false => std::io::stdout().write_all(shown(out.colour).as_bytes()),
-    };
-    match written {
-        Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
-        Err(_) => ExitCode::from(2),
+    match error.use_stderr() {
+        true => out.say(&shown(out.on_stderr().colour)),
+        false => out.print(&shown(out.colour)),
     }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// What clap found wrong, as an error like any other.

@@ -74,9 +74,12 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         let (told, tell) = std::io::pipe().map_err(|e| system("no pipe is to be had", &e))?;
         let id = reply.id;
         let waiting = scope.spawn(move || until_ended(context, id, started, tell));
-        let mut pane = Pane { context, id, watch, told, signals, interrupts: 0, closed: [false; 2] };
+        let mut pane = Pane { context, id, watch, told, signals, interrupts: 0, closed: [false; 2], failed: None };
         pane.show(&mut follow)?;
-        waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
+        let failed = pane.failed;
+        let job =
+            waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?;
+        failed.map_or(job, Err)
     })?;
     explain(context, &job);
     Ok(exit_code(&job))
@@ -151,8 +154,10 @@ struct Pane<'a> {
     told: PipeReader,
     signals: SignalFd,
     interrupts: u32,
-    /// Whose reader is gone, of the two streams; the job was told as a shell would tell it.
+    /// Which of the two streams takes no more; the job was told as a shell would tell it.
     closed: [bool; 2],
+    /// Why one of them is, if not because its reader is gone.
+    failed: Option<Error>,
 }
 
 impl Pane<'_> {
@@ -190,8 +195,12 @@ impl Pane<'_> {
         match follow.pump(&self.watch, &mut sinks) {
             Ok(more) => Ok(more),
             Err(Pump::Source(error)) => Err(error),
-            Err(Pump::Sink(which)) => {
+            Err(Pump::Sink(which, why)) => {
                 self.closed[which as usize] = true;
+                if why.kind() != std::io::ErrorKind::BrokenPipe {
+                    let hint = format!("qrm logs {} has all that the job wrote", self.id);
+                    self.failed.get_or_insert(which.failed(&why).hint(hint));
+                }
                 self.signal(Signal::SIGPIPE as i32);
                 Ok(true)
             }

@@ -4,7 +4,6 @@
 use super::{Out, clean};
 use qrm_protocol::error::Error;
 use serde::Serialize;
-use std::io::Write;
 use std::ops::Range;
 use unicode_width::UnicodeWidthStr;
 
@@ -74,9 +73,7 @@ impl Fault {
         }
         let hint = error.hint.as_ref().map(|hint| format!("  hint: {}\n", clean(hint))).unwrap_or_default();
         let text = format!("qrm: {}\n{}{hint}", clean(&error.message), at.shown());
-        if std::io::stderr().write_all(text.as_bytes()).is_err() {
-            std::process::exit(141);
-        }
+        out.say(&text);
         code
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod job;
 pub(crate) mod progress;
 pub(crate) mod table;
 
-use qrm_protocol::error::Error;
+use qrm_protocol::error::{Code, Error};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -22,6 +22,26 @@ pub(crate) struct Out {
     pub colour: bool,
     /// Columns of the terminal; none in a pipe.
     pub width: Option<u16>,
+    /// The exit code of a failure of qrm's own.
+    pub failure: u8,
+}
+
+/// One of the two streams that a program writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standard {
+    Output,
+    Error,
+}
+
+impl Standard {
+    /// As they stand in every pair of them.
+    pub(crate) const BOTH: [Self; 2] = [Self::Output, Self::Error];
+
+    /// Why it takes no more.
+    pub(crate) fn failed(self, why: &std::io::Error) -> Error {
+        let name = if self == Self::Output { "standard output" } else { "standard error" };
+        Error::new(Code::Unavailable, format!("{name}: {why}"))
+    }
 }
 
 /// What a colour means.
@@ -48,15 +68,28 @@ impl Out {
         let terminal = to.is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let width = terminal.then(|| rustix::termios::tcgetwinsize(to).map_or(80, |size| size.ws_col).max(40));
-        Self { json, quiet, terminal, colour, width }
+        Self { json, quiet, terminal, colour, width, failure: Code::Unavailable.exit_code() }
     }
 
-    /// Prints text, whole or not at all. A reader that is gone ends the program by its signal.
+    /// Prints text, whole or not at all. A stream that takes no more ends the program.
     pub(crate) fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            self.end(Standard::Output, &error);
+        }
+    }
+
+    /// Ends the program because a stream takes no more: as its signal would if the reader is gone, else with a word.
+    pub(crate) fn end(&self, which: Standard, why: &std::io::Error) -> ! {
+        if why.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(141);
         }
+        // Of standard error there is nowhere left to say it.
+        if which == Standard::Output {
+            let text = format!("qrm: {}\n", which.failed(why).message);
+            progress::beside(|| std::io::stderr().write_all(text.as_bytes())).ok();
+        }
+        std::process::exit(self.failure.into())
     }
 
     /// Prints one JSON document.
@@ -80,15 +113,20 @@ impl Out {
         if let Some(hint) = &error.hint {
             text += &format!("  hint: {}\n", clean(hint));
         }
-        if progress::beside(|| std::io::stderr().write_all(text.as_bytes())).is_err() {
-            std::process::exit(141);
-        }
+        self.say(&text);
     }
 
     /// Says something beside what was asked for.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet && !self.json && progress::beside(|| writeln!(std::io::stderr(), "{text}")).is_err() {
-            std::process::exit(141);
+        if !self.quiet && !self.json {
+            self.say(&format!("{text}\n"));
+        }
+    }
+
+    /// Writes text to standard error. If that takes no more, it ends the program.
+    pub(crate) fn say(&self, text: &str) {
+        if let Err(error) = progress::beside(|| std::io::stderr().write_all(text.as_bytes())) {
+            self.end(Standard::Error, &error);
         }
     }
 

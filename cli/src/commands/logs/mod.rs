@@ -64,16 +64,21 @@ fn one(context: &Context, args: &Args, job: &JobView) -> Result<u8, Error> {
     if args.follow && !job.state.is_terminal() {
         until_ended(context, job.id, &watch, &mut follow, &mut sinks)?;
     }
-    while copy(&watch, &mut follow, &mut sinks)? {}
+    while copy(context, &watch, &mut follow, &mut sinks)? {}
     Ok(0)
 }
 
 /// Copies a piece; whether there may be more.
-fn copy(watch: &Watch, follow: &mut Follow, sinks: &mut [Option<Sink<'_>>; 2]) -> Result<bool, Error> {
+fn copy(
+    context: &Context,
+    watch: &Watch,
+    follow: &mut Follow,
+    sinks: &mut [Option<Sink<'_>>; 2],
+) -> Result<bool, Error> {
     match follow.pump(watch, sinks) {
         Ok(more) => Ok(more),
         Err(Pump::Source(error)) => Err(error),
-        Err(Pump::Sink(_)) => std::process::exit(141),
+        Err(Pump::Sink(which, why)) => context.out.end(which, &why),
     }
 }
 
@@ -98,7 +103,7 @@ fn until_ended(
         });
         let mut over = false;
         while !over {
-            let more = copy(watch, follow, sinks)?;
+            let more = copy(context, watch, follow, sinks)?;
             if rest(&ended, watch, more)? {
                 let mut byte = [0];
                 over = rustix::io::read(ended.as_fd(), &mut byte).is_ok_and(|n| n == 0);

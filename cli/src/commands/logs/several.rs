@@ -7,6 +7,7 @@ use crate::Context;
 use crate::again::{Stopped, ask};
 use crate::commands::wait::wait_for_any;
 use crate::follow::{Follow, Pump, Sink, Watch, streams};
+use crate::render::{Out, Standard};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{JobState, JobView};
@@ -148,10 +149,12 @@ impl Pane<'_> {
     /// Shows all that is left of one that has ended, and closes its files.
     fn end(&mut self, id: JobRef) -> Result<(), Error> {
         let Some(mut shown) = self.shown.remove(&id) else { return Ok(()) };
-        while shown.copy(&self.watch, self.args.stderr)? {}
+        while shown.copy(&self.context.out, &self.watch, self.args.stderr)? {}
         let [out, err] = &mut shown.lines;
-        done(out.end(&mut std::io::stdout().lock()));
-        done(err.end(&mut std::io::stderr().lock()));
+        let ended = [out.end(&mut std::io::stdout().lock()), err.end(&mut std::io::stderr().lock())];
+        for (which, ended) in Standard::BOTH.into_iter().zip(ended) {
+            ended.unwrap_or_else(|why| self.context.out.end(which, &why));
+        }
         Ok(())
     }
 
@@ -192,7 +195,7 @@ impl Pane<'_> {
             let mut still = BTreeSet::new();
             for id in &dirty {
                 if let Some(shown) = self.shown.get_mut(id)
-                    && shown.copy(&self.watch, self.args.stderr)?
+                    && shown.copy(&self.context.out, &self.watch, self.args.stderr)?
                 {
                     still.insert(*id);
                 }
@@ -228,7 +231,7 @@ impl Pane<'_> {
 
 impl Shown {
     /// Copies a piece of each stream; whether there may be more.
-    fn copy(&mut self, watch: &Watch, only_stderr: bool) -> Result<bool, Error> {
+    fn copy(&mut self, print: &Out, watch: &Watch, only_stderr: bool) -> Result<bool, Error> {
         let [out, err] = &mut self.lines;
         let mut out = Labelled { lines: out, to: std::io::stdout().lock() };
         let mut err = Labelled { lines: err, to: std::io::stderr().lock() };
@@ -236,7 +239,7 @@ impl Shown {
         match self.follow.pump(watch, &mut sinks) {
             Ok(more) => Ok(more),
             Err(Pump::Source(error)) => Err(error),
-            Err(Pump::Sink(_)) => std::process::exit(141),
+            Err(Pump::Sink(which, why)) => print.end(which, &why),
         }
     }
 }
@@ -254,12 +257,6 @@ impl<T: Write> Write for Labelled<'_, T> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.to.flush()
-    }
-}
-
-fn done(written: std::io::Result<()>) {
-    if written.is_err() {
-        std::process::exit(141);
     }
 }
 

@@ -3,13 +3,14 @@
 
 use super::{Asked, sbatch};
 use crate::as_error;
+use crate::render::Out;
 use crate::render::excerpt::Fault;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::job::{JobSpec, MAX_SCRIPT_BYTES};
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -223,9 +224,7 @@ fn late_lines(name: &str, text: &str, late: &[(Mark, Range<usize>, bool)]) {
 /// Says what is left out; also where only JSON is asked for, and quietly, for it changes what the job is.
 fn warn(name: &str, line: usize, what: &str) {
     let text = crate::render::clean(&format!("{name}:{line}: warning: {what}"));
-    if writeln!(std::io::stderr(), "qrm: {text}").is_err() {
-        std::process::exit(141);
-    }
+    Out::new(false, false).say(&format!("qrm: {text}\n"));
 }
 
 /// The options of all lines: those of `#QRM` over those of `#SBATCH`.
