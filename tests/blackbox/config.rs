@@ -48,7 +48,7 @@ fn all_that_can_not_be_meant_is_said_at_once_and_no_daemon_is_asked() {
     assert_eq!(said.code, 2);
     for part in [
         &format!("{file}:2:3: there is no setting 'store.durablity'"),
-        "    2 |   durablity = \"full\"\n      |   ^",
+        "  2 |   durablity = \"full\"\n    |   ^",
         "did you mean store.durability?",
         &format!("{file}:4:8: host.cpus: '0' is not a number of cpus"),
     ] {
@@ -68,6 +68,32 @@ fn all_that_can_not_be_meant_is_said_at_once_and_no_daemon_is_asked() {
     assert!(none.code == 2 && none.out.contains("/nowhere.toml can not be read"), "{none:?}");
     std::fs::remove_file(&file).unwrap();
     assert!(world.run("config check").ok().contains("as it is built in"));
+}
+
+#[test]
+fn why_no_daemon_could_start_is_said_although_the_settings_are_fine() {
+    let world = World::new();
+    std::fs::create_dir(world.state()).unwrap();
+    std::fs::write(world.state().join("qrm.sqlite"), "this was a database\n".repeat(500)).unwrap();
+    let said = world.run("config check");
+    assert!(said.code == 4 && said.out.contains("as it is built in"), "{said:?}");
+    assert!(said.err.contains("not a database") && said.err.contains("restore a copy"), "{said:?}");
+    let said = world.run("--json config check");
+    let json = said.json();
+    assert_eq!((said.code, json["error"]["code"].as_str()), (4, Some("UNAVAILABLE")), "{said:?}");
+    assert!(json["mistakes"].as_array().unwrap().is_empty(), "{said:?}");
+}
+
+#[test]
+fn what_stands_in_a_file_does_nothing_to_a_terminal() {
+    let world = World::new();
+    configure(&world, "[store]\nretention = \"\\u001b[2J\" # \u{9b}2J\n");
+    for line in ["config check", "config check --json", "doctor"] {
+        let said = world.run(line);
+        let obeyed = |c: char| c.is_control() && c != '\n';
+        assert!(said.code != 0 && said.out.contains("store.retention"), "{line}: {said:?}");
+        assert!(!said.out.contains(obeyed) && !said.err.contains(obeyed), "{line}: {said:?}");
+    }
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! `qrm config`: the settings, where they came from, and what of a file can not be meant.
-//! It refuses to read a file itself: the daemon's own program does.
+//! It refuses to read a file itself.
 
+use super::checked::checked;
 use crate::Context;
 use crate::render::table::{Column, table};
-use crate::render::{Tone, clean};
+use crate::render::{Tone, clean, excerpt};
 use clap::Subcommand;
-use qrm_protocol::client::daemon_program;
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::method::{ConfigReply, ConfigShow, Empty};
+use qrm_protocol::method::{ConfigReply, ConfigShow, Empty, Mistake};
 use qrm_protocol::place;
 use std::path::PathBuf;
 
@@ -82,19 +82,37 @@ fn show(context: &Context) -> Result<u8, Error> {
 }
 
 fn check(context: &Context, file: Option<PathBuf>) -> Result<u8, Error> {
-    let program = daemon_program();
-    let mut command = std::process::Command::new(&program);
-    command.arg("--check").stderr(std::process::Stdio::null());
+    let checked = checked(None, file.as_deref())?;
+    let code = match (&checked.mistakes[..], &checked.error) {
+        ([_, ..], _) => Code::InvalidArgument.exit_code(),
+        ([], Some(error)) => error.code.exit_code(),
+        ([], None) => 0,
+    };
     if context.out.json {
-        command.arg("--json");
+        context.out.document(&checked);
+        return Ok(code);
     }
-    if let Some(file) = file {
-        command.arg("--config").arg(file);
+    context.out.print(&match (&checked.mistakes[..], &checked.file) {
+        (mistakes @ [_, ..], _) => mistakes.iter().map(shown).collect(),
+        ([], Some(file)) => format!("{} is fine\n", clean(file)),
+        ([], None) => "there is no configuration file, and all is as it is built in\n".to_owned(),
+    });
+    if let Some(error) = &checked.error {
+        context.out.error(error);
     }
-    let failed = |why: &dyn std::fmt::Display| Error::new(Code::NoDaemon, format!("{}: {why}", program.display()));
-    let output = command.output().map_err(|e| failed(&e))?;
-    context.out.print(&String::from_utf8_lossy(&output.stdout));
-    output.status.code().and_then(|code| u8::try_from(code).ok()).ok_or_else(|| failed(&output.status))
+    Ok(code)
+}
+
+/// A mistake with its line, and what would work.
+fn shown(mistake: &Mistake) -> String {
+    let mut text = format!("{}\n", clean(&mistake.message));
+    if let (Some(line), Some(column), Some(source)) = (mistake.line, mistake.column, &mistake.text) {
+        text += &excerpt::line(line, column, source);
+    }
+    if let Some(hint) = &mistake.hint {
+        text += &format!("  hint: {}\n", clean(hint));
+    }
+    text
 }
 
 fn path(context: &Context) -> Result<u8, Error> {
@@ -104,7 +122,9 @@ fn path(context: &Context) -> Result<u8, Error> {
     if context.out.json {
         context.out.document(&serde_json::json!({ "path": file.path.display().to_string(), "exists": there }));
     } else {
-        context.out.print(&format!("{}\n", file.path.display()));
+        let path = file.path.display().to_string();
+        // A script is to find the file by it.
+        context.out.print(&format!("{}\n", if context.out.terminal { clean(&path) } else { path }));
         if !there && context.out.terminal {
             context.out.note("it is not there; all settings are optional, qrm config show lists them");
         }

@@ -2,6 +2,7 @@
 //! This file refuses to do more than to name them.
 
 mod cancel;
+mod checked;
 mod cleanup;
 mod config;
 mod control;

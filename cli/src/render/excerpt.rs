@@ -78,6 +78,15 @@ impl Fault {
     }
 }
 
+/// A line of a file with a caret under one of its characters, both counted from 1.
+pub(crate) fn line(number: u64, column: u64, text: &str) -> String {
+    let from = usize::try_from(column).unwrap_or(usize::MAX).saturating_sub(1);
+    let at = text.char_indices().nth(from).map_or(text.len(), |(at, _)| at);
+    let mut place = Place::of("", text, at..at + 1);
+    place.line = usize::try_from(number).unwrap_or(usize::MAX);
+    place.shown()
+}
+
 /// The most columns of an excerpt.
 const COLUMNS: usize = 80;
 

@@ -2,16 +2,16 @@
 //! It refuses to write anything, and to ask a daemon.
 
 use super::finding;
+use crate::commands::checked::{Checked, checked};
 use jiff::Timestamp;
-use qrm_protocol::client::daemon_program;
-use qrm_protocol::method::{Finding, Health, Mistake};
+use qrm_protocol::error::Error;
+use qrm_protocol::method::{Finding, Health};
 use qrm_protocol::place::{self, LOG_NAME};
 use rustix::fs::{Access, access};
-use serde::Deserialize;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// The three programs: there, and of one release.
 pub(super) fn programs() -> Finding {
@@ -73,24 +73,12 @@ pub(super) fn state(dir: &Path) -> Finding {
     state(Health::Ok, format!("{shown}, yours alone"), means, None)
 }
 
-/// What `qrmd --check --json` prints.
-#[derive(Deserialize)]
-struct Checked {
-    file: Option<String>,
-    mistakes: Vec<Mistake>,
-}
-
 /// The configuration, and where no daemon has it open the store, as the daemon's own program sees them.
 pub(super) fn check(dir: &Path, served: bool) -> Vec<Finding> {
-    let mut command = Command::new(daemon_program());
-    command.args(["--check", "--json", "--state"]).arg(dir).stdin(Stdio::null());
     // One that is not there or says something else is told as a program.
-    let Ok(output) = command.output() else { return Vec::new() };
-    let Ok(checked) = serde_json::from_slice::<Checked>(&output.stdout) else { return Vec::new() };
+    let Ok(checked) = checked(Some(dir), None) else { return Vec::new() };
     let mut findings = vec![configuration(&checked, served)];
-    if !served && checked.mistakes.is_empty() && !output.status.success() {
-        findings.push(store(&output));
-    }
+    findings.extend(checked.error.filter(|_| !served).map(store));
     findings
 }
 
@@ -115,12 +103,9 @@ fn configuration(checked: &Checked, served: bool) -> Finding {
     configuration(Health::Ok, found, "qrm config show lists every setting", None)
 }
 
-fn store(output: &Output) -> Finding {
-    let said = String::from_utf8_lossy(&output.stderr);
-    let found = said.lines().find_map(|line| line.strip_prefix("qrmd: ")).unwrap_or("qrmd --check fails");
-    let mend = said.lines().find_map(|line| line.trim_start().strip_prefix("hint: "));
+fn store(error: Error) -> Finding {
     let means = "no daemon starts with it; nothing in it was changed";
-    finding("store", Health::Broken, found.to_owned(), means, mend.map(str::to_owned))
+    finding("store", Health::Broken, error.message, means, error.hint)
 }
 
 /// Where systemd runs: whether it keeps this user's processes after logout.
