@@ -34,7 +34,7 @@ pub struct Place {
 /// Finds the daemon: the flag, `QRM_SOCKET`, the system's socket if it is there, the user's own.
 ///
 /// # Errors
-/// None of them, and the user has no home.
+/// None of them, and the user has no home, or a path in the environment is not absolute.
 pub fn find(flag: Option<&Path>, env: impl Fn(&str) -> Option<OsString>) -> Result<Place, Error> {
     let elsewhere = |socket: PathBuf| Place { socket, own_state: None };
     if let Some(socket) = flag {
@@ -46,7 +46,8 @@ pub fn find(flag: Option<&Path>, env: impl Fn(&str) -> Option<OsString>) -> Resu
     if set(&env, "QRM_STATE_DIR").is_none() && Path::new(SYSTEM_SOCKET).exists() {
         return Ok(elsewhere(SYSTEM_SOCKET.into()));
     }
-    let state = user_state(env)?;
+    let state = user_state(&env)?;
+    named_config(&env)?;
     Ok(Place { socket: state.join(SOCKET_NAME), own_state: Some(state) })
 }
 
@@ -60,16 +61,12 @@ fn set(env: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<OsString> 
 /// # Errors
 /// The environment names no home, or the path is not absolute.
 pub fn user_state(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
-    let absolute = |path: PathBuf, name: &str| {
-        let message = format!("{name} is '{}', which is not an absolute path", path.display());
-        if path.is_absolute() { Ok(path) } else { Err(Error::invalid(message)) }
-    };
     if let Some(dir) = set(&env, "QRM_STATE_DIR") {
-        return absolute(dir.into(), "QRM_STATE_DIR");
+        return absolute(dir, "QRM_STATE_DIR");
     }
     let base = match (set(&env, "XDG_STATE_HOME"), set(&env, "HOME")) {
-        (Some(dir), _) => absolute(dir.into(), "XDG_STATE_HOME")?,
-        (None, Some(home)) => absolute(home.into(), "HOME")?.join(".local/state"),
+        (Some(dir), _) => absolute(dir, "XDG_STATE_HOME")?,
+        (None, Some(home)) => absolute(home, "HOME")?.join(".local/state"),
         (None, None) => {
             return Err(Error::invalid("there is no HOME to keep the queue in")
                 .hint("set QRM_STATE_DIR to a directory of your own"));
@@ -79,6 +76,13 @@ pub fn user_state(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Err
         return Ok(PathBuf::from(format!("/var/tmp/qrm-{}", rustix::process::getuid().as_raw())));
     }
     Ok(base.join("qrm"))
+}
+
+/// A path of the environment, which means the same to every process.
+fn absolute(path: OsString, name: &str) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(path);
+    let message = format!("{name} is '{}', which is not an absolute path", path.display());
+    if path.is_absolute() { Ok(path) } else { Err(Error::invalid(message)) }
 }
 
 /// Where the configuration of a user's daemon is.
@@ -102,6 +106,20 @@ pub fn config_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>)
         Some(path) => Some(ConfigFile { path, named: true }),
         None => usual().map(|path| ConfigFile { path, named: false }),
     }
+}
+
+/// The configuration file that the environment names, if it does: to the daemon, which starts in the root directory,
+/// another path than an absolute one would mean another file.
+///
+/// # Errors
+/// The path is not absolute.
+pub fn named_config(env: &impl Fn(&str) -> Option<OsString>) -> Result<Option<ConfigFile>, Error> {
+    let names = ["QRM_CONFIG", "XDG_CONFIG_HOME", "HOME"];
+    // The first one that is set is the one that counts.
+    if let Some((name, path)) = names.into_iter().find_map(|name| Some((name, set(env, name)?))) {
+        absolute(path, name)?;
+    }
+    Ok(config_file(None, env))
 }
 
 /// Whether the nearest existing ancestor of a path is on a network file system.
@@ -190,6 +208,19 @@ mod tests {
     fn no_home_and_a_relative_state_are_refused() {
         assert!(places(&[], None).is_err());
         assert!(places(&[("QRM_STATE_DIR", "here")], None).is_err());
+    }
+
+    #[test]
+    fn a_relative_configuration_is_refused_where_it_would_be_read() {
+        let relative = |name: &'static str| [("QRM_STATE_DIR", "/s"), (name, "here")];
+        for name in ["QRM_CONFIG", "XDG_CONFIG_HOME", "HOME"] {
+            let error = places(&relative(name), None).unwrap_err();
+            assert_eq!(error.message, format!("{name} is 'here', which is not an absolute path"));
+            // Another one's daemon has a configuration of its own.
+            assert!(places(&relative(name), Some("/f")).is_ok());
+        }
+        let hidden = [("QRM_STATE_DIR", "/s"), ("QRM_CONFIG", "/c"), ("XDG_CONFIG_HOME", "here")];
+        assert!(places(&hidden, None).is_ok());
     }
 
     #[test]

@@ -64,6 +64,8 @@ fn all_that_can_not_be_meant_is_said_at_once_and_no_daemon_is_asked() {
     let fine = world.dir().join("fine.toml").display().to_string();
     std::fs::write(&fine, "[store]\n").unwrap();
     assert_eq!(world.qrm(["config", "check", &fine]).ok(), format!("{fine} is fine\n"));
+    let beside = world.run("config check fine.toml");
+    assert_eq!(beside.ok(), format!("{fine} is fine\n"), "a file of the command line is one of this directory");
     let none = world.run("config check /nowhere.toml");
     assert!(none.code == 2 && none.out.contains("/nowhere.toml can not be read"), "{none:?}");
     std::fs::remove_file(&file).unwrap();
@@ -82,6 +84,21 @@ fn why_no_daemon_could_start_is_said_although_the_settings_are_fine() {
     let json = said.json();
     assert_eq!((said.code, json["error"]["code"].as_str()), (4, Some("UNAVAILABLE")), "{said:?}");
     assert!(json["mistakes"].as_array().unwrap().is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_configuration_that_means_another_file_to_the_daemon_is_refused() {
+    let mut world = World::new();
+    std::fs::write(world.dir().join("here.toml"), "[store]\nretention = \"7d\"\n").unwrap();
+    world.set("QRM_CONFIG", "here.toml");
+    for line in ["config path", "config check", "config show", "status", "daemon start", "doctor"] {
+        let said = world.run(line);
+        assert!(
+            said.code == 2 && said.err.contains("QRM_CONFIG is 'here.toml', which is not an absolute path"),
+            "{line}: {said:?}"
+        );
+    }
+    assert!(!world.socket().exists(), "a daemon was started");
 }
 
 #[test]

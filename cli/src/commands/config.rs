@@ -82,6 +82,9 @@ fn show(context: &Context) -> Result<u8, Error> {
 }
 
 fn check(context: &Context, file: Option<PathBuf>) -> Result<u8, Error> {
+    if file.is_none() {
+        place::named_config(&|name| std::env::var_os(name))?;
+    }
     let checked = checked(None, file.as_deref())?;
     let code = match (&checked.mistakes[..], &checked.error) {
         ([_, ..], _) => Code::InvalidArgument.exit_code(),
@@ -116,7 +119,7 @@ fn shown(mistake: &Mistake) -> String {
 }
 
 fn path(context: &Context) -> Result<u8, Error> {
-    let file = place::config_file(None, &|name| std::env::var_os(name))
+    let file = place::named_config(&|name| std::env::var_os(name))?
         .ok_or_else(|| Error::invalid("there is no HOME to look for it in").hint("QRM_CONFIG names a file"))?;
     let there = file.path.exists();
     if context.out.json {
