@@ -37,11 +37,11 @@ pub(crate) struct Wants {
     /// How long it has after that before it is killed; at first 10s.
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<Millis>,
-    /// It fails if it has not started so long after it was submitted; of an array, those of its tasks that have not; 0 is
-    /// never.
+    /// It times out if it has not started so long after it was submitted; of an array, those of its tasks that have not; 0
+    /// is never.
     #[arg(long, value_name = "DURATION")]
     pub queue_timeout: Option<Millis>,
-    /// It is over by then: one that waits fails, one that runs is ended as at its time limit.
+    /// It is over by then: one that waits times out, one that runs is ended as at its time limit.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     pub deadline: Option<Timestamp>,
     /// Not before this: 18:00, 'tomorrow 9:00', +2h, or RFC 3339.
