@@ -15,6 +15,7 @@ use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::{self, Place};
 use render::Out;
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +107,11 @@ fn command_for(mut words: impl Iterator<Item = OsString>) -> clap::Command {
     }
 }
 
+fn parsed(words: &[OsString]) -> Result<(Args, Verb), clap::Error> {
+    let matches = command_for(words.iter().skip(1).cloned()).try_get_matches_from(words)?;
+    Ok((Args::from_arg_matches(&matches)?, Verb::from_arg_matches(&matches)?))
+}
+
 /// Runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -113,12 +119,10 @@ pub fn main() -> ExitCode {
     if complete::answer() {
         return ExitCode::SUCCESS;
     }
-    let parsed = command_for(std::env::args_os().skip(1))
-        .try_get_matches()
-        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, Verb::from_arg_matches(&matches)?)));
-    let (args, verb) = match parsed {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let (args, verb) = match parsed(&words) {
         Ok(parsed) => parsed,
-        Err(error) => return wrong_usage(&error),
+        Err(error) => return wrong_usage(&words, &error),
     };
     let own_failure = verb.speaks_for_a_job();
     let mut out = Out::new(args.json, args.quiet);
@@ -148,9 +152,20 @@ fn default_sigpipe() {
 }
 
 /// What clap has to say: help and versions on standard output, mistakes on standard error or as JSON.
-fn wrong_usage(error: &clap::Error) -> ExitCode {
+fn wrong_usage(words: &[OsString], error: &clap::Error) -> ExitCode {
+    // clap repeats words as they are, and strips what looks like a colour: it is to see them as they can be shown.
+    let shown: Vec<OsString> = words.iter().map(printable).collect();
+    let again = (shown != words).then(|| parsed(&shown).err());
+    let error = match &again {
+        None => error,
+        Some(Some(error)) => error,
+        Some(None) => {
+            Out::new(false, false).error(&as_error(error));
+            return ExitCode::from(2);
+        }
+    };
     // What follows is the command's own.
-    let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    let json = words.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     if json && error.use_stderr() {
         Out::new(true, false).error(&as_error(error));
         return ExitCode::from(2);
@@ -163,6 +178,13 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
         false => out.print(&shown(out.colour)),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// A word without what a terminal would obey; bytes that are no text stay what they are.
+fn printable(word: &OsString) -> OsString {
+    let chunks = word.as_bytes().utf8_chunks();
+    let bytes = chunks.flat_map(|chunk| [render::clean(chunk.valid()).into_bytes(), chunk.invalid().to_vec()].concat());
+    OsString::from_vec(bytes.collect())
 }
 
 /// What clap found wrong, as an error like any other.

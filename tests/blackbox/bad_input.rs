@@ -1,6 +1,7 @@
 //! What can not be meant: refused with exit code 2, by name, with what would work, and nothing changed.
 //! The same on paper and as JSON.
 
+use crate::hands::Screen;
 use crate::world::World;
 use std::os::unix::ffi::OsStrExt;
 
@@ -113,6 +114,23 @@ fn with_json_every_refusal_is_a_document_on_standard_output() {
     let said = world.run("--json daemon").json();
     assert_eq!(said["error"]["message"], "what to do is missing: start, stop, status, reload, install");
     assert_eq!(world.run("--json submit --cpus 3 -- true").json()["error"]["code"], "INVALID_ARGUMENT");
+}
+
+#[test]
+fn a_word_that_can_not_be_meant_is_shown_and_not_obeyed() {
+    let world = World::new();
+    for words in [&["show", "1\u{1b}[2J"][..], &["sub\u{1b}[2Jmit"], &["jobs", "--\u{1b}[2J"], &["daemon", "\u{9b}2J"]]
+    {
+        let word = words[words.len() - 1].replace(['\u{1b}', '\u{9b}'], "·");
+        let said = world.qrm(words);
+        assert!(said.code == 2 && said.err.contains(&word), "{word}: {said:?}");
+        let json = world.qrm(words.iter().chain(&["--json"]));
+        assert!(json.json()["error"]["message"].as_str().unwrap().contains(&word), "{word}: {json:?}");
+        let mut command = world.program("qrm");
+        command.args(words);
+        let mut screen = Screen::new(command, 80);
+        screen.until(&word);
+    }
 }
 
 #[test]
