@@ -55,7 +55,7 @@ pub(crate) fn ask<T>(
 
 /// A connection for who was served before. A daemon that was stopped since is not started.
 pub(crate) fn again(context: &Context, place: &Place, stopped: Stopped) -> Result<Client, Error> {
-    let error = match (Client::connect(&place.socket), &place.own_state) {
+    let error = match (Client::connect_to(place), &place.own_state) {
         (Err(error), Some(_)) if is_stopped(place) => error,
         (Err(_), Some(_)) => return context.connect(),
         (connected, _) => return connected,

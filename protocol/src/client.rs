@@ -31,12 +31,22 @@ impl Client {
     pub fn connect(socket: &Path) -> Result<Self, Error> {
         let unreachable = |why: &dyn std::fmt::Display| {
             Error::new(Code::NoDaemon, format!("no daemon answers at {}: {why}", socket.display()))
-                .hint("qrm daemon start starts one; qrm doctor says more")
+                .hint("qrm doctor says more")
         };
         let path = place::socket_path(socket)?;
         let name = path.path.as_path().to_fs_name::<GenericFilePath>().map_err(|e| unreachable(&e))?;
         let stream = Stream::connect(name).map_err(|e| unreachable(&e))?;
         Ok(Self { stream: BufReader::new(stream), next_id: 0, greeted: false, frame: Vec::new() })
+    }
+
+    /// Connects to a daemon, and starts none.
+    ///
+    /// # Errors
+    /// `NO_DAEMON`: nobody listens; where one could be started, that is the hint.
+    pub fn connect_to(place: &Place) -> Result<Self, Error> {
+        let start = |error: Error| error.hint("qrm daemon start starts one; qrm doctor says more");
+        let own = place.own_state.is_some();
+        Self::connect(&place.socket).map_err(|error| if own { start(error) } else { error })
     }
 
     /// Connects to a daemon; if it is the user's own and does not run, starts it first.
@@ -47,7 +57,7 @@ impl Client {
         match (Self::connect(&place.socket), &place.own_state) {
             (Err(_), Some(state)) => {
                 start::start(state)?;
-                Self::connect(&place.socket)
+                Self::connect_to(place)
             }
             (connected, _) => connected,
         }

@@ -160,6 +160,22 @@ fn a_program_that_is_missing_or_of_another_release_is_named() {
 }
 
 #[test]
+fn that_a_daemon_can_be_started_is_said_where_it_is_true() {
+    let world = World::new();
+    for (line, code, starts) in [
+        ("daemon status", 3, true),
+        ("daemon reload", 3, true),
+        ("--socket /nowhere/qrm.sock daemon start", 3, false),
+        ("--socket /nowhere/qrm.sock daemon reload", 3, false),
+        ("--socket /nowhere/qrm.sock jobs", 3, false),
+    ] {
+        let said = world.run(line);
+        assert!(said.err.contains("qrm doctor says more"), "{line}: {said:?}");
+        assert_eq!((said.code, said.err.contains("qrm daemon start starts one")), (code, starts), "{line}: {said:?}");
+    }
+}
+
+#[test]
 fn where_no_daemon_listens_at_a_socket_that_was_named_it_says_so() {
     let world = World::new();
     let said = world.run("--socket /nowhere/qrm.sock --json doctor");
