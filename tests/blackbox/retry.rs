@@ -298,6 +298,10 @@ fn a_dry_run_says_what_would_become_of_a_job_and_queues_nothing() {
     assert!(said.code == 0 && !said.out.contains("hidden"), "{said:?}");
     let said = world.run("--json submit --dry-run --cpus 2 --time 2h -- true").json();
     assert_eq!((&said["starts"], &said["job"]["time_limit_ms"]), (&json!(false), &json!(7_200_000)));
+    let bulk = b"{\"command\":[\"a\"],\"hold\":true}\n{\"command\":[\"b\"],\"hold\":true,\"name\":\"n\"}\n";
+    assert_eq!(world.feed("submit --dry-run --bulk -", bulk).ok(), "a would wait: held\nn would wait: held\n");
+    let rows = world.feed("--json submit --dry-run --bulk -", bulk).json();
+    assert_eq!((&rows[0]["name"], &rows[1]["name"], &rows[1]["starts"]), (&json!("a"), &json!("n"), &json!(false)));
     let said = world.feed("submit --dry-run --bulk -", b"{\"command\":[\"a\"]}\n{\"command\":[\"b\"],\"cpus\":9}\n");
     assert!(said.code == 2 && said.err.contains("line 2") && said.err.contains("9 cpus"), "{said:?}");
     assert_eq!(world.run("--json jobs --all").json().as_array().unwrap().len(), 1);

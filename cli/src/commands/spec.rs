@@ -12,6 +12,7 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{Backoff, JobSpec, RetryOn, Stdin};
 use qrm_protocol::method::{self, CheckReply, JobCheck, SubmitParams};
 use qrm_protocol::text::OsText;
+use serde::Serialize;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -162,20 +163,49 @@ fn file(path: OsString, option: &str) -> Result<OsText, Error> {
     text(path.into_vec(), option)
 }
 
-/// What would become of a job, for --dry-run.
-pub(crate) fn check(context: &Context, client: &mut Client, job: JobSpec) -> Result<CheckReply, Error> {
-    let name = job.display_name();
-    let reply = client.call::<JobCheck>(&SubmitParams { context: self::context()?, job })?;
+/// Says what would become of a job, for --dry-run.
+pub(crate) fn check(context: &Context, client: &mut Client, job: JobSpec) -> Result<(), Error> {
+    let foretold = Foretold::of(client, job)?;
     if context.out.json {
-        context.out.document(&reply);
+        context.out.document(&foretold.reply);
     } else {
-        context.out.print(&foretold(&name, &reply));
+        context.out.print(&foretold.line());
     }
-    Ok(reply)
+    Ok(())
+}
+
+/// What would become of a job of several.
+#[derive(Serialize)]
+pub(crate) struct Foretold {
+    name: String,
+    #[serde(flatten)]
+    pub reply: CheckReply,
+}
+
+impl Foretold {
+    /// Asks the daemon.
+    pub(crate) fn of(client: &mut Client, job: JobSpec) -> Result<Self, Error> {
+        let name = job.display_name();
+        let reply = client.call::<JobCheck>(&SubmitParams { context: self::context()?, job })?;
+        Ok(Self { name, reply })
+    }
+
+    /// Says it of all of them.
+    pub(crate) fn print(context: &Context, all: &[Self]) {
+        if context.out.json {
+            context.out.document(&all);
+        } else {
+            context.out.print(&all.iter().map(Self::line).collect::<String>());
+        }
+    }
+
+    fn line(&self) -> String {
+        foretold(&self.name, &self.reply)
+    }
 }
 
 /// What would become of a job, as a line.
-pub(crate) fn foretold(name: &str, reply: &CheckReply) -> String {
+fn foretold(name: &str, reply: &CheckReply) -> String {
     let what = match (&reply.existing, &reply.waiting_reason) {
         (Some(id), _) => format!("is known by its key: it is job {id}"),
         (None, Some(why)) => format!("would wait: {}", clean(why)),

@@ -3,7 +3,7 @@
 
 use super::sending::Sending;
 use crate::Context;
-use crate::commands::spec::{check, context};
+use crate::commands::spec::{Foretold, context};
 use crate::commands::wants::instant;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error, nearest};
@@ -27,13 +27,15 @@ pub(super) fn submit(context: &Context, file: &Path, dry_run: bool) -> Result<u8
     };
     if dry_run {
         let mut client = context.connect()?;
+        let mut all = Vec::with_capacity(jobs.len());
         for (line, job) in jobs {
             let located = |mut error: Error| {
                 error.message = format!("{name}, line {line}: {}", error.message);
                 error
             };
-            check(context, &mut client, job).map_err(located)?;
+            all.push(Foretold::of(&mut client, job).map_err(located)?);
         }
+        Foretold::print(context, &all);
         return Ok(0);
     }
     let (lines, jobs): (Vec<usize>, Vec<JobSpec>) = jobs.into_iter().unzip();

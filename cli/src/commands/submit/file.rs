@@ -5,13 +5,12 @@ use super::bulk::{self, After, Link, Linked};
 use super::entry::{Entry, Table, in_order, in_order_ref};
 use super::names;
 use crate::Context;
-use crate::commands::spec::{context, foretold};
+use crate::commands::spec::Foretold;
 use crate::render::Tone;
 use crate::render::excerpt::Fault;
 use crate::render::table::table;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::method::{CheckReply, JobCheck, SubmitParams};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Read;
@@ -213,36 +212,25 @@ impl<'a> Source<'a> {
 
     /// Says of each job what would become of it.
     fn foretell(&self, context: &Context, entries: Vec<Entry>) -> Result<u8, Fault> {
-        #[derive(Serialize)]
-        struct Row {
-            name: String,
-            #[serde(flatten)]
-            reply: CheckReply,
-        }
         let mut client = context.connect()?;
         let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
         let mut rows = Vec::new();
         for entry in entries {
-            let Entry { at, name, mut spec, needs } = entry;
+            let Entry { at, mut spec, needs, .. } = entry;
             // Those that are not queued yet are nothing that the daemon could know of; each list from its end.
             for need in needs.iter().rev() {
                 need.kind.list_mut(&mut spec).remove(need.at);
             }
             spec.any &= After::ALL.iter().any(|kind| !kind.list(&spec).is_empty());
-            let params = SubmitParams { context: self::context()?, job: spec };
-            let mut reply = client.call::<JobCheck>(&params).map_err(|error| self.fault(error, at))?;
-            if reply.existing.is_none() && !needs.is_empty() {
+            let mut row = Foretold::of(&mut client, spec).map_err(|error| self.fault(error, at))?;
+            if row.reply.existing.is_none() && !needs.is_empty() {
                 let on = needs.iter().map(|need| format!("{} of {}", need.kind.word(), names[need.job]));
-                reply.starts = false;
-                reply.waiting_reason = Some(format!("after {}", on.collect::<Vec<_>>().join(", ")));
+                row.reply.starts = false;
+                row.reply.waiting_reason = Some(format!("after {}", on.collect::<Vec<_>>().join(", ")));
             }
-            rows.push(Row { name, reply });
+            rows.push(row);
         }
-        if context.out.json {
-            context.out.document(&rows);
-        } else {
-            context.out.print(&rows.iter().map(|row| foretold(&row.name, &row.reply)).collect::<String>());
-        }
+        Foretold::print(context, &rows);
         Ok(0)
     }
 
