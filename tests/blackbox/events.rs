@@ -4,6 +4,10 @@
 use crate::hands::{Gate, Wire, line};
 use crate::world::World;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
 
 fn events(world: &World, line: &str) -> Vec<Value> {
     world.run(line).ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -87,6 +91,54 @@ fn a_follower_sees_what_happens_over_daemons_that_come_and_go() {
     world.submit("--hold", "true");
     world.run("cancel 2").ok();
     assert_eq!(wire.hear().unwrap()["params"]["kind"], "job.ended");
+}
+
+/// Stands between a client and the daemon and lets the client go after so many frames and a part of the next, or at the end,
+/// connection by connection.
+fn impatient(world: &World, frames: Vec<usize>) -> (PathBuf, JoinHandle<()>) {
+    let (socket, daemon) = (world.dir().join("between.sock"), world.socket());
+    let listener = UnixListener::bind(&socket).unwrap();
+    let between = std::thread::spawn(move || {
+        for frames in frames {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut daemon = UnixStream::connect(&daemon).unwrap();
+            let mut asked = BufReader::new(client.try_clone().unwrap());
+            // The greeting and the subscription.
+            for _ in 0..2 {
+                let mut line = String::new();
+                asked.read_line(&mut line).unwrap();
+                daemon.write_all(line.as_bytes()).unwrap();
+            }
+            for (n, line) in BufReader::new(daemon).lines().take(frames + 1).enumerate() {
+                let line = line.unwrap() + "\n";
+                let part = if n < frames { line.len() } else { line.len() / 2 };
+                client.write_all(&line.as_bytes()[..part]).unwrap();
+                if line.contains("event.end") {
+                    break;
+                }
+            }
+        }
+    });
+    (socket, between)
+}
+
+#[test]
+fn who_reads_slowly_is_let_go_and_goes_on_where_it_was() {
+    let world = World::new();
+    world.submit("--array 0-9", "true");
+    world.run("wait 1").ok();
+    let all = world.run("--json events").ok();
+    // Two answers, and then events.
+    let (socket, between) = impatient(&world, vec![2 + 3, 2 + 1, usize::MAX - 1]);
+    let said = world.run(&format!("--json --socket {} events", socket.display()));
+    assert_eq!(said.ok(), all);
+    between.join().unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    // One who is sent nothing at all does not ask for ever.
+    let (socket, between) = impatient(&world, vec![2 + 3, 2]);
+    let said = world.run(&format!("--json --socket {} events", socket.display()));
+    assert_eq!((said.code, said.out.lines().filter(|line| line.contains("seq")).count()), (3, 3), "{said:?}");
+    between.join().unwrap();
 }
 
 #[test]

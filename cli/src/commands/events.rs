@@ -41,23 +41,25 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
             lagged(context, subscribed.lagged);
         }
         after = Some(subscribed.after);
+        let mut brought = false;
         loop {
             match client.notification() {
                 Ok(Some((method, _))) if method == EVENT_END => return Ok(0),
                 Ok(Some((method, params))) if method == EVENT => {
                     let event: EventView = serde_json::from_str(params.get())
                         .map_err(|e| Error::new(Code::Internal, format!("an event is not understood: {e}")))?;
-                    after = Some(event.seq);
+                    (after, brought) = (Some(event.seq), true);
                     context.out.print(&line(context, &event, params.get()));
                 }
                 Ok(Some(_)) => {}
-                // The daemon went away; the next one goes on after the last event that came.
+                // The daemon went away, or has let go of one who reads slowly, such as a pager: the next one, or the
+                // same, goes on after the last event that came.
                 Ok(None) => break,
                 Err(error) if error.code == Code::NoDaemon => break,
                 Err(error) => return Err(error),
             }
         }
-        if !args.follow {
+        if !args.follow && !brought {
             return Err(Error::new(Code::NoDaemon, "the daemon went away").hint("run the command again"));
         }
     }
