@@ -85,7 +85,7 @@ fn is_stopped(place: &Place) -> bool {
 /// Waits until a daemon is there again or wanted again; `false` if that takes too long.
 fn started(state: &Path, place: &Place, until: Option<Instant>) -> Result<bool, Error> {
     let failed =
-        |e: rustix::io::Errno| Error::new(Code::NoDaemon, format!("{} can not be watched: {e}", state.display()));
+        |e: rustix::io::Errno| Error::new(Code::NoDaemon, format!("inotify can not watch {}: {e}", state.display()));
     let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(failed)?;
     add_watch(&watch, state, WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_TO).map_err(failed)?;
     loop {

@@ -62,7 +62,10 @@ pub(crate) type Mark = i32;
 
 impl Watch {
     pub(crate) fn new() -> Result<Self, Error> {
-        let failed = |e| Error::new(Code::Unavailable, format!("files can not be watched: {e}"));
+        let failed = |e| {
+            Error::new(Code::Unavailable, format!("no inotify instance is to be had: {e}"))
+                .hint("you have as many as /proc/sys/fs/inotify/max_user_instances allows")
+        };
         init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Self).map_err(failed)
     }
 
@@ -89,7 +92,7 @@ impl Watch {
         match add_watch(&self.0, path, for_what) {
             Ok(mark) => Ok(Some(mark)),
             Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(e) => Err(failed(path, &e)),
+            Err(e) => Err(Error::new(Code::Unavailable, format!("inotify can not watch {}: {e}", path.display()))),
         }
     }
 }
@@ -122,16 +125,16 @@ impl Follow {
     }
 
     /// Opens what is there by now. Files that are missing have no output, yet or ever.
-    fn open(&mut self, watch: &Watch) -> Result<(), Error> {
+    fn open(&mut self, watch: Option<&Watch>) -> Result<(), Error> {
         for stream in self.streams.iter_mut().flatten().filter(|stream| stream.file.is_none()) {
             let dir = stream.path.parent().unwrap_or(Path::new("/"));
-            if !stream.awaited {
+            if let (Some(watch), false) = (watch, stream.awaited) {
                 let made = watch.look_at(dir, WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR)?;
                 stream.awaited = made.is_some();
                 self.marks.extend(made);
             }
             stream.file = open_regular(stream).map_err(|e| failed(&stream.path, &e))?;
-            if stream.file.is_some() {
+            if let (Some(watch), Some(_)) = (watch, &stream.file) {
                 // It may be gone by now; then it does not grow any more.
                 self.marks.extend(watch.look_at(&stream.path, WatchFlags::MODIFY)?);
             }
@@ -140,8 +143,8 @@ impl Follow {
     }
 
     /// Copies what there is to where it belongs, a bounded piece of each stream; whether there may be more. A stream
-    /// without a sink is passed over.
-    pub(crate) fn pump(&mut self, watch: &Watch, sinks: &mut [Option<Sink<'_>>; 2]) -> Result<bool, Pump> {
+    /// without a sink is passed over. What does not grow any more needs no watch.
+    pub(crate) fn pump(&mut self, watch: Option<&Watch>, sinks: &mut [Option<Sink<'_>>; 2]) -> Result<bool, Pump> {
         self.open(watch)?;
         let mut more = false;
         let mut buffer = vec![0; PIECE];
@@ -156,7 +159,7 @@ impl Follow {
     }
 
     /// Goes to where the last lines begin.
-    pub(crate) fn tail(&mut self, watch: &Watch, lines: u64) -> Result<(), Error> {
+    pub(crate) fn tail(&mut self, watch: Option<&Watch>, lines: u64) -> Result<(), Error> {
         self.open(watch)?;
         for stream in self.streams.iter_mut().flatten() {
             let Some(file) = &mut stream.file else { continue };

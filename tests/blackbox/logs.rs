@@ -2,7 +2,7 @@
 //! That of one job is looked at elsewhere.
 
 use crate::hands::{Gate, line};
-use crate::world::World;
+use crate::world::{Said, World};
 use std::io::Read;
 
 /// The rest of what a child prints, and its exit code.
@@ -45,6 +45,38 @@ fn lines_say_whose_they_are_and_keep_to_their_stream() {
         let said = world.run(&format!("logs {targets}"));
         assert!(said.out.is_empty() && said.err.contains(says) && (said.code == 2) != says.is_empty(), "{said:?}");
     }
+}
+
+#[test]
+fn what_does_not_grow_any_more_is_shown_without_inotify() {
+    let world = World::new();
+    world.submit("", "echo one");
+    world.submit("", "echo two");
+    world.qrm(["wait", "1", "2"]).ok();
+    let (gate, said) = (Gate::new(&world, "gate"), Gate::new(&world, "said"));
+    world.submit("", &format!("echo three; {}; {}", said.tell(), gate.wait()));
+    said.heard();
+    // In a user namespace of its own a process can have none.
+    let without = |line: &str| {
+        let qrm = world.program("qrm");
+        let mut command = world.at("unshare".as_ref());
+        let script = "echo 0 >/proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+        command.args(["--user", "--map-root-user", "sh", "-c", script]).arg(qrm.get_program());
+        command.args(line.split_whitespace());
+        command.output().map(Said::of)
+    };
+    if !without("--version").is_ok_and(|said| said.code == 0) {
+        eprintln!("skipped: no user namespace is to be had here");
+        return;
+    }
+    for (line, out) in
+        [("logs 1", "one\n"), ("logs -f 1", "one\n"), ("logs 1-3 --tail 1", "1 | one\n2 | two\n3 | three\n")]
+    {
+        assert_eq!(without(line).unwrap().ok(), out, "{line}");
+    }
+    let said = without("logs -f 3").unwrap();
+    assert!(said.code == 4 && said.err.contains("no inotify instance"), "{said:?}");
+    gate.open(1);
 }
 
 #[test]

@@ -192,7 +192,7 @@ impl Pane<'_> {
         let [no_out, no_err] = self.closed;
         let mut sinks: [Option<Sink<'_>>; 2] =
             [if no_out { None } else { Some(&mut out) }, if no_err { None } else { Some(&mut err) }];
-        match follow.pump(&self.watch, &mut sinks) {
+        match follow.pump(Some(&self.watch), &mut sinks) {
             Ok(more) => Ok(more),
             Err(Pump::Source(error)) => Err(error),
             Err(Pump::Sink(which, why)) => {

@@ -54,24 +54,26 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
 }
 
 fn one(context: &Context, args: &Args, job: &JobView) -> Result<u8, Error> {
-    let watch = Watch::new()?;
+    let follows = args.follow && !job.state.is_terminal();
+    let watch = if follows { Some(Watch::new()?) } else { None };
+    let watch = watch.as_ref();
     let mut follow = Follow::new(streams(job));
     if let Some(lines) = args.tail {
-        follow.tail(&watch, lines)?;
+        follow.tail(watch, lines)?;
     }
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut sinks: [Option<Sink<'_>>; 2] = [if args.stderr { None } else { Some(&mut out) }, Some(&mut err)];
-    if args.follow && !job.state.is_terminal() {
-        until_ended(context, job.id, &watch, &mut follow, &mut sinks)?;
+    if let Some(watch) = watch {
+        until_ended(context, job.id, watch, &mut follow, &mut sinks)?;
     }
-    while copy(context, &watch, &mut follow, &mut sinks)? {}
+    while copy(context, watch, &mut follow, &mut sinks)? {}
     Ok(0)
 }
 
 /// Copies a piece; whether there may be more.
 fn copy(
     context: &Context,
-    watch: &Watch,
+    watch: Option<&Watch>,
     follow: &mut Follow,
     sinks: &mut [Option<Sink<'_>>; 2],
 ) -> Result<bool, Error> {
@@ -103,7 +105,7 @@ fn until_ended(
         });
         let mut over = false;
         while !over {
-            let more = copy(context, watch, follow, sinks)?;
+            let more = copy(context, Some(watch), follow, sinks)?;
             if rest(&ended, watch, more)? {
                 let mut byte = [0];
                 over = rustix::io::read(ended.as_fd(), &mut byte).is_ok_and(|n| n == 0);

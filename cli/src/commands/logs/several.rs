@@ -28,25 +28,27 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
         return Ok(0);
     }
     let width = jobs.keys().map(|id| id.to_string().len()).max().unwrap_or(0);
-    let mut pane = Pane { context, args, width, watch: Watch::new()?, shown: BTreeMap::new() };
+    let mut pane = Pane { context, args, width, shown: BTreeMap::new() };
     let live: Vec<(JobRef, bool)> = jobs
         .iter()
         .filter(|(_, job)| job.as_ref().is_none_or(|job| !job.state.is_terminal()))
         .map(|(id, job)| (*id, job.as_ref().is_some_and(has_started)))
         .collect();
+    let watch = if args.follow && !live.is_empty() { Some(Watch::new()?) } else { None };
+    let watch = watch.as_ref();
     for (id, job) in jobs {
         let Some(job) = job else { continue };
         if args.follow && !job.state.is_terminal() {
             if has_started(&job) {
-                pane.begin(id, &job)?;
+                pane.begin(id, &job, watch)?;
             }
         } else {
-            pane.begin(id, &job)?;
-            pane.end(id)?;
+            pane.begin(id, &job, watch)?;
+            pane.end(id, watch)?;
         }
     }
-    if args.follow && !live.is_empty() {
-        pane.follow(live)?;
+    if let Some(watch) = watch {
+        pane.follow(live, watch)?;
     }
     Ok(0)
 }
@@ -119,7 +121,6 @@ struct Pane<'a> {
     context: &'a Context,
     args: &'a Args,
     width: usize,
-    watch: Watch,
     shown: BTreeMap<JobRef, Shown>,
 }
 
@@ -131,13 +132,13 @@ struct Shown {
 
 impl Pane<'_> {
     /// Opens what a job has written, unless it is open.
-    fn begin(&mut self, id: JobRef, job: &JobView) -> Result<(), Error> {
+    fn begin(&mut self, id: JobRef, job: &JobView, watch: Option<&Watch>) -> Result<(), Error> {
         if self.shown.contains_key(&id) {
             return Ok(());
         }
         let mut follow = Follow::new(streams(job));
         if let Some(lines) = self.args.tail {
-            follow.tail(&self.watch, lines)?;
+            follow.tail(watch, lines)?;
         }
         let label = format!("{:<width$} | ", id.to_string(), width = self.width);
         let place = id.job.0.wrapping_mul(31).wrapping_add(id.task.unwrap_or(0).into());
@@ -147,9 +148,9 @@ impl Pane<'_> {
     }
 
     /// Shows all that is left of one that has ended, and closes its files.
-    fn end(&mut self, id: JobRef) -> Result<(), Error> {
+    fn end(&mut self, id: JobRef, watch: Option<&Watch>) -> Result<(), Error> {
         let Some(mut shown) = self.shown.remove(&id) else { return Ok(()) };
-        while shown.copy(&self.context.out, &self.watch, self.args.stderr)? {}
+        while shown.copy(&self.context.out, watch, self.args.stderr)? {}
         let [out, err] = &mut shown.lines;
         let ended = [out.end(&mut std::io::stdout().lock()), err.end(&mut std::io::stderr().lock())];
         for (which, ended) in Standard::BOTH.into_iter().zip(ended) {
@@ -159,7 +160,7 @@ impl Pane<'_> {
     }
 
     /// Until all have ended. Whether each has started is known.
-    fn follow(&mut self, jobs: Vec<(JobRef, bool)>) -> Result<(), Error> {
+    fn follow(&mut self, jobs: Vec<(JobRef, bool)>, watch: &Watch) -> Result<(), Error> {
         let mut left: BTreeSet<JobRef> = jobs.iter().map(|(id, _)| *id).collect();
         let waiting: BTreeSet<JobRef> = jobs.iter().filter(|(_, started)| !started).map(|(id, _)| *id).collect();
         let (tell, told) = channel();
@@ -174,7 +175,7 @@ impl Pane<'_> {
                 scope.spawn(move || mouth.say(context, some, started));
             }
             drop((tell, waker));
-            let shown = self.until_ended(&mut left, &told, &wake);
+            let shown = self.until_ended(&mut left, &told, &wake, watch);
             if shown.is_err() {
                 // The threads wait for what does not matter any more.
                 shown.as_ref().err().into_iter().for_each(|error| context.out.error(error));
@@ -189,23 +190,24 @@ impl Pane<'_> {
         left: &mut BTreeSet<JobRef>,
         told: &Receiver<Told>,
         wake: &std::io::PipeReader,
+        watch: &Watch,
     ) -> Result<(), Error> {
         let mut dirty: BTreeSet<JobRef> = self.shown.keys().copied().collect();
         while !left.is_empty() {
             let mut still = BTreeSet::new();
             for id in &dirty {
                 if let Some(shown) = self.shown.get_mut(id)
-                    && shown.copy(&self.context.out, &self.watch, self.args.stderr)?
+                    && shown.copy(&self.context.out, Some(watch), self.args.stderr)?
                 {
                     still.insert(*id);
                 }
             }
             dirty = still;
-            if rest(wake, &self.watch, !dirty.is_empty())? {
+            if rest(wake, watch, !dirty.is_empty())? {
                 // As many bytes as there were words, or more.
                 rustix::io::read(wake, &mut [0; 512]).ok();
             }
-            let changed = self.watch.drain();
+            let changed = watch.drain();
             let has = |shown: &Shown| changed.as_ref().is_none_or(|marks| marks.iter().any(|m| shown.follow.has(*m)));
             dirty.extend(self.shown.iter().filter(|(_, shown)| has(shown)).map(|(id, _)| *id));
             for word in told.try_iter() {
@@ -213,13 +215,13 @@ impl Pane<'_> {
                     Told::Failed(error) => return Err(error),
                     Told::Started(job) => {
                         if left.contains(&job.id) {
-                            self.begin(job.id, &job)?;
+                            self.begin(job.id, &job, Some(watch))?;
                             dirty.insert(job.id);
                         }
                     }
                     Told::Ended(job) => {
-                        self.begin(job.id, &job)?;
-                        self.end(job.id)?;
+                        self.begin(job.id, &job, Some(watch))?;
+                        self.end(job.id, Some(watch))?;
                         left.remove(&job.id);
                     }
                 }
@@ -231,7 +233,7 @@ impl Pane<'_> {
 
 impl Shown {
     /// Copies a piece of each stream; whether there may be more.
-    fn copy(&mut self, print: &Out, watch: &Watch, only_stderr: bool) -> Result<bool, Error> {
+    fn copy(&mut self, print: &Out, watch: Option<&Watch>, only_stderr: bool) -> Result<bool, Error> {
         let [out, err] = &mut self.lines;
         let mut out = Labelled { lines: out, to: std::io::stdout().lock() };
         let mut err = Labelled { lines: err, to: std::io::stderr().lock() };
