@@ -2,24 +2,24 @@
 //! It refuses to be more than a pane of glass: the job is a job like any other, and goes on if this process dies.
 
 use super::spec::{Options, check, context};
-use super::wait::{exit_code, wait_for, wait_for_start};
+use super::wait::{exit_code, is_over, rest, until_ended};
 use crate::Context;
 use crate::again::{Stopped, again};
-use crate::follow::{Follow, NOW, Pump, Sink, Watch, streams_in};
+use crate::follow::{Follow, Pump, Sink, Watch, streams_in};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, JobView, Stdin};
 use qrm_protocol::method::{CancelParams, JobCancel, JobSignal, JobSubmit, SignalParams, SubmitParams};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 /// Run a command as a job, as if it ran here.
 ///
@@ -70,17 +70,21 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     }
     let mut follow = Follow::new(streams_in(Path::new(&reply.dir)));
     let watch = Watch::new()?;
-    let job = std::thread::scope(|scope| {
-        let (told, tell) = std::io::pipe().map_err(|e| system("no pipe is to be had", &e))?;
-        let id = reply.id;
-        let waiting = scope.spawn(move || until_ended(context, id, started, tell));
+    let id = reply.id;
+    // Without an input nobody listens.
+    let starts = move || {
+        started.send(()).ok();
+    };
+    let mut failed = None;
+    let job = until_ended(context, id, starts, |told| {
         let mut pane = Pane { context, id, watch, told, signals, interrupts: 0, closed: [false; 2], failed: None };
         pane.show(&mut follow)?;
-        let failed = pane.failed;
-        let job =
-            waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?;
-        failed.map_or(job, Err)
+        failed = pane.failed;
+        Ok(())
     })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
     explain(context, &job);
     Ok(exit_code(&job))
 }
@@ -129,23 +133,6 @@ fn feed(fifo: &Path, start: Receiver<()>) {
     });
 }
 
-/// Says to both when the job starts, and by closing the pipe that it has ended.
-fn until_ended(
-    context: &Context,
-    id: JobRef,
-    started: Sender<()>,
-    mut tell: std::io::PipeWriter,
-) -> Result<JobView, Error> {
-    let job = wait_for_start(context, id)?;
-    if job.state.is_terminal() {
-        return Ok(job);
-    }
-    // Without an input nobody listens.
-    started.send(()).ok();
-    tell.write_all(b"s").map_err(|e| Error::new(Code::Internal, format!("nobody looks at the job: {e}")))?;
-    wait_for(context, id)
-}
-
 /// What is shown of a job, and what is passed on to it.
 struct Pane<'a> {
     context: &'a Context,
@@ -165,22 +152,13 @@ impl Pane<'_> {
     fn show(&mut self, follow: &mut Follow) -> Result<(), Error> {
         loop {
             let more = self.copy(follow)?;
-            let mut fds = [
-                PollFd::new(&self.told, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(self.watch.changed(), PollFlags::IN),
-            ];
-            match poll(&mut fds, more.then_some(&NOW)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
-            }
-            let (told, signalled) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            let signals = PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN);
+            let (told, signalled) = rest(&self.told, &self.watch, signals, more)?;
             self.watch.drain();
-            if signalled {
+            if !signalled.is_empty() {
                 self.pass_on();
             }
-            let mut byte = [0];
-            if told && rustix::io::read(&self.told, &mut byte).is_ok_and(|n| n == 0) {
+            if told && is_over(&self.told) {
                 while self.copy(follow)? {}
                 return Ok(());
             }

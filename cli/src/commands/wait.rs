@@ -5,6 +5,7 @@ use super::jobs::pages;
 use crate::Context;
 use crate::again::{Stopped, ask};
 use crate::complete::{Which, ids};
+use crate::follow::{NOW, Watch};
 use crate::render::job::why;
 use crate::watching::Watching;
 use qrm_protocol::error::{Code, Error};
@@ -12,7 +13,9 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{FailureKind, JobState, JobView};
 use qrm_protocol::method::{JobWait, ListParams, MAX_WAIT, WaitParams};
 use qrm_protocol::time::Millis;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeSet;
+use std::io::{PipeReader, PipeWriter, Write};
 use std::time::{Duration, Instant};
 
 /// Wait until jobs have ended.
@@ -73,7 +76,7 @@ pub(crate) fn exit_code(job: &JobView) -> u8 {
 }
 
 /// Waits for one job, over as many daemons as it takes.
-pub(crate) fn wait_for(context: &Context, id: JobRef) -> Result<JobView, Error> {
+fn wait_for(context: &Context, id: JobRef) -> Result<JobView, Error> {
     let ended = wait_for_all(context, &[id], false, None)?;
     ended.and_then(|mut ended| ended.pop()).ok_or_else(|| Error::new(Code::Internal, "a wait without an end ended"))
 }
@@ -108,10 +111,62 @@ fn wait_for_all(
 }
 
 /// Waits until a job executes or has ended; the job then.
-pub(crate) fn wait_for_start(context: &Context, id: JobRef) -> Result<JobView, Error> {
+fn wait_for_start(context: &Context, id: JobRef) -> Result<JobView, Error> {
     let params = WaitParams { ids: vec![id], any: false, started: true, timeout_ms: None };
     let reply = ask(context, Stopped::Waits(None), |mut client| client.call::<JobWait>(&params))?;
     reply.jobs.into_iter().next().ok_or_else(|| Error::new(Code::Internal, "a wait told of no job"))
+}
+
+/// Does this while another thread waits for the end of a job; the job then. Through the pipe comes a byte when it
+/// starts, which `started` is told, too; that it is closed says that the job has ended.
+pub(crate) fn until_ended(
+    context: &Context,
+    id: JobRef,
+    started: impl FnOnce() + Send,
+    meanwhile: impl FnOnce(PipeReader) -> Result<(), Error>,
+) -> Result<JobView, Error> {
+    let (told, mut tell) = pipe()?;
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || {
+            // Its directory comes to be with its start.
+            let job = wait_for_start(context, id)?;
+            if job.state.is_terminal() {
+                return Ok(job);
+            }
+            started();
+            let heard = tell.write_all(b"s");
+            heard.map_err(|e| Error::new(Code::Internal, format!("nobody looks at the job: {e}")))?;
+            wait_for(context, id)
+        });
+        meanwhile(told)?;
+        waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
+    })
+}
+
+pub(crate) fn pipe() -> Result<(PipeReader, PipeWriter), Error> {
+    std::io::pipe().map_err(|e| Error::new(Code::Unavailable, format!("no pipe is to be had: {e}")))
+}
+
+/// Waits until something was told through the pipe, has changed, or is so with another descriptor; whether it was told,
+/// and how the other one is. With more to do it only looks.
+pub(crate) fn rest(
+    told: &PipeReader,
+    watch: &Watch,
+    other: PollFd<'_>,
+    more: bool,
+) -> Result<(bool, PollFlags), Error> {
+    let changed = PollFd::from_borrowed_fd(watch.changed(), PollFlags::IN);
+    let mut fds = [PollFd::new(told, PollFlags::IN), changed, other];
+    match poll(&mut fds, more.then_some(&NOW)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
+    }
+    Ok((!fds[0].revents().is_empty(), fds[2].revents()))
+}
+
+/// Whether what was told is that nothing more will be.
+pub(crate) fn is_over(told: &PipeReader) -> bool {
+    rustix::io::read(told, &mut [0; 1]).is_ok_and(|n| n == 0)
 }
 
 /// Waits until one of these has ended, or executes if that is enough; those for which it is so then.

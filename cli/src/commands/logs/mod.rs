@@ -4,18 +4,17 @@
 mod lines;
 mod several;
 
-use super::wait::{wait_for, wait_for_start};
+use super::wait::{self, is_over, until_ended};
 use crate::Context;
 use crate::again::{Stopped, ask};
 use crate::complete::{Which, ids};
-use crate::follow::{Follow, NOW, Pump, Sink, Watch, streams};
-use qrm_protocol::error::{Code, Error};
+use crate::follow::{Follow, Pump, Sink, Watch, streams};
+use qrm_protocol::error::Error;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobView;
 use qrm_protocol::method::{JobParams, JobShow};
-use rustix::event::{PollFd, PollFlags, poll};
-use std::io::{PipeReader, Write};
-use std::os::fd::AsFd;
+use rustix::event::{PollFd, PollFlags};
+use std::io::PipeReader;
 
 /// The output of jobs: stdout to stdout, stderr to stderr.
 ///
@@ -64,7 +63,7 @@ fn one(context: &Context, args: &Args, job: &JobView) -> Result<u8, Error> {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut sinks: [Option<Sink<'_>>; 2] = [if args.stderr { None } else { Some(&mut out) }, Some(&mut err)];
     if let Some(watch) = watch {
-        until_ended(context, job.id, watch, &mut follow, &mut sinks)?;
+        copy_until_ended(context, job.id, watch, &mut follow, &mut sinks)?;
     }
     while copy(context, watch, &mut follow, &mut sinks)? {}
     Ok(0)
@@ -84,60 +83,38 @@ fn copy(
     }
 }
 
-/// Copies while the job lives. Another thread waits for its end and says so through a pipe.
-fn until_ended(
+/// Copies while the job lives.
+fn copy_until_ended(
     context: &Context,
     id: JobRef,
     watch: &Watch,
     follow: &mut Follow,
     sinks: &mut [Option<Sink<'_>>; 2],
 ) -> Result<(), Error> {
-    let (ended, tell) = pipe()?;
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(move || {
-            let mut tell = tell;
-            // Its directory comes to be with its start.
-            wait_for_start(context, id)?;
-            if tell.write_all(b"s").is_err() {
-                return Ok(());
+    let ended = until_ended(
+        context,
+        id,
+        || {},
+        |told| {
+            let mut over = false;
+            while !over {
+                let more = copy(context, Some(watch), follow, sinks)?;
+                over = rest(&told, watch, more)? && is_over(&told);
+                watch.drain();
             }
-            wait_for(context, id).map(drop)
-        });
-        let mut over = false;
-        while !over {
-            let more = copy(context, Some(watch), follow, sinks)?;
-            if rest(&ended, watch, more)? {
-                let mut byte = [0];
-                over = rustix::io::read(ended.as_fd(), &mut byte).is_ok_and(|n| n == 0);
-            }
-            watch.drain();
-        }
-        match waiting.join() {
-            Ok(waited) => waited,
-            Err(_) => Err(Error::new(Code::Internal, "the thread that waited for the job panicked")),
-        }
-    })
-}
-
-fn pipe() -> Result<(PipeReader, std::io::PipeWriter), Error> {
-    std::io::pipe().map_err(|e| Error::new(Code::Unavailable, format!("no pipe is to be had: {e}")))
+            Ok(())
+        },
+    );
+    ended.map(drop)
 }
 
 /// Waits until something changed, or was told through the pipe, and says whether it was; with more to do it only looks.
 /// A standard output that nobody reads any more ends the program, also when nothing is written.
 fn rest(told: &PipeReader, watch: &Watch, more: bool) -> Result<bool, Error> {
     let out = std::io::stdout();
-    let mut fds = [
-        PollFd::new(told, PollFlags::IN),
-        PollFd::from_borrowed_fd(watch.changed(), PollFlags::IN),
-        PollFd::new(&out, PollFlags::empty()),
-    ];
-    match poll(&mut fds, more.then_some(&NOW)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
-    }
-    if fds[2].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+    let (told, reader) = wait::rest(told, watch, PollFd::new(&out, PollFlags::empty()), more)?;
+    if reader.intersects(PollFlags::ERR | PollFlags::HUP) {
         std::process::exit(141);
     }
-    Ok(!fds[0].revents().is_empty())
+    Ok(told)
 }

@@ -2,10 +2,10 @@
 //! It refuses to open more files than a process may, and to ask again and again how they are.
 
 use super::lines::Lines;
-use super::{Args, pipe, rest};
+use super::{Args, rest};
 use crate::Context;
 use crate::again::{Stopped, ask};
-use crate::commands::wait::wait_for_any;
+use crate::commands::wait::{pipe, wait_for_any};
 use crate::follow::{Follow, Pump, Sink, Watch, streams};
 use crate::render::{Out, Standard};
 use qrm_protocol::error::{Code, Error};
