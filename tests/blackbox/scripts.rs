@@ -202,6 +202,7 @@ fn slurms_options_become_those_that_mean_the_same() {
         ("-D sub", "cwd", json!(world.dir().join("sub").to_str())),
         ("--nice", "priority", json!(25)),
         ("--nice=0", "priority", json!(50)),
+        ("--nice --nice=0", "priority", json!(50)),
         ("--requeue", "retries", json!(3)),
         ("--requeue --no-requeue", "retries", json!(0)),
         ("--dependency=afterok:1_3", "after", json!(["completion of 1.3"])),
@@ -237,6 +238,14 @@ fn slurms_options_become_those_that_mean_the_same() {
     let id = said.ok().trim().to_owned();
     world.ended(&id);
     assert_eq!(world.run(&format!("logs {id}")).ok(), "here own clean\n");
+    // The last one is what counts, of all that it can say.
+    write(
+        &world,
+        "#SBATCH --export=FROM_HERE,OWN=own\n#SBATCH --export=ALL\necho $FROM_HERE $OWN ${QRM_HOST_CPUS-clean}\n",
+    );
+    let id = world.run("submit job.sh").ok().trim().to_owned();
+    world.ended(&id);
+    assert_eq!(world.run(&format!("logs {id}")).ok(), "here 16\n");
 }
 
 #[test]
@@ -260,6 +269,8 @@ fn what_slurm_means_and_qrm_can_not_is_a_warning_with_its_line() {
         ("-o %4j.out", "%4j.out: numbers are not padded here"),
         ("--output=%Q", "%Q: %Q stands for nothing here"),
         ("--open-mode=truncate", "--open-mode=truncate is left out: its files are appended to"),
+        ("-Hv", "'v' of -Hv is left out: -H takes no value"),
+        ("--hold=no", "'no' of --hold=no is left out: --hold takes no value"),
         ("nonsense", "nonsense is left out: it is not an option"),
     ] {
         let (said, _) = held(&world, &format!("#!/bin/sh\n#SBATCH {line}\ntrue\n"));

@@ -96,7 +96,13 @@ pub(super) fn import(lines: &[Directive], now: &Zoned) -> Result<Imported, Wrong
                 continue;
             };
             let value = match takes {
-                Takes::Nothing => None,
+                Takes::Nothing => {
+                    if let Some(value) = &given.value {
+                        let option = &given.shown;
+                        found.warn(format!("'{value}' of {typed} is left out: {option} takes no value"), &line.span);
+                    }
+                    None
+                }
                 Takes::Maybe => given.value,
                 Takes::Value => Some(given.value.or_else(|| words.next().cloned()).ok_or_else(|| Wrong {
                     part: typed.clone(),
@@ -117,8 +123,13 @@ impl Found {
         self.imported.warnings.push(Warning { what, span: span.clone() });
     }
 
+    /// Forgets what was said before.
+    fn unset(&mut self, names: &[&str]) {
+        self.imported.options.retain(|(known, ..)| !names.contains(known));
+    }
+
     fn set(&mut self, name: &'static str, value: Option<String>, span: &Range<usize>) {
-        self.imported.options.retain(|(known, ..)| *known != name);
+        self.unset(&[name]);
         self.imported.options.push((name, value, span.clone()));
     }
 
@@ -187,6 +198,7 @@ impl Found {
         let wrong = || Wrong { part: value.to_owned(), why: format!("'{value}' is not a number"), span: span.clone() };
         // Without a value it is 100.
         let nice: i64 = if value.is_empty() { 100 } else { value.parse().map_err(|_| wrong())? };
+        self.unset(&["--priority"]);
         match nice {
             0 => {}
             1.. => self.set("--priority", Some("low".to_owned()), span),
@@ -198,6 +210,7 @@ impl Found {
     /// `ALL`, `NONE`, `NIL`, or variables; without `ALL` those alone.
     fn export(&mut self, shown: &str, value: &str, span: &Range<usize>) {
         let parts: Vec<&str> = value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        self.unset(&["--clean-env", "--env"]);
         if !parts.contains(&"ALL") {
             self.set("--clean-env", None, span);
         }
