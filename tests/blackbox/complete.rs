@@ -118,6 +118,8 @@ fn tasks_terms_and_words_are_completed() {
         ("qrm submit --signal SE", &["SEGV"]),
         ("qrm submit --retry-on oom,l", &["oom,lost"]),
         ("qrm completions ", &["bash", "zsh", "fish"]),
+        ("qrm man pro", &["progress", "protocol"]),
+        ("qrm man qrm-c", &["qrm-config"]),
         ("qrm man daemon st", &["start", "stop", "status"]),
         ("qrm submit --bulk sta", &["state/"]),
         ("qrm submit -- cat sta", &["state/"]),

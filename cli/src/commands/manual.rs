@@ -2,7 +2,7 @@
 //! about no verb as they are in the repository. It refuses to write a word of its own, and asks no daemon.
 
 use crate::Context;
-use crate::complete::{Shell, registration, verbs};
+use crate::complete::{Shell, pages as pages_of, registration};
 use clap::{Command, ValueHint};
 use qrm_protocol::error::{Code, Error, nearest};
 use std::io::Write;
@@ -19,7 +19,7 @@ use std::process::Stdio;
 )]
 pub(crate) struct Man {
     /// A verb, as submit or daemon start, or a page, as protocol or 7 protocol; without it the page of qrm.
-    #[arg(value_name = "VERB|PAGE", add = verbs())]
+    #[arg(value_name = "VERB|PAGE", add = pages_of())]
     verb: Vec<String>,
     /// Write all pages below this directory instead, into man1, man5, man7 and man8.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "verb")]
@@ -33,6 +33,13 @@ const PAGES: [(&str, &str, &str); 4] = [
     ("qrm-protocol", "7", include_str!("../../../man/qrm-protocol.7")),
     ("qrm-exit-codes", "7", include_str!("../../../man/qrm-exit-codes.7")),
 ];
+
+/// What the pages about no verb can be asked for by, each by the shortest name that no verb has.
+pub(crate) fn pages(verbs: &Command) -> impl Iterator<Item = &'static str> {
+    PAGES.iter().map(|(name, ..)| {
+        name.strip_prefix("qrm-").filter(|short| verbs.find_subcommand(short).is_none()).unwrap_or(name)
+    })
+}
 
 /// What a shell reads to complete words.
 ///

@@ -11,7 +11,7 @@ mod doctor;
 mod events;
 mod jobs;
 mod logs;
-mod manual;
+pub(crate) mod manual;
 mod progress;
 mod results;
 mod retry;

@@ -2,6 +2,7 @@
 //! It refuses to offer what a shell would read as more than one plain word.
 
 use super::live::{self, Which};
+use crate::commands::manual;
 use clap_complete::engine::CompletionCandidate as Candidate;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, PathCompleter, ValueCompleter};
 use qrm_protocol::filter::{FIELDS, Field, Kind};
@@ -52,15 +53,18 @@ pub(crate) fn file() -> ArgValueCompleter {
     ArgValueCompleter::new(PathCompleter::any().stdio())
 }
 
-/// The verbs, and those below `daemon`.
-pub(crate) fn verbs() -> ArgValueCompleter {
+/// What there is a page of: the verbs, those below `daemon`, and what is about none.
+pub(crate) fn pages() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let tree = crate::command();
         let above =
             super::before().last().and_then(|word| tree.find_subcommand(word)).filter(|verb| verb.has_subcommands());
-        let all = above.unwrap_or(&tree).get_subcommands();
-        let fits = all.filter(|verb| verb.get_name().starts_with(typed.to_str().unwrap_or_default()));
-        fits.map(|verb| Candidate::new(verb.get_name().to_owned()).help(verb.get_about().cloned())).collect()
+        let verbs = above.unwrap_or(&tree).get_subcommands();
+        let verbs = verbs.map(|verb| Candidate::new(verb.get_name().to_owned()).help(verb.get_about().cloned()));
+        let others = manual::pages(&tree).filter(|_| above.is_none()).map(Candidate::new);
+        let typed = typed.to_str().unwrap_or_default();
+        let fits = verbs.chain(others).filter(|page| page.get_value().to_string_lossy().starts_with(typed));
+        fits.collect()
     })
 }
 
