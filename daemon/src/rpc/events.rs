@@ -11,8 +11,9 @@ use qrm_protocol::ids::{JobRef, Seq};
 use qrm_protocol::method::{EVENT, EVENT_END, Empty, SubscribeParams, SubscribeReply};
 use std::sync::Arc;
 
-/// So many events are read at once.
+/// So many events are read at once, and none after those that fill so many bytes: one alone may be nearly a frame.
 const PAGE: u32 = 500;
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Answers, and then sends events until there are no more or the client is gone; false closes the connection.
 pub(super) async fn subscribe(
@@ -40,7 +41,7 @@ pub(super) async fn subscribe(
     loop {
         condition.borrow_and_update();
         loop {
-            let events = match read(shared, move |reader| reader.events(after, PAGE)).await {
+            let events = match read(shared, move |reader| reader.events(after, PAGE, PAGE_BYTES)).await {
                 Ok(events) => events,
                 Err(error) => return client.refuse(id, &error).await.map(|()| false),
             };

@@ -14,8 +14,9 @@ use qrm_protocol::method::{RetriedJob, RetryReply, TargetParams};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// So many are read and queued at once; others are served in between.
+/// So many are read and queued at once, or those that fill so many bytes; others are served in between.
 const SLICE: usize = 500;
+const SLICE_BYTES: usize = 1 << 20;
 
 /// A job to be made: of what, and which of its tasks if it is an array, which is as wide as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,14 +123,14 @@ fn ranges(indices: &BTreeSet<TaskIndex>) -> Vec<ArraySpec> {
 }
 
 async fn submit(client: &Client, shared: &Arc<Shared>, bulk: JobId, jobs: &[Again]) -> Result<(), Error> {
-    for slice in jobs.chunks(SLICE) {
-        let asked = slice.to_vec();
-        let texts = read(shared, move |reader| {
-            let text = |again: &Again| Ok(reader.past_job(again.of.job)?.map(|past| text(past, again)));
-            asked.iter().map(text).collect::<Result<Vec<_>, _>>()
-        });
-        let texts = texts.await?.into_iter().zip(slice).map(|(text, again)| text.ok_or_else(|| no_such(again.of)));
-        let texts: Vec<JobText> = texts.collect::<Result<_, _>>()?;
+    let mut left = jobs;
+    while !left.is_empty() {
+        let asked: Vec<JobId> = left.iter().take(SLICE).map(|again| again.of.job).collect();
+        let past = read(shared, move |reader| reader.past_jobs(&asked, SLICE_BYTES)).await?;
+        let (slice, rest) = left.split_at(past.len());
+        left = rest;
+        let text = |(past, again): (Option<PastJob>, &Again)| Ok(text(past.ok_or_else(|| no_such(again.of))?, again));
+        let texts: Vec<JobText> = past.into_iter().zip(slice).map(text).collect::<Result<_, Error>>()?;
         let demands = texts.iter().map(|text| Some(Demand::from(&text.spec))).collect();
         let action = Action::BulkAdd { bulk, jobs: demands, ended: BTreeMap::new() };
         shared.engine.command(client.caller, action, texts).await.map_err(|mut error| {
@@ -151,7 +152,7 @@ fn text(past: PastJob, again: &Again) -> JobText {
     let PastJob { mut spec, user, cwd, umask, environment } = past;
     let width = spec.array.and_then(|array| array.width);
     spec.array = again.array.map(|array| ArraySpec { width, ..array });
-    JobText { spec, user, cwd, umask, environment: Arc::new(environment) }
+    JobText { spec, user, cwd, umask, environment }
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use qrm_protocol::ids::{JobId, JobRef, TaskIndex, Uid};
 use qrm_protocol::job::{ArraySpec, JobSpec, JobState};
 use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// See [`Reader::past`].
 pub(super) fn past(db: &Connection, id: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
@@ -38,17 +40,39 @@ pub(super) fn past(db: &Connection, id: JobRef) -> Result<Option<(JobState, bool
 }
 
 impl Reader {
-    /// A job as it could be asked for again.
+    /// Jobs as they could be asked for again, in their order, nothing for one that there is not: as many of the first as
+    /// fill so many bytes. An environment is there once, however many of them have it.
     ///
     /// # Errors
     /// The store can not be read.
-    pub fn past_job(&self, job: JobId) -> Result<Option<PastJob>, StoreError> {
+    pub fn past_jobs(&self, jobs: &[JobId], bytes: usize) -> Result<Vec<Option<PastJob>>, StoreError> {
         let mut statement = self.db().prepare_cached(
             "SELECT command, name, comment, priority, cpus, mem_bytes, time_limit_ms, tasks, retries, validate_command,
-                 compile_command, labels, options, script, user, cwd, umask, body
-             FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
+                 compile_command, labels, options, script, user, cwd, umask, environment
+             FROM job WHERE id = ?",
         )?;
-        Ok(statement.query_row([job.0], read).optional()?)
+        let mut body = self.db().prepare_cached("SELECT body FROM environment_body WHERE id = ?")?;
+        let mut environments: BTreeMap<i64, Arc<Environment>> = BTreeMap::new();
+        let (mut found, mut filled) = (Vec::new(), 0);
+        for job in jobs {
+            if filled >= bytes {
+                break;
+            }
+            let one = statement.query_row([job.0], |row| {
+                let environment = match environments.entry(row.get(17)?) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(new) => {
+                        let body: Vec<u8> = body.query_row([new.key()], |row| row.get(0))?;
+                        filled += body.len();
+                        new.insert(Arc::new(Environment::of_body(body))).clone()
+                    }
+                };
+                filled += texts(row)?;
+                read(row, environment)
+            });
+            found.push(one.optional()?);
+        }
+        Ok(found)
     }
 
     /// How a job, or a task that does not live any more, ended, and whether it ever started; `None` if there is no such
@@ -103,7 +127,14 @@ impl Reader {
     }
 }
 
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<PastJob> {
+/// The bytes of all texts in a row.
+fn texts(row: &rusqlite::Row<'_>) -> rusqlite::Result<usize> {
+    let length =
+        |column: usize| row.get_ref(column).map(|value| value.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len));
+    (0..row.as_ref().column_count()).map(length).sum()
+}
+
+fn read(row: &rusqlite::Row<'_>, environment: Arc<Environment>) -> rusqlite::Result<PastJob> {
     let options = row.get::<_, Option<Json<Options>>>(12)?.map_or_else(Options::default, |options| options.0);
     let command: Vec<_> = row.get::<_, Json<_>>(0)?.0;
     let spec = JobSpec {
@@ -132,5 +163,5 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<PastJob> {
         ..JobSpec::default()
     };
     let (user, cwd, umask) = (row.get(14)?, row.get::<_, Json<_>>(15)?.0, row.get(16)?);
-    Ok(PastJob { spec, user, cwd, umask, environment: Environment::of_body(row.get(17)?) })
+    Ok(PastJob { spec, user, cwd, umask, environment })
 }

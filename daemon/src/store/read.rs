@@ -204,16 +204,23 @@ impl Reader {
         Ok(statement.query_map([limit], Row::read)?.collect::<Result<_, _>>()?)
     }
 
-    /// The events after a number, oldest first.
+    /// The events after a number, oldest first: at most so many, and none after those that fill so many bytes.
     ///
     /// # Errors
     /// The store can not be read.
-    pub fn events(&self, after: Seq, limit: u32) -> Result<Vec<PastEvent>, StoreError> {
+    pub fn events(&self, after: Seq, limit: u32, bytes: usize) -> Result<Vec<PastEvent>, StoreError> {
         let mut statement =
             self.db.prepare_cached("SELECT seq, at, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?")?;
-        let read =
-            |row: &rusqlite::Row<'_>| Ok(PastEvent { seq: row.get(0)?, at: Timestamp(row.get(1)?), body: row.get(2)? });
-        Ok(statement.query_map(params![after, limit], read)?.collect::<Result<_, _>>()?)
+        let mut rows = statement.query(params![after, limit])?;
+        let (mut events, mut filled) = (Vec::new(), 0);
+        while filled < bytes
+            && let Some(row) = rows.next()?
+        {
+            let event = PastEvent { seq: row.get(0)?, at: Timestamp(row.get(1)?), body: row.get(2)? };
+            filled += event.body.len();
+            events.push(event);
+        }
+        Ok(events)
     }
 
     /// The number of the oldest event that is kept.

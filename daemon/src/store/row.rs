@@ -11,6 +11,7 @@ use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A row of `job`, or of `task` with what its array says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ pub struct PastJob {
     /// The file mode creation mask.
     pub umask: u32,
     /// Its environment.
-    pub environment: Environment,
+    pub environment: Arc<Environment>,
 }
 
 /// A column that holds JSON, or the words of an enum.

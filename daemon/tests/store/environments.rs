@@ -32,6 +32,28 @@ fn an_environment_is_kept_once_however_many_jobs_have_it() {
 }
 
 #[test]
+fn jobs_are_read_for_another_time_until_a_slice_is_full_and_each_environment_once() {
+    let mut home = Home::new();
+    let (small, large) = ("A=1".to_owned(), format!("B={}", "b".repeat(10_000)));
+    for (id, environment) in (1..).zip([&small, &large, &small, &large]) {
+        home.submit(id, 1000, NOW, &plain_text(environment)).unwrap();
+    }
+    home.store.commit().unwrap();
+    let past = |ids: &[u64], bytes| {
+        let ids: Vec<JobId> = ids.iter().map(|id| JobId(*id)).collect();
+        home.readers.with(|reader| reader.past_jobs(&ids, bytes)).unwrap()
+    };
+    let all: Vec<_> = past(&[1, 2, 3, 4], 15_000).into_iter().flatten().collect();
+    assert_eq!(all.len(), 4, "one large environment is in it, and not two");
+    assert!(Arc::ptr_eq(&all[0].environment, &all[2].environment));
+    assert_eq!(all[3].environment.body(), [large.as_bytes(), b"\0"].concat());
+    for (ids, bytes, read) in [(&[2, 4, 1][..], 1, 1), (&[1, 2, 3], 5_000, 2), (&[9, 1], 1, 2), (&[], 1, 0)] {
+        assert_eq!(past(ids, bytes).len(), read, "{ids:?} {bytes}");
+    }
+    assert!(past(&[9], 1)[0].is_none());
+}
+
+#[test]
 fn a_discarded_bulk_takes_its_environment_with_it_unless_another_job_has_it() {
     let mut home = Home::new();
     for (id, environment) in (1..).zip(["A=1", "A=1", "A=2", "A=2"]) {

@@ -176,6 +176,32 @@ fn the_newest_events_are_kept_and_none_goes_that_the_older_snapshot_lacks() {
 }
 
 #[test]
+fn events_are_read_until_a_page_is_full_and_at_least_one_of_them() {
+    let mut home = Home::new();
+    for (id, length) in (1..).zip([100, 250, 1, 1, 200]) {
+        let text = text(&format!(r#"{{"command":["true"],"name":"{}"}}"#, "a".repeat(length)), "A=1");
+        home.submit(id, 1000, NOW, &text).unwrap();
+    }
+    home.store.commit().unwrap();
+    let page = |after, limit, bytes| {
+        let events = home.readers.with(|reader| reader.events(after, limit, bytes)).unwrap();
+        events.iter().map(|event| (event.seq, event.body.len())).collect::<Vec<_>>()
+    };
+    let all = page(0, 9, usize::MAX);
+    assert_eq!(all.len(), 5);
+    for (after, limit, bytes) in (0..6).flat_map(|after| (1..6).map(move |limit| (after, limit, limit as usize * 150)))
+    {
+        let mut room = bytes;
+        let naive = all.iter().filter(|(seq, _)| *seq > after).take(limit as usize).take_while(|(_, length)| {
+            let has_room = room > 0;
+            room = room.saturating_sub(*length);
+            has_room
+        });
+        assert_eq!(page(after, limit, bytes), naive.copied().collect::<Vec<_>>(), "{after} {limit} {bytes}");
+    }
+}
+
+#[test]
 fn each_step_of_a_job_is_in_its_row_and_its_end_is_remembered() {
     let mut home = Home::new();
     home.submit(1, 1000, NOW, &text(r#"{"command":["true"],"validate":"v","compile":"c"}"#, "A=1")).unwrap();

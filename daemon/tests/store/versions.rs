@@ -42,7 +42,7 @@ fn the_store_of_every_release_is_taken_over_with_all_that_it_knows() {
             (held.labels, held.options, held.time_limit.unwrap().0),
             (BTreeMap::new(), Options::default(), 7_200_000)
         );
-        let past: PastJob = readers.with(|reader| reader.past_job(JobId(4))).unwrap().unwrap();
+        let past: PastJob = readers.with(|reader| reader.past_jobs(&[JobId(4)], 1)).unwrap().remove(0).unwrap();
         assert_eq!(
             (past.spec.command.len(), past.spec.priority.get(), past.environment.body().ends_with(b"A=1\0")),
             (2, 80, true)
