@@ -35,6 +35,10 @@ def main():
         os.makedirs(os.path.join(directory, "work"))
         os.chdir(os.path.join(directory, "work"))
         lines, skipped, failed = measure_all(args, names, directory)
+    except Failed as why:
+        # Before anything was measured: what does it is not there.
+        say(str(why))
+        return 2
     finally:
         left = sweep(directory)
         os.chdir(back)
