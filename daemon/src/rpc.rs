@@ -208,9 +208,15 @@ impl Client {
         self.send(&frame::encode_result(id, result)).await
     }
 
-    /// Refuses a request, or says why what it began goes no further.
+    /// Refuses a request.
     async fn refuse(&self, id: frame::Id<'_>, error: &Error) -> std::io::Result<()> {
         self.send(&frame::encode_error(Some(id), error)).await
+    }
+
+    /// Says why a subscription goes no further. Its call was answered, so that this answers none, and the connection ends.
+    async fn give_up(&self, error: &Error) -> std::io::Result<bool> {
+        tracing::warn!(error = error.message, "a subscription ends");
+        self.send(&frame::encode_error(None, error)).await.map(|()| false)
     }
 
     /// Sends what a subscription brings.

@@ -141,6 +141,61 @@ fn who_reads_slowly_is_let_go_and_goes_on_where_it_was() {
     between.join().unwrap();
 }
 
+/// Changes the store beside a daemon.
+fn sql(world: &World, statement: &str) {
+    let db = rusqlite::Connection::open(world.state().join("qrm.sqlite")).unwrap();
+    db.execute_batch(statement).unwrap();
+}
+
+#[test]
+fn a_reader_who_is_overtaken_by_what_is_forgotten_is_told_of_the_gap() {
+    let world = World::new();
+    world.submit("--hold", "true");
+    world.run(&format!("update 1 --comment {}", "x".repeat(200))).ok();
+    world.run("daemon stop").ok();
+    // More than fits between the daemon and who does not read.
+    sql(
+        &world,
+        "INSERT INTO event (seq, at, body)
+         WITH RECURSIVE next (seq) AS (SELECT max(seq) + 1 FROM event UNION ALL SELECT seq + 1 FROM next WHERE seq < 20000)
+         SELECT next.seq, last.at, last.body FROM next, (SELECT at, body FROM event ORDER BY seq DESC LIMIT 1) AS last",
+    );
+    world.run("daemon start").ok();
+    let mut wire = Wire::new(&world);
+    wire.call("event.subscribe", &json!({"after": 0}));
+    sql(&world, "DELETE FROM event WHERE seq < 15000 OR seq = 16000");
+    let mut seen = 0;
+    while let Some(frame) = wire.hear() {
+        assert_eq!(frame["params"]["seq"], seen + 1, "{frame}");
+        seen += 1;
+    }
+    assert!(seen < 14_999, "{seen} were sent");
+    let mut wire = Wire::new(&world);
+    let again = wire.call("event.subscribe", &json!({"after": seen}));
+    assert_eq!((again["after"].as_u64(), again["lagged"].as_u64()), (Some(14_999), Some(14_999 - seen)));
+    assert_eq!(wire.hear().unwrap()["params"]["seq"], 15_000);
+    // A number that is not there although older ones are is no reason to ask again for ever.
+    let said = world.run(&format!("--json events --after {seen}")).ok();
+    assert!(said.starts_with("{\"lagged\":") && said.contains("\"seq\":15999,") && said.contains("\"seq\":16001,"));
+}
+
+#[test]
+fn an_event_that_is_not_understood_ends_the_subscription_and_answers_no_call() {
+    let world = World::new();
+    world.submit("--hold", "true");
+    sql(&world, "UPDATE event SET body = '{}' WHERE seq = 2");
+    let mut wire = Wire::new(&world);
+    wire.call("event.subscribe", &json!({"after": 0, "follow": true}));
+    assert_eq!(wire.hear().unwrap()["params"]["seq"], 1);
+    let end = wire.hear().unwrap();
+    assert_eq!((end.get("id"), end["error"]["data"]["code"].as_str()), (Some(&Value::Null), Some("INTERNAL")));
+    assert_eq!(wire.hear(), None);
+    for line in ["events", "events -f --after 0"] {
+        let said = world.run(line);
+        assert!(said.code == 4 && said.err.contains("event 2 is not understood"), "{line}: {said:?}");
+    }
+}
+
 #[test]
 fn on_the_wire_events_end_where_they_are_not_followed() {
     let world = World::new();

@@ -44,7 +44,7 @@ pub(super) async fn subscribe(
             let is_last = !follow || job.over;
             let read = match next(shared, &mut tail, follow, is_last).await {
                 Ok(read) => read,
-                Err(error) => return client.refuse(id, &error).await.map(|()| false),
+                Err(error) => return client.give_up(&error).await,
             };
             let Some((at_bytes, bytes)) = read else { break };
             let piece = LogPiece { id: of, stream, at_bytes, text: LogText(bytes) };

@@ -93,11 +93,13 @@ fn subscriptions(page: &mut Page) {
          and without an `id`. Without `follow` they end by themselves, with `event.end` or `log.end`, and the connection can \
          be used for other calls. With `follow` they go on: those of a log to the end of its job, those of events for ever. \
          Whatever a follower says meanwhile ends the connection, so a program that follows several things has a connection \
-         for each. Who reads slowly is sent the next when the last was taken, and holds up nobody else.",
+         for each. Who reads slowly is sent the next when the last was taken, and holds up nobody else. What can go no further is \
+         ended by an error whose `id` is null, which says why, and the connection is closed.",
     );
     page.text(
         "Events are numbered without a gap. To go on after a connection was lost, subscribe `after` the last number that was \
-         seen; `lagged` of the answer says how many were forgotten meanwhile. A log goes on in the same way, `after_bytes` \
+         seen; `lagged` of the answer says how many were forgotten meanwhile. A reader who is so slow that events are forgotten \
+         before their turn is disconnected, so that it asks again. A log goes on in the same way, `after_bytes` \
          that were seen.",
     );
     page.text(
