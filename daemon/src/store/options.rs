@@ -65,6 +65,33 @@ impl Options {
         }
     }
 
+    /// As they could be asked for again, into what is asked for.
+    pub(super) fn into_spec(self, spec: &mut JobSpec) {
+        // Each by its name, so that a new one is not forgotten here.
+        let Self {
+            retry_on,
+            backoff,
+            signal,
+            grace_ms,
+            stdin,
+            stdout,
+            stderr,
+            output,
+            queue_timeout_ms,
+            // It was a moment of that job's time.
+            deadline: _,
+        } = self;
+        spec.retry_on = retry_on;
+        spec.backoff = backoff;
+        spec.signal = signal;
+        spec.grace_ms = grace_ms;
+        spec.stdin = stdin;
+        spec.stdout = stdout;
+        spec.stderr = stderr;
+        spec.output = output;
+        spec.queue_timeout_ms = queue_timeout_ms;
+    }
+
     /// Changed as someone wants.
     pub(super) fn change(&mut self, change: &JobChange) {
         self.signal = change.signal.or(self.signal);
@@ -78,5 +105,31 @@ impl Options {
     /// For the column; nothing if there is nothing.
     pub(super) fn to_column(&self) -> Option<String> {
         (!is_default(self)).then(|| serde_json::to_string(self).expect("options have no failing parts"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_the_deadline_is_asked_for_again() {
+        let options = Options {
+            retry_on: vec![RetryOn::Oom],
+            backoff: Backoff { min: Millis(7), ..Backoff::default() },
+            signal: Some("INT".parse().unwrap()),
+            grace_ms: Some(Millis(1)),
+            stdin: Stdin::File(OsText::new(b"in").unwrap()),
+            stdout: Some(OsText::new(b"out").unwrap()),
+            stderr: Some(OsText::new(b"err").unwrap()),
+            output: vec!["*.csv".to_owned()],
+            queue_timeout_ms: Some(Millis(2)),
+            deadline: Some(Timestamp(3)),
+        };
+        let column = serde_json::to_value(&options).unwrap();
+        assert_eq!(column.as_object().unwrap().len(), 10, "each is other than its default: {column}");
+        let mut spec = JobSpec::default();
+        options.clone().into_spec(&mut spec);
+        assert_eq!(Options::of(&spec), Options { deadline: None, ..options });
     }
 }

@@ -137,7 +137,7 @@ fn texts(row: &rusqlite::Row<'_>) -> rusqlite::Result<usize> {
 fn read(row: &rusqlite::Row<'_>, environment: Arc<Environment>) -> rusqlite::Result<PastJob> {
     let options = row.get::<_, Option<Json<Options>>>(12)?.map_or_else(Options::default, |options| options.0);
     let command: Vec<_> = row.get::<_, Json<_>>(0)?.0;
-    let spec = JobSpec {
+    let mut spec = JobSpec {
         command,
         name: Some(row.get(1)?),
         comment: row.get(2)?,
@@ -150,18 +150,10 @@ fn read(row: &rusqlite::Row<'_>, environment: Arc<Environment>) -> rusqlite::Res
         validate: row.get(9)?,
         compile: row.get(10)?,
         labels: row.get::<_, Option<Json<_>>>(11)?.map_or_else(BTreeMap::new, |labels| labels.0),
-        retry_on: options.retry_on,
-        backoff: options.backoff,
-        signal: options.signal,
-        grace_ms: options.grace_ms,
-        stdin: options.stdin,
-        stdout: options.stdout,
-        stderr: options.stderr,
-        output: options.output,
-        queue_timeout_ms: options.queue_timeout_ms,
         script: row.get(13)?,
         ..JobSpec::default()
     };
+    options.into_spec(&mut spec);
     let (user, cwd, umask) = (row.get(14)?, row.get::<_, Json<_>>(15)?.0, row.get(16)?);
     Ok(PastJob { spec, user, cwd, umask, environment })
 }
