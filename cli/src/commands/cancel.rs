@@ -1,6 +1,7 @@
 //! `qrm cancel`: ends jobs and says what it did to each.
 //! It refuses to guess: an id that there is none of refuses all of them.
 
+use super::control::said;
 use crate::Context;
 use crate::complete::{Which, ids};
 use qrm_protocol::error::Error;
@@ -18,38 +19,20 @@ pub(crate) struct Args {
     targets: Vec<String>,
 }
 
-/// So many are named one by one.
-const NAMED: usize = 20;
-
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let reply = context.connect()?.call::<JobCancel>(&CancelParams { targets: args.targets })?;
     if context.out.json {
         context.out.document(&reply);
         return Ok(0);
     }
-    let mut text = String::new();
-    for job in reply.jobs.iter().take(NAMED) {
+    let jobs = reply.jobs.iter().map(|job| {
         let did = match job.did {
             CancelDid::Cancelled => "cancelled",
             CancelDid::Stopping => "told to end",
             CancelDid::Ended => "had ended already",
         };
-        text += &format!("job {} {did}\n", job.id);
-    }
-    let all = reply.cancelled + reply.stopping + reply.ended;
-    if all > NAMED as u64 {
-        text += &format!(
-            "and {} more: in all {} cancelled, {} told to end, {} had ended\n",
-            all - NAMED as u64,
-            reply.cancelled,
-            reply.stopping,
-            reply.ended
-        );
-    }
-    if all == 0 {
-        context.out.note("no job matches");
-    } else if !context.out.quiet {
-        context.out.print(&text);
-    }
-    Ok(0)
+        (job.id, did)
+    });
+    let in_all = [(reply.cancelled, "cancelled"), (reply.stopping, "told to end"), (reply.ended, "had ended")];
+    Ok(said(context, jobs, &in_all))
 }

@@ -4,6 +4,7 @@
 use crate::Context;
 use crate::complete::{Which, ids, signals};
 use qrm_protocol::error::Error;
+use qrm_protocol::ids::JobRef;
 use qrm_protocol::method::{
     ControlReply, JobHold, JobRelease, JobResume, JobSignal, JobSuspend, Method, SignalParams, TargetParams,
 };
@@ -104,14 +105,22 @@ pub(crate) fn say(context: &Context, reply: &ControlReply, words: &Words) -> u8 
         context.out.document(reply);
         return 0;
     }
-    let mut text = String::new();
-    for job in reply.jobs.iter().take(NAMED) {
-        text += &format!("job {} {}\n", job.id, if job.changed { words.changed } else { words.unchanged });
-    }
-    let all = reply.changed + reply.unchanged;
+    let jobs = reply.jobs.iter();
+    let jobs = jobs.map(|job| (job.id, if job.changed { words.changed } else { words.unchanged }));
+    said(context, jobs, &[(reply.changed, words.changed), (reply.unchanged, words.unchanged)])
+}
+
+/// Says what was done to each, if they are not too many, and then to how many in all.
+pub(crate) fn said(
+    context: &Context,
+    jobs: impl Iterator<Item = (JobRef, &'static str)>,
+    in_all: &[(u64, &'static str)],
+) -> u8 {
+    let mut text: String = jobs.take(NAMED).map(|(id, did)| format!("job {id} {did}\n")).collect();
+    let all: u64 = in_all.iter().map(|(count, _)| count).sum();
     if all > NAMED as u64 {
-        let (more, Words { changed, unchanged }) = (all - NAMED as u64, words);
-        text += &format!("and {more} more: in all {} {changed}, {} {unchanged}\n", reply.changed, reply.unchanged);
+        let counts: Vec<String> = in_all.iter().map(|(count, did)| format!("{count} {did}")).collect();
+        text += &format!("and {} more: in all {}\n", all - NAMED as u64, counts.join(", "));
     }
     if all == 0 {
         context.out.note("no job matches");
