@@ -292,10 +292,8 @@ fn another_version_of_the_protocol_is_told_apart_from_no_daemon() {
 fn a_daemon_without_descriptors_recovers_when_clients_go() {
     let world = World::new();
     let qrmd = world.program("qrmd");
-    let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", "ulimit -n 64; exec \"$QRMD\" --spawned"]).env_clear();
-    shell.envs(qrm_env(&qrmd)).env("QRMD", qrmd.get_program()).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut daemon = shell.spawn().unwrap();
+    let mut shell = world.shell("ulimit -n 64; exec \"$QRMD\" --spawned");
+    let mut daemon = shell.env("QRMD", qrmd.get_program()).stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(crate::hands::line(&mut daemon), "ready");
     let mut all: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(world.socket()).unwrap()).collect();
     // One that is turned away is told, and its end is closed.
@@ -311,8 +309,4 @@ fn a_daemon_without_descriptors_recovers_when_clients_go() {
     assert_eq!(world.run("run -- sh -c true").code, 0);
     world.run("daemon stop").ok();
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
-}
-
-fn qrm_env(command: &std::process::Command) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect()
 }

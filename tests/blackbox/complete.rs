@@ -8,9 +8,7 @@ use std::process::{Command, Stdio};
 /// A shell's own environment, with `qrm` in its path.
 fn shell(world: &World, program: &str) -> Command {
     let qrm = world.program("qrm");
-    let mut command = Command::new(program);
-    let variables = qrm.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    command.env_clear().envs(variables).current_dir(world.dir()).stdin(Stdio::null());
+    let mut command = world.at(program.as_ref());
     let mut path = std::path::Path::new(qrm.get_program()).parent().unwrap().as_os_str().to_owned();
     path.push(":/usr/bin:/bin");
     command.env("PATH", path);

@@ -3,17 +3,14 @@
 
 use crate::world::World;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// A program, with qrm on its path, in a world.
 fn program(world: &World, name: &str, args: &[&str]) -> Output {
     let qrm = world.program("qrm");
     let beside = Path::new(qrm.get_program()).parent().unwrap().to_str().unwrap();
     let path = format!("{beside}:{}", std::env::var("PATH").unwrap());
-    let mut command = Command::new(name);
-    let env = qrm.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    command.args(args).env_clear().envs(env).env("PATH", path).current_dir(world.dir());
-    command.output().unwrap()
+    world.at(name.as_ref()).args(args).env("PATH", path).output().unwrap()
 }
 
 fn has(name: &str) -> bool {

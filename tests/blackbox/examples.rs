@@ -17,8 +17,7 @@ fn the_pipeline_prints_what_its_readme_shows() {
     let world = World::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/examples/pipeline");
     let qrm = world.program("qrm");
-    let mut run = std::process::Command::new(folder.join("run.sh"));
-    run.env_clear().envs(qrm.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut run = world.at(&folder.join("run.sh"));
     run.env("QRM_BIN", Path::new(qrm.get_program()).parent().unwrap()).env("TMPDIR", world.dir());
     let output = run.output().unwrap();
     assert!(output.status.success(), "{output:?}");

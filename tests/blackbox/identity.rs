@@ -24,13 +24,8 @@ fn gone(pid: i32) {
 #[test]
 fn what_it_keeps_is_its_owners_alone_whatever_the_mask() {
     let world = World::new();
-    let qrm = world.program("qrm");
-    let mut shell = Command::new("/bin/sh");
     let script = "umask 000; exec \"$QRM\" submit -- sh -c 'echo secret; umask; test ! -e out && echo >out'";
-    shell.args(["-c", script]).env_clear().envs(qrm.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    assert!(
-        shell.env("QRM", qrm.get_program()).current_dir(world.dir()).stdout(Stdio::null()).status().unwrap().success()
-    );
+    assert!(world.shell(script).stdout(Stdio::null()).status().unwrap().success());
     let job = world.ended("1");
     let state = world.state();
     assert_eq!((mode(&state), mode(&state.join("jobs"))), (0o700, 0o700));

@@ -85,11 +85,7 @@ fn pages_are_put_together_without_a_gap() {
     assert_eq!(ids(&world, &[]).split(' ').count(), 50);
     assert_eq!(ids(&world, &["--limit", "1500"]).split(' ').count(), 1_500);
     // A reader that has enough ends it without a word.
-    let qrm = world.program("qrm");
-    let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", "\"$QRM\" jobs --all | head -1; \"$QRM\" events | head -1"]).env_clear();
-    shell.envs(qrm.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("QRM", qrm.get_program());
-    let output = shell.output().unwrap();
+    let output = world.shell("\"$QRM\" jobs --all | head -1; \"$QRM\" events | head -1").output().unwrap();
     assert_eq!((output.stdout.iter().filter(|b| **b == b'\n').count(), output.stderr.len()), (2, 0), "{output:?}");
 }
 

@@ -191,11 +191,7 @@ fn an_interrupt_cancels_a_run_that_waits() {
 #[test]
 fn a_reader_that_has_enough_ends_the_job_as_in_a_pipeline() {
     let world = World::new();
-    let qrm = world.program("qrm");
-    let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", "\"$QRM\" run -- yes | head -1"]).env_clear();
-    shell.envs(qrm.get_envs().filter_map(|(k, v)| Some((k, v?)))).env("QRM", qrm.get_program());
-    let output = shell.current_dir(world.dir()).stdin(Stdio::null()).output().unwrap();
+    let output = world.shell("\"$QRM\" run -- yes | head -1").output().unwrap();
     assert_eq!(output.stdout, b"y\n");
     let job = world.ended("1");
     assert_eq!((job["state"].as_str(), job["signal"].as_i64()), (Some("failed"), Some(13)), "{job}");

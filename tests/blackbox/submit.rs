@@ -22,11 +22,9 @@ fn directory_environment_and_mask_are_those_of_the_submitter() {
     let world = World::new();
     let inner = world.dir().join("in side");
     std::fs::create_dir(&inner).unwrap();
-    let mut shell = std::process::Command::new("/bin/sh");
     let script = "umask 027 && exec \"$QRM\" submit -- sh -c 'pwd; umask; echo \"$COLOUR\"; echo \"${HOME-unset}\"'";
-    let qrm = world.program("qrm");
-    shell.args(["-c", script]).env_clear().envs(qrm.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    shell.env("QRM", qrm.get_program()).env("COLOUR", "blue\nand = green").env_remove("HOME").current_dir(&inner);
+    let mut shell = world.shell(script);
+    shell.env("COLOUR", "blue\nand = green").env_remove("HOME").current_dir(&inner);
     assert_eq!(String::from_utf8(shell.output().unwrap().stdout).unwrap(), "1\n");
     world.ended("1");
     let out = world.run("logs 1").ok();

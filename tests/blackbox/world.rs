@@ -101,6 +101,13 @@ impl World {
         command
     }
 
+    /// A shell with a script, in this world; `$QRM` is qrm.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut shell = self.at(Path::new("/bin/sh"));
+        shell.args(["-c", script]).env("QRM", env!("CARGO_BIN_EXE_qrm"));
+        shell
+    }
+
     /// A directory of this world with copies of these programs; where a test is built, links would lead back.
     pub fn installed(&self, dir: &str, programs: &[&str]) -> PathBuf {
         let (dir, built) = (self.dir.path().join(dir), Path::new(env!("CARGO_BIN_EXE_qrm")).parent().unwrap());
@@ -235,18 +242,22 @@ impl Drop for World {
     }
 }
 
-/// Removes what a daemon of this state that was killed has left of control groups, in every hierarchy: all are empty.
-pub fn remove_groups(state: &Path) {
-    use std::os::unix::ffi::OsStrExt;
-    // As the daemon names them: FNV-1a.
+/// The subtrees of control groups that a daemon of this state directory may have made, as far as they are there, in every
+/// hierarchy: next to our own group, named after 32 bits of FNV-1a over the directory.
+pub fn subtrees(state: &Path) -> Vec<PathBuf> {
     let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    let name = format!("qrm-{:08x}", state.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash));
+    let name = format!("qrm-{:08x}", state.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5, hash));
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let mounts = mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
-    for base in mounts.flat_map(|mount| own.iter().map(move |own| Path::new(mount).join(own.trim_start_matches('/')))) {
-        let base = base.join(&name);
+    let own: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)?.strip_prefix('/')).collect();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+    let places = points.flat_map(|point| own.iter().map(move |own| Path::new(point).join(own)));
+    places.map(|place| place.join(&name)).filter(|path| path.is_dir()).collect()
+}
+
+/// Removes what a daemon of this state that was killed has left of control groups: all are empty.
+fn remove_groups(state: &Path) {
+    for base in subtrees(state) {
         let runs = std::fs::read_dir(&base).into_iter().flatten().filter_map(|run| Some(run.ok()?.path()));
         for dir in runs.filter(|run| run.is_dir()).chain([base.clone()]).collect::<Vec<_>>() {
             std::fs::remove_dir(dir).ok();

@@ -1,7 +1,7 @@
 //! A world for something to go wrong in: daemons that are the test's own children, and proof that nothing is left.
 //! It refuses to end before all that it made is gone, also after a failure.
 
-use crate::world::World;
+use crate::world::{World, subtrees};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -334,20 +334,6 @@ fn orphans() -> Vec<i32> {
     };
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
     all.filter(is_orphan).collect()
-}
-
-/// The subtrees of control groups that a daemon of this state directory may have made, as far as they are there: next to
-/// our own group, named after 32 bits of FNV-1a over the directory.
-fn subtrees(state: &Path) -> Vec<PathBuf> {
-    let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    let name = format!("qrm-{:08x}", state.as_os_str().as_encoded_bytes().iter().fold(0x811c_9dc5, hash));
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().filter(|line| line.starts_with("0::") || line.contains(":freezer:"));
-    let own: Vec<&str> = own.filter_map(|line| line.rsplit(':').next()?.strip_prefix('/')).collect();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
-    let places = points.flat_map(|point| own.iter().map(move |own| Path::new(point).join(own)));
-    places.map(|place| place.join(&name)).filter(|path| path.is_dir()).collect()
 }
 
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -7,20 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn said(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
-    Said {
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        code: output.status.code().unwrap(),
-    }
-}
-
-/// The same command, by a binary of the same name elsewhere.
-fn from(dir: &Path, command: &Command) -> Command {
-    let mut moved = Command::new(dir.join(Path::new(command.get_program()).file_name().unwrap()));
-    moved.env_clear().stdin(std::process::Stdio::null()).current_dir(command.get_current_dir().unwrap());
-    moved.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    moved
+    Said::of(command.output().unwrap())
 }
 
 #[test]
@@ -44,7 +31,7 @@ fn jobs_go_on_under_a_daemon_of_another_place() {
         }
         // One ends before the new daemon is there, if the old one was stopped; killed, it is the shim that starts one.
         let_go(&gates[0]);
-        let started = said(from(&new, &scene.program("qrm")).args(["daemon", "start"]));
+        let started = said(scene.at(&new.join("qrm")).args(["daemon", "start"]));
         assert_eq!(started.code, 0, "{started:?}");
         let now = scene.daemon().unwrap();
         assert_ne!(now, before);
@@ -55,7 +42,7 @@ fn jobs_go_on_under_a_daemon_of_another_place() {
             );
         }
         let_go(&gates[1]);
-        let third = said(from(&new, &scene.program("qrm")).args(["submit", "--", "sh", "-c", "exit 12"])).ok();
+        let third = said(scene.at(&new.join("qrm")).args(["submit", "--", "sh", "-c", "exit 12"])).ok();
         for (id, code) in ids.iter().map(String::as_str).chain([third.trim()]).zip([10, 11, 12]) {
             let job = scene.ended(id);
             assert_eq!(job["exit_code"], code, "{job}");
