@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Readers, Store, fold};
 use supervise::{Settings, Supervisor};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The file that says that the daemon was ended on purpose, and is not to be started by an ending job.
 pub use qrm_protocol::place::STOPPED_NAME as STOPPED;
@@ -213,11 +214,12 @@ fn run(args: Args) -> Result<(), Error> {
         names: std::sync::Mutex::default(),
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %dir.path.display(), socket = %socket.display(), last_seq, "qrmd serves");
+    let signals = runtime.block_on(async { Signals::watch() }).map_err(system("signals"))?;
     dir.started();
     if args.spawned {
         ready()?;
     }
-    let (ended, starting) = runtime.block_on(live(listener, shared, timers, &dir));
+    let (ended, starting) = runtime.block_on(live(listener, signals, shared, timers, &dir));
     let joined = engine.join();
     made.remove();
     if joined.is_err() {
@@ -344,6 +346,7 @@ fn settings(
 /// to follow in this process.
 async fn live(
     listener: Listener,
+    signals: Signals,
     shared: Arc<Shared>,
     timers: Arc<clock::Timers>,
     dir: &StateDir,
@@ -357,19 +360,23 @@ async fn live(
         }
     });
     tokio::spawn(forget::hourly(shared.clone()));
-    tokio::spawn(hangups(shared.clone()));
+    let Signals { mut terminate, mut interrupt, hangup } = signals;
+    tokio::spawn(hangups(hangup, shared.clone()));
+    let terminated = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
     let server = std::pin::pin!(rpc::serve(listener, shared.clone()));
     let over = |c: &engine::Condition| c.ended.is_some();
     tokio::select! {
         served = server => if let Err(error) = served { tracing::error!(%error, "the server ended") },
         () = shared.stop.notified() => {}
-        signal = terminated() => match signal {
-            // Ending the daemon by a signal is on purpose, too.
-            Ok(()) => std::fs::write(shared.state.join(STOPPED), b"").unwrap_or_else(|error| {
-                tracing::warn!(%error, "that it was ended can not be written down: the next job that ends starts it again");
-            }),
-            Err(error) => tracing::error!(%error, "signals can not be watched"),
-        },
+        // Ending the daemon by a signal is on purpose, too.
+        () = terminated => std::fs::write(shared.state.join(STOPPED), b"").unwrap_or_else(|error| {
+            tracing::warn!(%error, "that it was ended can not be written down: the next job that ends starts it again");
+        }),
         _ = condition.wait_for(over) => {}
     }
     // A stop's own reply is still on its way out.
@@ -386,23 +393,25 @@ async fn live(
     (ended.ok().flatten().unwrap_or(Ok(())), starting)
 }
 
-async fn terminated() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// The signals that mean something to it. They are watched before anybody is told that it is there: until then they end it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
-    Ok(())
 }
 
 /// A hangup is no reason to end: the configuration is read again.
-async fn hangups(shared: Arc<Shared>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangups = match signal(SignalKind::hangup()) {
-        Ok(hangups) => hangups,
-        Err(error) => return tracing::error!(%error, "hangups can not be watched"),
-    };
+async fn hangups(mut hangups: Signal, shared: Arc<Shared>) {
     while hangups.recv().await.is_some() {
         if let Err(error) = reload::reload(&shared).await {
             tracing::error!(error = error.message, hint = error.hint, "the configuration is not reloaded");

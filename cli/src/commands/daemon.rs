@@ -48,11 +48,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
         Verb::Install(args) => install::run(context, args),
         Verb::Start => {
             start_daemon(&place()?)?;
-            status(context, &mut Client::connect(&place()?.socket)?)
+            status(context, &mut Client::connect_to(&place()?)?)
         }
-        Verb::Status => status(context, &mut Client::connect(&place()?.socket)?),
+        Verb::Status => status(context, &mut Client::connect_to(&place()?)?),
         Verb::Reload { exec } => reload(context, &place()?, *exec),
-        Verb::Stop => match Client::connect(&place()?.socket) {
+        Verb::Stop => match Client::connect_to(&place()?) {
             Ok(client) => stop(context, client),
             Err(error) if error.code == Code::NoDaemon => {
                 said(context, "no qrmd runs", false);
@@ -80,14 +80,14 @@ fn stop(context: &Context, mut client: Client) -> Result<u8, Error> {
 }
 
 fn reload(context: &Context, place: &Place, exec: bool) -> Result<u8, Error> {
-    let mut client = Client::connect(&place.socket)?;
+    let mut client = Client::connect_to(place)?;
     let before = if exec { Some(client.call::<DaemonStatus>(&Empty {})?.version) } else { None };
     let reply = client.call::<DaemonReload>(&ReloadParams { exec })?;
     if let Some(before) = before {
         // It closes the connection when it is replaced; until the new one answers, starting one waits for that.
         while let Ok(Some(_)) = client.notification() {}
         start_daemon(place)?;
-        let now = Client::connect(&place.socket)?.call::<DaemonStatus>(&Empty {})?;
+        let now = Client::connect_to(place)?.call::<DaemonStatus>(&Empty {})?;
         if context.out.json {
             context.out.document(&serde_json::json!({ "from": before, "to": now.version, "pid": now.pid }));
         } else if !context.out.quiet {
