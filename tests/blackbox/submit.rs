@@ -1,7 +1,7 @@
 //! What a submitted job inherits, and what its options do to it.
 //! Everything is asked of the job itself, through what it prints.
 
-use crate::hands::{Gate, words};
+use crate::hands::Gate;
 use crate::world::World;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -225,7 +225,8 @@ fn a_job_of_another_world_is_not_found_in_this_one() {
     let mut through = other.program("qrm");
     through.args(["submit", "--hold", "--socket"]).arg(one.socket()).arg("--").arg(program);
     assert_eq!(through.output().unwrap().stdout, b"2\n");
-    assert!(words(&one, "nothing").is_empty());
+    assert_eq!(one.show("2")["command"], serde_json::json!(["true"]));
+    assert_eq!(other.run("show 2").code, 2);
 }
 
 #[test]

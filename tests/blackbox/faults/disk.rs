@@ -108,9 +108,12 @@ fn a_daemon_killed_on_a_full_disk_comes_back_with_what_was_acknowledged() {
         scene.kill_daemon();
         let_go(&gate);
         scene.all_jobs_are_gone();
-        // Whether a daemon can start on it or not, nothing is lost.
+        // It comes back, says that the disk is full as soon as it has to write, and nothing is lost.
+        let full = "nothing new is accepted: database or disk is full";
         let said = scene.run("daemon start");
-        assert!(said.code == 0 || !said.err.is_empty() || said.out.contains("nothing new is accepted"), "{said:?}");
+        assert!(said.code == 0 || said.code == 4 && said.out.contains(full), "{said:?}");
+        let refused = scene.run("submit -- true");
+        assert!(refused.code == 4 && refused.err.contains("full"), "{refused:?}");
         free(&state);
         assert_eq!(scene.ended(&running)["exit_code"], 8);
         assert_eq!(scene.show(&held)["state"], "queued");
