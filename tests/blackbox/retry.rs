@@ -231,8 +231,9 @@ fn the_rest_of_an_array_is_made_wider_and_narrower() {
 fn a_job_is_over_by_its_deadline_and_starts_within_its_queue_timeout() {
     let world = World::with(&[("QRM_HOST_CPUS", "1")]);
     // Nothing overtakes a job that waits for cpus, so these come first.
-    let started = world.submit("--queue-timeout 300ms --cpus 0", "sleep 0.6; exit 5");
-    let array = world.submit("--array 0-5%1 --cpus 0 --queue-timeout 300ms", "sleep 0.6; exit 0");
+    let gate = Gate::new(&world, "gate");
+    let started = world.submit("--queue-timeout 300ms --cpus 0", &format!("{}; exit 5", gate.wait()));
+    let array = world.submit("--array 0-5%1 --cpus 0 --queue-timeout 300ms", &gate.wait());
     let running = world.submit("--deadline +1s", "trap 'exit 9' TERM; sleep 60 & wait");
     let waiting = world.submit("--deadline +500ms", "true");
     let timed = world.submit("--queue-timeout 300ms", "true");
@@ -249,6 +250,8 @@ fn a_job_is_over_by_its_deadline_and_starts_within_its_queue_timeout() {
         assert_eq!(world.run(&format!("wait {id}")).code, 124, "{id}");
     };
     timeout(&timed, "it did not start within 300ms");
+    // It came last: the time of the others is up, too.
+    gate.open(2);
     timeout(&running, "it was to be over by");
     assert_eq!(world.show(&running)["exit_code"], 9);
     timeout(&waiting, "it was to be over by");
