@@ -55,10 +55,7 @@ impl Client {
     /// `NO_DAEMON`: nobody listens, and none could be started.
     pub fn connect_or_start(place: &Place) -> Result<Self, Error> {
         match (Self::connect(&place.socket), &place.own_state) {
-            (Err(_), Some(state)) => {
-                start::start(state)?;
-                Self::connect_to(place)
-            }
+            (Err(_), Some(state)) => start::start(state),
             (connected, _) => connected,
         }
     }
@@ -149,7 +146,7 @@ impl Client {
 /// It could not be started; says why.
 pub fn start_daemon(place: &Place) -> Result<(), Error> {
     match &place.own_state {
-        Some(state) => start::start(state),
+        Some(state) => start::start(state).map(drop),
         None => Client::connect(&place.socket).map(drop),
     }
 }

@@ -4,6 +4,7 @@
 mod install;
 
 use crate::Context;
+use crate::again::{Stopped, ask};
 use crate::render::table::{Column, table};
 use crate::render::{Tone, clean};
 use clap::Subcommand;
@@ -48,7 +49,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
         Verb::Install(args) => install::run(context, args),
         Verb::Start => {
             start_daemon(&place()?)?;
-            status(context, &mut Client::connect_to(&place()?)?)
+            ask(context, Stopped::Fails, |mut client| status(context, &mut client))
         }
         Verb::Status => status(context, &mut Client::connect_to(&place()?)?),
         Verb::Reload { exec } => reload(context, &place()?, *exec),
@@ -87,7 +88,7 @@ fn reload(context: &Context, place: &Place, exec: bool) -> Result<u8, Error> {
         // It closes the connection when it is replaced; until the new one answers, starting one waits for that.
         while let Ok(Some(_)) = client.notification() {}
         start_daemon(place)?;
-        let now = Client::connect_to(place)?.call::<DaemonStatus>(&Empty {})?;
+        let now = ask(context, Stopped::Fails, |mut client| client.call::<DaemonStatus>(&Empty {}))?;
         if context.out.json {
             context.out.document(&serde_json::json!({ "from": before, "to": now.version, "pid": now.pid }));
         } else if !context.out.quiet {

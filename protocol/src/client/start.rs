@@ -10,8 +10,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Starts the daemon of a state directory, or finds that another has.
-pub(super) fn start(state: &Path) -> Result<(), Error> {
+/// Starts the daemon of a state directory, or finds that another has. While nobody else may start one, none that runs goes
+/// away to be replaced, so that the connection is had.
+pub(super) fn start(state: &Path) -> Result<Client, Error> {
     let failed = |what: &str, why: &dyn std::fmt::Display| {
         Error::new(Code::NoDaemon, format!("qrmd could not be started: {what}: {why}"))
             .hint("qrmd --foreground shows what it says; qrm doctor says more")
@@ -27,8 +28,8 @@ pub(super) fn start(state: &Path) -> Result<(), Error> {
         rustix::fs::open(&lock, flags, Mode::from(0o600)).map_err(|e| failed(&lock.display().to_string(), &e))?;
     // Whoever waited here finds a daemon when it is their turn.
     rustix::fs::flock(&held, FlockOperation::LockExclusive).map_err(|e| failed(&lock.display().to_string(), &e))?;
-    if Client::connect(&state.join(SOCKET_NAME)).is_ok() {
-        return Ok(());
+    if let Ok(client) = Client::connect(&state.join(SOCKET_NAME)) {
+        return Ok(client);
     }
     let program = daemon_program();
     let mut child = Command::new(&program)
@@ -48,7 +49,7 @@ pub(super) fn start(state: &Path) -> Result<(), Error> {
         read.map_err(|e| failed(&program.display().to_string(), &e))?;
     }
     match said.trim() {
-        "ready" => Ok(()),
+        "ready" => Client::connect(&state.join(SOCKET_NAME)),
         "" => Err(failed(&program.display().to_string(), &"it ended without a word")),
         line => Err(serde_json::from_str(line).unwrap_or_else(|_| failed(&program.display().to_string(), &line))),
     }
