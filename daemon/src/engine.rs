@@ -454,8 +454,6 @@ impl Engine {
         for (reply, _) in batch.replies {
             handle::give(reply, Err(refusal.clone()));
         }
-        self.batch.looks = batch.looks;
-        self.batch.urgent = !self.batch.looks.is_empty();
         match (error, self.store.load()) {
             (StoreError::Removed(_), _) => self.over = Some(Err(error.to_string())),
             (_, Ok(core)) => self.core = core,
@@ -466,6 +464,11 @@ impl Engine {
         let why = error.to_string();
         self.degraded = Some(Degraded { why: why.clone(), probe_at: Instant::now() + PROBE.0, wait: PROBE.0 });
         self.condition.send_modify(|c| c.degraded = Some(why));
+        // Who only looks is served, and now: nothing else may come for long that would have us commit again.
+        if self.over.is_none() {
+            let now = clock::now();
+            batch.looks.into_iter().for_each(|look| look(&self.core, now));
+        }
         refusal
     }
 
