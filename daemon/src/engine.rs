@@ -314,6 +314,9 @@ impl Engine {
             Some(degraded) => Err(degraded.refusal()),
             None => self.store.forget_jobs(before).map_err(|error| {
                 self.store.roll_back();
+                if matches!(error, StoreError::Removed(_)) {
+                    self.over = Some(Err(error.to_string()));
+                }
                 error.refusal()
             }),
         };

@@ -152,6 +152,8 @@ fn run(args: Args) -> Result<(), Error> {
     let before = args.inherit.as_deref().map(replace::inherited).transpose()?;
     let config = sources.load(&|name| std::env::var_os(name)).map_err(|mistakes| config::refusal(&mistakes))?;
     one_arena();
+    // Who started us may have held signals back for itself, as `qrm run` does.
+    nix::sys::signal::SigSet::empty().thread_set_mask().map_err(|e| system("signals")(e.into()))?;
     if !args.foreground {
         detach();
     }

@@ -249,3 +249,16 @@ fn what_run_itself_can_not_do_is_not_taken_for_the_job() {
     assert_eq!((said.code, said.err.contains("qrm:")), (127, false), "what a shell says is enough: {said:?}");
     assert_eq!(world.run("run --after 99 -- true").code, 2);
 }
+
+#[test]
+fn a_daemon_that_a_run_has_started_hears_signals() {
+    let world = World::new();
+    world.run("run -- true").ok();
+    let pid = rustix::process::Pid::from_raw(world.daemon().unwrap()).unwrap();
+    let daemon = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let patience = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+    let mut ended = [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut ended, Some(&patience)).unwrap(), 1, "it goes on");
+    assert!(!world.socket().exists());
+}
