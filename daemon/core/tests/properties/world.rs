@@ -1,151 +1,15 @@
-//! The core under random commands, observations and clocks: what must hold after every step, and that replaying the
-//! events gives the same state. The world here is a set of runs; it refuses to know processes.
-#![allow(clippy::unwrap_used, clippy::large_enum_variant)]
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+//! The core among processes that exist only here, with what must hold after every step. It refuses to choose what happens.
+
+use crate::ME;
+use crate::wishes::{NEEDS, Op, Wish};
 use qrm_core::{
     Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Now, Observed, Run, RunOutcome, RunSignal,
 };
-use qrm_protocol::amount::Priority;
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobChange, JobSpec, JobState};
+use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::progress::Fraction;
-use qrm_protocol::time::{Millis, Timestamp};
-use std::cell::Cell;
+use qrm_protocol::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-
-const ME: Caller = Caller { uid: 1000, admin: false };
-
-#[derive(Clone, Debug)]
-enum Op {
-    Submit(Wish),
-    /// Its jobs in two slices, with another operation between them, and whether it is committed.
-    Bulk(Vec<Wish>, Option<Box<Op>>, bool),
-    Cancel(u8, Option<u8>),
-    Control(Control, u8, Option<u8>),
-    Update(JobChange, u8),
-    Progress(u8),
-    Execute(u8),
-    End(u8, u8),
-    /// By the kernel, for want of memory.
-    Oom(u8),
-    Lose(u8),
-    FailToLaunch(u8),
-    Pass(u32),
-    JumpWall(i32),
-    /// As many cpus and as much memory as this from now on.
-    Resize(u32, u64),
-    Restart {
-        /// What the last step wanted of the world was not done any more.
-        crashed: bool,
-        /// The machine began anew, so long ago.
-        boot_ms: Option<u16>,
-    },
-}
-
-/// What a job asks for, and for which of the jobs that are there by then it waits: how, which, and for which task.
-#[derive(Clone, Debug)]
-struct Wish {
-    spec: serde_json::Value,
-    needs: Vec<(usize, u8, Option<u8>)>,
-}
-
-const NEEDS: [&str; 4] = ["after", "after_ok", "after_fail", "after_start"];
-
-fn wish() -> impl Strategy<Value = Wish> {
-    let needs = prop_oneof![
-        3 => Just(Vec::new()),
-        2 => prop::collection::vec((0usize..4, any::<u8>(), prop::option::weighted(0.3, 0u8..5)), 1..4),
-    ];
-    let part =
-        (0u64..3, 0u32..4, 0u64..3, any::<bool>(), prop::option::weighted(0.3, (0u32..5, prop::option::of(1u32..3))));
-    let times = (0u64..4, 0i64..8, 0u64..8);
-    let stages = (prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
-    (part, needs, any::<bool>(), (0u32..3, 0usize..4), times, stages).prop_map(
-        |((prio, cpus, mem, timed, array), needs, any, (retries, retry_on), (begin, deadline, queue), stages)| {
-            let retry_on: &[&str] = [&[][..], &["oom"], &["lost"], &["1", "lost"]][retry_on.min(retries as usize * 3)];
-            let mut json = serde_json::json!({
-                "command": ["true"], "priority": prio * 50, "cpus": cpus, "mem_bytes": mem,
-                "any": any && !needs.is_empty(), "hold": stages.2,
-                "retries": retries,
-                "retry_on": retry_on,
-            });
-            if retries > 0 {
-                json["backoff"] = "50ms..100ms".into();
-            }
-            if timed {
-                json["time_limit_ms"] = 40.into();
-            }
-            if deadline > 5 {
-                json["deadline"] = Timestamp(deadline * 100).to_string().into();
-            }
-            if queue > 5 {
-                json["queue_timeout_ms"] = (queue * 30).into();
-            }
-            if let Some((last, width)) = array {
-                json["array"] = format!("0-{last}{}", width.map_or(String::new(), |w| format!("%{w}"))).into();
-            }
-            if begin > 2 {
-                json["begin"] = Timestamp(begin as i64 * 50).to_string().into();
-            }
-            if stages.0 {
-                json["validate"] = "true".into();
-            }
-            if stages.1 {
-                json["compile"] = "true".into();
-            }
-            Wish { spec: json, needs }
-        },
-    )
-}
-
-fn change() -> impl Strategy<Value = JobChange> {
-    let some = prop::option::of::<std::ops::Range<u64>>;
-    (some(0..3), some(0..4), some(0..4), some(0..9), some(0..3)).prop_map(|(prio, cpus, width, date, time)| JobChange {
-        name: date.filter(|n| n % 2 == 0).map(|n| n.to_string()),
-        priority: prio.map(|p| Priority::try_from(p * 50).unwrap()),
-        cpus: cpus.and_then(|n| u32::try_from(n).ok()),
-        width: width.and_then(|n| u32::try_from(n).ok()),
-        time_limit_ms: time.map(|t| Millis(t * 20)),
-        begin: date.filter(|n| *n == 3).map(|_| Timestamp(250)),
-        deadline: date.filter(|n| *n > 4).map(|n| Timestamp(n as i64 * 80)),
-        queue_timeout_ms: date.filter(|n| *n < 3).map(|n| Millis(n * 50)),
-        ..JobChange::default()
-    })
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let simple = simple_op().boxed();
-    let bulk = (prop::collection::vec(wish(), 1..5), prop::option::of(simple.clone()), prop::bool::weighted(0.8));
-    prop_oneof![
-        20 => simple,
-        1 => bulk.prop_map(|(jobs, between, commit)| Op::Bulk(jobs, between.map(Box::new), commit)),
-    ]
-}
-
-fn simple_op() -> impl Strategy<Value = Op> {
-    let task = || prop::option::of(0u8..5);
-    prop_oneof![
-        2 => (change(), any::<u8>()).prop_map(|(change, job)| Op::Update(change, job)),
-        1 => any::<u8>().prop_map(Op::Progress),
-        6 => wish().prop_map(Op::Submit),
-        2 => (any::<u8>(), task()).prop_map(|(job, task)| Op::Cancel(job, task)),
-        3 => (0usize..5, any::<u8>(), task()).prop_map(|(what, job, task)| {
-            let all = [Control::Hold, Control::Release, Control::Suspend, Control::Resume, Control::Signal(10)];
-            Op::Control(all[what], job, task)
-        }),
-        4 => any::<u8>().prop_map(Op::Execute),
-        6 => (any::<u8>(), 0u8..3).prop_map(|(run, code)| Op::End(run, code)),
-        1 => any::<u8>().prop_map(Op::Oom),
-        1 => any::<u8>().prop_map(Op::Lose),
-        1 => any::<u8>().prop_map(Op::FailToLaunch),
-        4 => (1u32..200).prop_map(Op::Pass),
-        1 => (-86_400_000i32..86_400_000).prop_map(Op::JumpWall),
-        1 => (1u32..5, 1u64..5).prop_map(|(cpus, mem)| Op::Resize(cpus, mem)),
-        2 => (any::<bool>(), prop::option::of(0u16..400))
-            .prop_map(|(crashed, boot_ms)| Op::Restart { crashed, boot_ms }),
-    ]
-}
 
 /// A process of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +20,7 @@ struct Process {
 
 /// What was last asked for of a job.
 #[derive(Clone, Debug, Default)]
-struct Job {
+pub struct Job {
     submitted: i64,
     demand: Demand,
     deadline: Option<Timestamp>,
@@ -164,7 +28,7 @@ struct Job {
 }
 
 /// The core, a mirror that is only ever fed with events, and the processes that exist.
-struct World {
+pub struct World {
     core: Core,
     mirror: Core,
     now: Now,
@@ -173,16 +37,16 @@ struct World {
     wanted: Vec<Effect>,
     past: BTreeMap<JobRef, (JobState, bool)>,
     started: BTreeSet<JobRef>,
-    jobs: BTreeMap<JobId, Job>,
+    pub jobs: BTreeMap<JobId, Job>,
     /// Of open bulks, until they are committed.
     staged: BTreeMap<JobId, Vec<Option<Demand>>>,
     machine: (u32, u64),
     boot: u32,
-    asked: u32,
+    pub asked: u32,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let now = Now { wall: Timestamp(0), boot_ms: 0 };
         let mut world = Self {
             core: Core::default(),
@@ -425,7 +289,7 @@ impl World {
         assert!(self.step(Input::Command(ME, end)).is_some());
     }
 
-    fn apply(&mut self, op: Op) {
+    pub fn apply(&mut self, op: Op) {
         match op {
             Op::Submit(wish) => self.submit(&wish),
             Op::Bulk(wishes, between, commit) => self.bulk(&wishes, between.map(|op| *op), commit),
@@ -569,7 +433,7 @@ impl World {
     }
 
     /// Lets everything end, and expects one end for each job.
-    fn drain(mut self) {
+    pub fn drain(mut self) {
         for _ in 0..10_000 {
             self.act();
             if let Some(run) = self.pick(0) {
@@ -595,103 +459,4 @@ impl World {
         let (cpus, mem) = self.machine;
         assert_eq!(self.core.machine(), (cpus, 0, mem, 0), "something is still granted");
     }
-}
-
-#[test]
-fn whatever_happens_the_invariants_hold_and_replay_equals_live() {
-    let config = ProptestConfig { cases: 1_000, ..ProptestConfig::default() };
-    let (asked, accepted) = (Cell::new(0), Cell::new(0));
-    let mut runner = TestRunner::new(config);
-    let done = runner.run(&prop::collection::vec(op(), 1..60), |ops| {
-        let mut world = World::new();
-        for op in ops {
-            world.apply(op);
-        }
-        asked.set(asked.get() + world.asked);
-        accepted.set(accepted.get() + u32::try_from(world.jobs.len()).unwrap());
-        world.drain();
-        Ok(())
-    });
-    done.unwrap_or_else(|error| panic!("{error}"));
-    let (asked, accepted) = (asked.get(), accepted.get());
-    assert!(accepted * 2 > asked, "most of what is asked for is to be refused: {accepted} of {asked} jobs were made");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    /// A naive oracle: sort all that wait by priority and age, start from the front while it fits.
-    #[test]
-    fn jobs_start_by_priority_then_age_and_nothing_overtakes_a_blocked_head(
-        jobs in prop::collection::vec((0u64..3, 0u32..4, 0u64..4, 1u64..5), 1..20)
-    ) {
-        let mut core = Core::default();
-        let mut now = Now { wall: Timestamp(0), boot_ms: 0 };
-        core.step(now, Input::Observed(Observed::Machine { boot_id: "1".into(), cpus: 3, mem_bytes: 3 })).unwrap();
-        let mut waiting: Vec<(u64, u64, u32, u64, u64)> = Vec::new();
-        let mut running: BTreeMap<JobRef, (u32, u64, u64)> = BTreeMap::new();
-        for (id, (prio, cpus, mem, length)) in (1u64..).zip(jobs.iter().copied()) {
-            let spec: JobSpec = serde_json::from_value(serde_json::json!(
-                {"command": ["x"], "priority": prio * 50, "cpus": cpus, "mem_bytes": mem.min(3)}
-            )).unwrap();
-            let action = Action::Submit { name: "x".into(), demand: Demand::from(&spec), ended: BTreeMap::new() };
-            let step = core.step(now, Input::Command(ME, action)).unwrap();
-            waiting.push((prio, id, cpus, mem.min(3), length));
-            let began = naive(&mut waiting, &mut running, now.boot_ms);
-            prop_assert_eq!(launched(&step.effects), began);
-        }
-        while !running.is_empty() {
-            now.boot_ms += 1;
-            let over: Vec<JobRef> = running.iter().filter(|(_, r)| r.2 <= now.boot_ms).map(|(job, _)| *job).collect();
-            for job in over {
-                let outcome = RunOutcome { exit_code: Some(0), ..RunOutcome::default() };
-                let run = Run { job, stage: qrm_core::Stage::Execute, attempt: 1 };
-                let step = core.step(now, Input::Observed(Observed::Ended(run, outcome))).unwrap();
-                running.remove(&job);
-                let began = naive(&mut waiting, &mut running, now.boot_ms);
-                prop_assert_eq!(launched(&step.effects), began);
-            }
-        }
-        prop_assert!(waiting.is_empty(), "something never ran: {:?}", waiting);
-    }
-}
-
-fn launched(effects: &[Effect]) -> Vec<JobRef> {
-    effects.iter().filter_map(|e| if let Effect::Launch(run) = e { Some(run.job) } else { None }).collect()
-}
-
-fn naive(
-    waiting: &mut Vec<(u64, u64, u32, u64, u64)>,
-    running: &mut BTreeMap<JobRef, (u32, u64, u64)>,
-    now: u64,
-) -> Vec<JobRef> {
-    waiting.sort_by_key(|(prio, id, ..)| (u64::MAX - prio, *id));
-    let mut began = Vec::new();
-    while let Some((_, id, cpus, mem, length)) = waiting.first().copied() {
-        let (used, held): (u32, u64) = running.values().fold((0, 0), |sum, r| (sum.0 + r.0, sum.1 + r.1));
-        if used + cpus > 3 || held + mem > 3 {
-            break;
-        }
-        waiting.remove(0);
-        running.insert(JobId(id).into(), (cpus, mem, now + length));
-        began.push(JobId(id).into());
-    }
-    began
-}
-
-#[test]
-fn a_chain_of_a_hundred_thousand_dependencies_falls_without_recursion() {
-    let mut core = Core::default();
-    let now = Now { wall: Timestamp(0), boot_ms: 0 };
-    core.step(now, Input::Observed(Observed::Machine { boot_id: "1".into(), cpus: 1, mem_bytes: 0 })).unwrap();
-    for id in 1..=100_000u64 {
-        let after: Vec<String> = if id == 1 { vec![] } else { vec![(id - 1).to_string()] };
-        let spec: JobSpec =
-            serde_json::from_value(serde_json::json!({"command": ["x"], "after_ok": after, "hold": id == 1})).unwrap();
-        let action = Action::Submit { name: "x".into(), demand: Demand::from(&spec), ended: BTreeMap::new() };
-        core.step(now, Input::Command(ME, action)).unwrap();
-    }
-    let step = core.step(now, Input::Command(ME, Action::Cancel { targets: vec![JobId(1).into()] })).unwrap();
-    assert_eq!(step.events.len(), 100_000);
-    assert_eq!(core.counts()[&JobState::Cancelled], 100_000);
 }
