@@ -270,18 +270,16 @@ pub(super) async fn show(shared: &Shared, id: JobRef) -> Result<JobView, Error> 
 /// All of these, in their order; that there is none of one refuses all.
 async fn show_all(shared: &Shared, ids: &[JobRef]) -> Result<Vec<JobView>, Error> {
     let asked = ids.to_vec();
-    let look = move |core: &Core, now| {
-        let one = |id: JobRef| (core.look(now, id), core.owner(id.job).is_some());
-        (asked.into_iter().map(one).collect::<Vec<_>>(), core.hidden())
-    };
+    let look =
+        move |core: &Core, now| (asked.into_iter().map(|id| core.look(now, id)).collect::<Vec<_>>(), core.hidden());
     let (live, hidden) = shared.engine.look(look).await?;
     let is_hidden =
         |id: JobRef| hidden.iter().any(|(first, n)| (first.0..first.0.saturating_add(*n)).contains(&id.job.0));
     let rows = rows(shared, ids.to_vec()).await?;
-    let views = ids.iter().zip(rows).zip(live).map(|((id, row), (live, array_lives))| {
+    let views = ids.iter().zip(rows).zip(live).map(|((id, row), live)| {
         let mut row = row.filter(|_| !is_hidden(*id)).ok_or_else(|| no_such(*id))?;
-        // A task that will not run any more, of an array whose last tasks are being ended.
-        if array_lives && live.is_none() && id.task.is_some() && !row.state.is_terminal() {
+        // A task that will not run any more: its array's last tasks are being ended, or an earlier release left its row.
+        if live.is_none() && id.task.is_some() && !row.state.is_terminal() {
             row.state = JobState::Cancelled;
         }
         Ok(view::job(row, live, &shared.jobs))
@@ -305,11 +303,10 @@ pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::Wa
             Some(until) => tokio::time::timeout_at(until, ended).await.ok(),
         };
         let timed_out = told.transpose().map_err(gone)?.is_none();
-        let jobs = show_all(shared, &ids).await?;
-        let mut over = jobs.iter().map(|job| job.state.is_terminal());
-        // An end that could not be written down is none; it is told again.
-        if timed_out || started || if any { over.any(|over| over) } else { over.all(|over| over) } {
-            break (timed_out, jobs);
+        let live = are_live(shared, &ids).await?;
+        // An end that could not be written down is none, and is told again.
+        if timed_out || started || if any { live.contains(&false) } else { !live.contains(&true) } {
+            break (timed_out, show_all(shared, &ids).await?);
         }
     };
     if any && !timed_out {
