@@ -1,7 +1,7 @@
 //! Dependencies: who may start after whom, and who never can.
 //! Held jobs stand for those that are still to come.
 
-use crate::hands::{Gate, line, words};
+use crate::hands::{Gate, words};
 use crate::world::World;
 use serde_json::Value;
 
@@ -162,10 +162,7 @@ fn a_task_that_waits_for_another_attempt_ends_with_its_array() {
     let gate = Gate::new(&world, "gate");
     let command = format!("[ $QRM_ARRAY_INDEX = 1 ] && exit 1; {}", gate.wait());
     let array = world.submit("--array 0-1 --retries 1 --backoff 1h..1h", &command);
-    let mut follow = world.spawn("events -f --after 0");
-    while !line(&mut follow).contains("job.requeued") {}
-    follow.kill().unwrap();
-    follow.wait().unwrap();
+    world.happened("job.requeued");
     world.executing(&format!("{array}.0"));
     world.run(&format!("cancel {array}")).ok();
     assert_eq!(world.ended(&array)["state"], "cancelled");

@@ -131,10 +131,7 @@ fn only_what_is_named_is_tried_again() {
 fn a_backoff_is_waited_for_and_can_be_cancelled() {
     let world = World::new();
     let id = world.submit("--retries 2 --backoff 1h", "exit 3");
-    let mut follow = world.spawn(&format!("events -f --after 0 --job {id}"));
-    while !crate::hands::line(&mut follow).contains("job.requeued") {}
-    follow.kill().unwrap();
-    follow.wait().unwrap();
+    world.happened("job.requeued");
     let job = world.show(&id);
     assert_eq!((job["state"].as_str(), job["attempt"].as_i64()), (Some("queued"), Some(1)));
     assert!(job["waiting_reason"].as_str().unwrap().starts_with("next attempt in "), "{job}");

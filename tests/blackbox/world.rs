@@ -179,6 +179,15 @@ impl World {
         assert!(!reply.timed_out, "job {id} has not started");
     }
 
+    /// Waits until something of this kind has happened, since the beginning.
+    pub fn happened(&self, kind: &str) {
+        let mut follow = self.spawn("events -f --after 0");
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(follow.stdout.take().unwrap()));
+        assert!(lines.map_while(Result::ok).any(|line| line.contains(kind)), "{kind} has not happened");
+        follow.kill().unwrap();
+        follow.wait().unwrap();
+    }
+
     /// A connection to the running daemon.
     pub fn client(&self) -> qrm_protocol::client::Client {
         qrm_protocol::client::Client::connect(&self.socket()).unwrap()
