@@ -10,6 +10,7 @@ pub mod fault;
 mod forget;
 mod listen;
 mod machine;
+mod mode;
 mod reload;
 mod replace;
 pub mod rpc;
@@ -23,9 +24,9 @@ use clap::{CommandFactory, Parser};
 use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
+use mode::Mode;
 use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::place;
 use rpc::Shared;
 use rustix::process::{Resource, Rlimit};
 use state_dir::{Starter, StateDir};
@@ -47,6 +48,10 @@ pub use qrm_protocol::place::STOPPED_NAME as STOPPED;
 #[derive(Debug, Parser)]
 #[command(name = "qrmd", version)]
 struct Args {
+    /// Serve all users of the machine: as root, with each job as its submitter, from /var/lib/qrm, at /run/qrm/qrm.sock and
+    /// with /etc/qrm/config.toml.
+    #[arg(long)]
+    system: bool,
     /// Stay in the foreground and log to the terminal.
     #[arg(long)]
     foreground: bool,
@@ -137,15 +142,16 @@ fn system(what: &str) -> impl Fn(std::io::Error) -> Error {
 }
 
 fn run(args: Args) -> Result<(), Error> {
+    let mode = Mode::new(args.system)?;
     let state = match args.state {
         Some(dir) => std::path::absolute(&dir).map_err(system("the state directory"))?,
-        None => place::user_state(|name| std::env::var_os(name))?,
+        None => mode.state(|name| std::env::var_os(name))?,
     };
     if args.fold {
         return fold::fold_here(&state).map(drop).map_err(|e| e.refusal());
     }
     let file = args.config.map(|file| std::path::absolute(&file)).transpose().map_err(system("the configuration"))?;
-    let sources = Sources { file, set: args.set };
+    let sources = Sources { file, set: args.set, system: args.system };
     if args.check {
         return check::check(&sources, Some(&state), args.json);
     }
@@ -161,14 +167,14 @@ fn run(args: Args) -> Result<(), Error> {
     let mut dir = match before {
         Some((lock, starting)) => {
             replace::reap();
-            StateDir::take(&state, Starter::Before(lock, starting))?
+            StateDir::take(&state, mode, Starter::Before(lock, starting))?
         }
-        None => StateDir::take(&state, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
+        None => StateDir::take(&state, mode, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
     };
     telemetry::start(&dir.path, args.foreground)?;
     let open_files = more_descriptors();
     forget_stop(&dir.path)?;
-    let own = dir.path.join(place::SOCKET_NAME);
+    let own = mode.socket(&dir.path);
     let socket = match args.socket {
         Some(path) => std::path::absolute(&path).map_err(system("the socket"))?,
         None => own.clone(),
@@ -185,12 +191,12 @@ fn run(args: Args) -> Result<(), Error> {
         .max_blocking_threads(4)
         .build()
         .map_err(system("the runtime"))?;
-    let (listener, made) = runtime.block_on(async { listen::listen(&socket, socket == own) })?;
+    let (listener, made) = runtime.block_on(async { listen::listen(&socket, socket == own, mode) })?;
     let timers = clock::Timers::new().map_err(system("a timer"))?;
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    let settings = Settings { open_files, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources) };
+    let settings = Settings { open_files, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode) };
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
@@ -204,6 +210,7 @@ fn run(args: Args) -> Result<(), Error> {
         jobs: dir.jobs.clone(),
         socket: socket.clone(),
         uid: rustix::process::geteuid().as_raw(),
+        mode,
         began_boot_ms: clock::now().boot_ms,
         sources,
         config: tokio::sync::watch::Sender::new(Arc::new(config)),
@@ -213,7 +220,8 @@ fn run(args: Args) -> Result<(), Error> {
         supervision,
         stop: tokio::sync::Notify::new(),
         watches: rpc::Watches::default(),
-        names: std::sync::Mutex::default(),
+        users: rpc::Users::default(),
+        connected: std::sync::Mutex::default(),
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %dir.path.display(), socket = %socket.display(), last_seq, "qrmd serves");
     let signals = runtime.block_on(async { Signals::watch() }).map_err(system("signals"))?;
@@ -311,6 +319,7 @@ fn settings(
     boot_id: String,
     config: &Config,
     sources: &Sources,
+    mode: Mode,
 ) -> Settings {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
@@ -340,7 +349,7 @@ fn settings(
         boot_id,
         tracking: config.tracking,
         open_files: rustix::process::getrlimit(Resource::Nofile),
-        restart: true,
+        mode,
     }
 }
 

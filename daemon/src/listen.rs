@@ -4,6 +4,7 @@
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use crate::mode::Mode;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
 use std::io::ErrorKind;
@@ -22,11 +23,19 @@ pub(crate) struct Socket {
 ///
 /// # Errors
 /// The place is taken, or a socket can not be made there.
-pub(crate) fn listen(path: &Path, is_own: bool) -> Result<(Listener, Socket), Error> {
+pub(crate) fn listen(path: &Path, is_own: bool, mode: Mode) -> Result<(Listener, Socket), Error> {
     let failed = |why: std::io::Error| {
         Error::new(Code::Unavailable, format!("the socket {} can not be made: {why}", path.display()))
             .hint("--socket names another place")
     };
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if mode == Mode::System {
+        make_dir(dir).map_err(failed)?;
+        mode.trust(dir).map_err(|why| {
+            Error::new(Code::FailedPrecondition, format!("no socket is made at {}: {why}", path.display()))
+                .hint("whoever can write there could take the place of the daemon of all; --socket names another place")
+        })?;
+    }
     let short = place::socket_path(path)?;
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -41,8 +50,18 @@ pub(crate) fn listen(path: &Path, is_own: bool) -> Result<(Listener, Socket), Er
     }
     let name = short.path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
     let listener = ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_tokio().map_err(failed)?;
+    rustix::fs::chmod(&short.path, mode.door()).map_err(|error| failed(error.into()))?;
     let made = std::fs::symlink_metadata(path).map_err(failed)?;
     Ok((listener, Socket { path: path.to_owned(), is: (made.dev(), made.ino()) }))
+}
+
+/// The directory of the system's socket, which all may pass, if it is missing.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    match rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU) {
+        Ok(()) => Ok(rustix::fs::chmod(dir, rustix::fs::Mode::from(0o755))?),
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Why what is there has to stay.

@@ -12,13 +12,16 @@ mod log;
 mod retry;
 mod router;
 mod targets;
+mod users;
 mod view;
 mod watch;
 
+pub use users::Users;
 pub use watch::Watches;
 
 use crate::config::{Config, Sources};
 use crate::engine::Handle;
+use crate::mode::Mode;
 use crate::store::Readers;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::{Listener, Stream};
@@ -32,7 +35,7 @@ use qrm_protocol::method::Finding;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore};
@@ -40,6 +43,8 @@ use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 /// The most clients at once.
 const CLIENTS: usize = 1_024;
+/// The most clients of one user, where there are several.
+const CLIENTS_OF_ONE: usize = 256;
 /// How long a client may leave what it asked for unread before it is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +62,8 @@ pub struct Shared {
     pub socket: PathBuf,
     /// Who runs the daemon.
     pub uid: Uid,
+    /// Whose it is.
+    pub mode: Mode,
     /// When it began, on the clock that never jumps.
     pub began_boot_ms: u64,
     /// Where settings come from.
@@ -75,8 +82,10 @@ pub struct Shared {
     pub stop: Notify,
     /// Told when output grows.
     pub watches: Watches,
-    /// Login names that were looked up. A lock, because looking up blocks and runs on other threads.
-    pub names: Mutex<BTreeMap<Uid, String>>,
+    /// Who called.
+    pub users: Users,
+    /// How many connections each user has. A lock, because connections end on their own; held for one entry.
+    pub connected: Mutex<BTreeMap<Uid, usize>>,
 }
 
 /// One client.
@@ -159,19 +168,62 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
         Ok(None) => return tracing::warn!("a client without credentials"),
         Err(error) => return tracing::warn!(%error, "a client's credentials can not be read"),
     };
-    let caller = Caller { uid, admin: uid == 0 || uid == shared.uid };
-    let mut client = Client { stream: Arc::new(stream), caller, bulk: None };
-    let served = if caller.admin {
-        client.serve(&shared).await
-    } else {
-        let error = Error::new(Code::PermissionDenied, "this daemon serves the user who started it");
-        client.send(&frame::encode_error(None, &error)).await
+    let place = Connected::one_more(&shared, uid);
+    let caller = match place {
+        Ok(_) => users::caller(&shared, uid).await,
+        Err(ref error) => Err(error.clone()),
     };
-    if let Err(error) = served {
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(error) => {
+            let client = Client { stream: Arc::new(stream), caller: Caller::user(uid), bulk: None };
+            if let Err(error) = client.send(&frame::encode_error(None, &error)).await {
+                tracing::debug!(%error, uid, "a client that was refused is gone");
+            }
+            return;
+        }
+    };
+    let mut client = Client { stream: Arc::new(stream), caller, bulk: None };
+    if let Err(error) = client.serve(&shared).await {
         tracing::debug!(%error, uid, "a client is gone");
     }
     if let Some(open) = client.bulk.take() {
         open.discard(&shared, caller).await;
+    }
+}
+
+/// A connection of a user, counted until this is dropped.
+struct Connected {
+    shared: Arc<Shared>,
+    uid: Uid,
+}
+
+impl Connected {
+    /// Counts one more, if this user may have it: one who opens all that there are would shut the others out.
+    fn one_more(shared: &Arc<Shared>, uid: Uid) -> Result<Self, Error> {
+        let counted = Self { shared: shared.clone(), uid };
+        let mut connected = shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = connected.entry(uid).or_default();
+        *count += 1;
+        let too_many = *count > CLIENTS_OF_ONE && uid != 0 && shared.mode == Mode::System;
+        drop(connected);
+        if too_many {
+            let message = format!("you have {CLIENTS_OF_ONE} connections, as many as one user may");
+            return Err(Error::new(Code::ResourceExhausted, message).hint("try again when others of yours have ended"));
+        }
+        Ok(counted)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = connected.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                connected.remove(&self.uid);
+            }
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
     let entries = text.environment.split(|b| *b == 0).filter(|e| !e.is_empty());
     Launch {
         run,
+        uid: text.uid,
         argv: match run.stage {
             Stage::Validate => shell(text.validate),
             Stage::Compile => shell(text.compile),

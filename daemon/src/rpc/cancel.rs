@@ -4,7 +4,7 @@
 use super::jobs::no_such;
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
-use qrm_core::{Action, Answer, CancelledAs};
+use qrm_core::{Action, Answer, CancelledAs, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
@@ -37,7 +37,7 @@ pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: Cancel
 async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter, reply: &mut CancelReply) -> Result<(), Error> {
     let mut found = Found::among(filter, |state| !state.is_terminal());
     while let Some(rows) = found.next(shared).await? {
-        let mine = rows.iter().filter(|row| client.caller.admin || row.uid == client.caller.uid);
+        let mine = rows.iter().filter(|row| client.caller.has(Right::Control, row.uid));
         // Where an array is meant, so are its tasks.
         let ids: Vec<JobRef> = mine.map(|row| row.id).collect();
         end(client, shared, ids, reply).await?;

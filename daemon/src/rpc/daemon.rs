@@ -59,7 +59,7 @@ pub(super) async fn daemon_status(shared: &Arc<Shared>) -> Result<DaemonStatusRe
     Ok(DaemonStatusReply {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: "user".to_owned(),
+        mode: shared.mode.word().to_owned(),
         uptime_ms: clock::now().boot_ms.saturating_sub(shared.began_boot_ms),
         socket: shared.socket.display().to_string(),
         state_dir: shared.state.display().to_string(),
@@ -79,7 +79,8 @@ pub(super) fn describe() -> Result<OpenRpc, Error> {
         .map_err(|e| Error::new(Code::Internal, format!("the description of the protocol is not understood: {e}")))
 }
 
-pub(super) async fn stop(shared: &Arc<Shared>) -> Result<Empty, Error> {
+pub(super) async fn stop(client: &Client, shared: &Arc<Shared>) -> Result<Empty, Error> {
+    client.caller.check_admin("stops the daemon of all")?;
     let marker = shared.state.join(crate::STOPPED);
     // A shim whose job ends while no daemon runs must know that this was wanted.
     std::fs::write(&marker, b"")
@@ -88,15 +89,15 @@ pub(super) async fn stop(shared: &Arc<Shared>) -> Result<Empty, Error> {
     Ok(Empty {})
 }
 
-pub(super) fn config(shared: &Shared) -> ConfigReply {
+pub(super) fn config(client: &Client, shared: &Shared) -> Result<ConfigReply, Error> {
+    client.caller.check_viewer("sees the settings of the daemon of all")?;
     let file = shared.sources.config_file(&|name| std::env::var_os(name));
-    ConfigReply { file: file.map(|file| file.path.display().to_string()), settings: shared.config.borrow().view() }
+    let file = file.map(|file| file.path.display().to_string());
+    Ok(ConfigReply { file, settings: shared.config.borrow().view() })
 }
 
 pub(super) async fn reload(client: &Client, shared: &Arc<Shared>, params: ReloadParams) -> Result<ReloadReply, Error> {
-    if !client.caller.admin {
-        return Err(Error::new(Code::PermissionDenied, "only an administrator reloads the daemon"));
-    }
+    client.caller.check_admin("reloads the daemon")?;
     if !params.exec {
         return Ok(ReloadReply { changed: reload::reload(shared).await?, version: None });
     }
@@ -104,6 +105,7 @@ pub(super) async fn reload(client: &Client, shared: &Arc<Shared>, params: Reload
     let version = tokio::task::spawn_blocking(move || {
         let mut config = Vec::new();
         config.extend(asked.sources.file.iter().flat_map(|file| ["--config".into(), file.clone().into_os_string()]));
+        config.extend(asked.sources.system.then(|| "--system".into()));
         config.extend(asked.sources.set.iter().flat_map(|word| ["--set".into(), word.into()]));
         replace::successor(&asked.program, &asked.state, &config)
     });

@@ -2,14 +2,16 @@
 //! It refuses to know frames.
 
 use super::targets::are_live;
-use super::{Client, Shared, view};
+use super::{Client, Shared, users, view};
 use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
+use crate::mode::Mode;
 use crate::supervise;
+use crate::supervise::identity::identity;
 use crate::trace::{self, Trace};
 use qrm_core::{Action, Answer, Core, Demand};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
-use qrm_protocol::ids::{JobRef, Uid};
+use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{CLEAN_ENV, JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
 use qrm_protocol::method as m;
 use qrm_protocol::text::OsText;
@@ -76,7 +78,7 @@ impl Origin {
             return Err(Error::invalid(format!("'{name}' in the environment is not NAME=value")));
         }
         Ok(Self {
-            user: user_name(shared, client.caller.uid).await,
+            user: users::name(shared, client.caller.uid).await,
             cwd: context.cwd,
             umask: context.umask & 0o777,
             environment: Arc::new(Environment::new(&context.env)),
@@ -124,21 +126,6 @@ fn is_bounded(env: &[OsText]) -> Result<(), Error> {
     Err(Error::new(Code::ResourceExhausted, message).hint("--clean-env takes only the most necessary of yours"))
 }
 
-/// The login name, or the number where there is none.
-async fn user_name(shared: &Arc<Shared>, uid: Uid) -> String {
-    let known = shared.names.lock().ok().and_then(|names| names.get(&uid).cloned());
-    if let Some(name) = known {
-        return name;
-    }
-    let looked = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into()).ok().flatten()).await;
-    // Who is not known yet may be later: names can come over a network that is not up.
-    let Some(user) = looked.ok().flatten() else { return uid.to_string() };
-    if let Ok(mut names) = shared.names.lock() {
-        names.insert(uid, user.name.clone());
-    }
-    user.name
-}
-
 pub(super) async fn submit(
     client: &Client,
     shared: &Arc<Shared>,
@@ -158,10 +145,10 @@ pub(super) async fn submit(
         state = if row.state.is_terminal() { row.state } else { state };
     }
     if fifo && !existing {
-        let jobs = shared.jobs.clone();
+        let (jobs, mode, uid) = (shared.jobs.clone(), shared.mode, client.caller.uid);
         let made = tokio::task::spawn_blocking(move || {
-            let dir = std::fs::File::open(jobs)?;
-            supervise::make_fifo(std::os::fd::AsFd::as_fd(&dir), id.into())
+            let identity = (mode == Mode::System).then(|| identity(uid)).transpose().map_err(std::io::Error::other)?;
+            supervise::make_fifo(&jobs, id.into(), mode, identity.as_ref())
         });
         let failed = |why: &dyn std::fmt::Display| {
             Error::new(Code::Unavailable, format!("job {id} has no standard input: {why}"))

@@ -1,7 +1,8 @@
 //! Subscriptions to output: what a job wrote, piece by piece, then, if wanted, what it writes until its end.
 //! It refuses to buffer for anyone, and to follow a link that a job put where its output was.
 
-use super::jobs::{row, show};
+use super::jobs::{no_such, row, show};
+use qrm_core::Right;
 use super::{Client, Frames, Shared};
 use crate::engine::Condition;
 use crate::supervise::job_dir;
@@ -125,9 +126,7 @@ async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams
             .hint("qrmd sends only what is in the job's own directory; read that file"));
     }
     let owner = row(shared, id).await?.map(|row| row.uid);
-    if !client.caller.admin && owner != Some(client.caller.uid) {
-        return Err(qrm_core::Refusal::NotYours(id).into());
-    }
+    client.caller.check(Right::Inside, owner.ok_or_else(|| no_such(id))?, id)?;
     let mut awaited = Awaited { over: job.state.is_terminal(), started: None, commits: None, ended: None };
     if params.follow && !awaited.over {
         shared.watches.ready().map_err(|e| {

@@ -73,12 +73,12 @@ pub(super) async fn answer(
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
         }
-        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(shared)).await),
+        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(client, shared)).await),
         m::DaemonReload::NAME => {
             reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(client, shared, p)).await)
         }
         m::ConfigShow::NAME => {
-            reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).map(|_| daemon::config(shared)))
+            reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).and_then(|_| daemon::config(client, shared)))
         }
         m::Doctor::NAME => reply::<m::Doctor>(id, then(params, |_: m::Empty| daemon::doctor(shared)).await),
         m::EventSubscribe::NAME => match read::<m::EventSubscribe>(params) {

@@ -5,6 +5,7 @@
 mod adopt;
 pub mod cgroup;
 mod files;
+pub mod identity;
 mod launch;
 mod limits;
 mod mail;
@@ -19,10 +20,11 @@ mod watch;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
+use crate::mode::Mode;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
-use qrm_protocol::ids::JobRef;
+use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::method::Finding;
 use std::io;
 use std::path::PathBuf;
@@ -58,14 +60,17 @@ pub struct Settings {
     pub tracking: Wish,
     /// How many files jobs may have open, whatever the daemon needs itself.
     pub open_files: rustix::process::Rlimit,
-    /// Whether a shim starts `qrmd` when its job ends and none is there: in user mode.
-    pub restart: bool,
+    /// Whose the daemon is. In user mode a shim starts it when its job ends and none is there; in system mode jobs run as
+    /// their submitters.
+    pub mode: Mode,
 }
 
 /// What a run needs to be made. It is never printed: environments pass through memory only.
 pub struct Launch {
     /// Which.
     pub run: Run,
+    /// Who submitted it; in system mode it runs as this user.
+    pub uid: Uid,
     /// The program and its arguments; never empty.
     pub argv: Vec<Vec<u8>>,
     /// The submitter's environment; qrm's own variables are added, later entries win.
