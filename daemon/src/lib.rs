@@ -164,6 +164,10 @@ fn run(args: Args) -> Result<(), Error> {
         detach();
     }
     rustix::process::umask(rustix::fs::Mode::from(0o077));
+    if mode == Mode::System {
+        // Whoever acts as a user has none of root's groups then.
+        nix::unistd::setgroups(&[]).map_err(|e| system("groups")(e.into()))?;
+    }
     let mut dir = match before {
         Some((lock, starting)) => {
             replace::reap();

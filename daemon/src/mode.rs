@@ -31,6 +31,12 @@ impl Mode {
         }
     }
 
+    /// Whether there are users beside the one who runs it.
+    #[must_use]
+    pub fn is_system(self) -> bool {
+        self == Self::System
+    }
+
     /// For people and programs.
     #[must_use]
     pub fn word(self) -> &'static str {

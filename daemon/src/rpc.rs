@@ -205,7 +205,7 @@ impl Connected {
         let mut connected = shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
         let count = connected.entry(uid).or_default();
         *count += 1;
-        let too_many = *count > CLIENTS_OF_ONE && uid != 0 && shared.mode == Mode::System;
+        let too_many = *count > CLIENTS_OF_ONE && uid != 0 && shared.mode.is_system();
         drop(connected);
         if too_many {
             let message = format!("you have {CLIENTS_OF_ONE} connections, as many as one user may");

@@ -36,7 +36,7 @@ pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: Cancel
 /// Cancels what a filter finds of the caller's, page by page.
 async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter, reply: &mut CancelReply) -> Result<(), Error> {
     let mut found = Found::among(filter, |state| !state.is_terminal());
-    while let Some(rows) = found.next(shared).await? {
+    while let Some(rows) = found.next(client, shared).await? {
         let mine = rows.iter().filter(|row| client.caller.has(Right::Control, row.uid));
         // Where an array is meant, so are its tasks.
         let ids: Vec<JobRef> = mine.map(|row| row.id).collect();

@@ -4,7 +4,7 @@
 use super::jobs::read;
 use super::{Client, Shared};
 use crate::forget;
-use qrm_protocol::error::{Code, Error};
+use qrm_protocol::error::Error;
 use qrm_protocol::method::{CleanupParams, CleanupReply};
 use qrm_protocol::time::{Millis, Timestamp};
 

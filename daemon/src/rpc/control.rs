@@ -111,7 +111,7 @@ async fn found(
     reply: &mut ControlReply,
 ) -> Result<(), Error> {
     let mut found = Found::among(filter, |state| !state.is_terminal());
-    while let Some(rows) = found.next(shared).await? {
+    while let Some(rows) = found.next(client, shared).await? {
         let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
         loop {
             let (asked, caller, wanted) = (ids.clone(), client.caller, what.clone());

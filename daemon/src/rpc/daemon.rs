@@ -24,7 +24,8 @@ const RUNNING: usize = 6;
 const WAITING: usize = 4;
 const ENDED: u32 = 4;
 
-pub(super) async fn status(shared: &Arc<Shared>) -> Result<StatusReply, Error> {
+pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<StatusReply, Error> {
+    let eyes = view::Eyes::of(client, shared);
     let glance = |core: &Core, _| (core.machine(), core.counts(), core.running(RUNNING), core.line(WAITING));
     let ((cpus, cpus_used, mem_bytes, mem_used_bytes), jobs, running, waiting) = shared.engine.look(glance).await?;
     let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
@@ -36,9 +37,9 @@ pub(super) async fn status(shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     .await?;
     let cpus_used = u32::try_from(cpus_used).unwrap_or(u32::MAX);
     let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
-    let mut running: Vec<JobView> = still(view::jobs(running_rows, shared).await?);
-    let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared).await?);
-    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs)).collect();
+    let mut running: Vec<JobView> = still(view::jobs(running_rows, shared, eyes).await?);
+    let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared, eyes).await?);
+    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs, eyes)).collect();
     let mut room = PAGE_BYTES;
     for jobs in [&mut running, &mut waiting, &mut ended] {
         jobs.truncate(view::fit(jobs, &mut room));

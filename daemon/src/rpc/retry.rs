@@ -77,7 +77,7 @@ async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter) -> Result<
     let mut whole = Vec::new();
     let mut tasks: BTreeMap<JobId, BTreeSet<TaskIndex>> = BTreeMap::new();
     let mut found = Found::among(filter, JobState::is_terminal);
-    while let Some(rows) = found.next(shared).await? {
+    while let Some(rows) = found.next(client, shared).await? {
         for row in rows.into_iter().filter(|row| client.caller.has(Right::Repeat, row.uid)) {
             match (row.id.task, row.tasks) {
                 (None, None) => whole.push(Again { of: row.id, array: None }),

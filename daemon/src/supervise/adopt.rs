@@ -7,7 +7,6 @@ use super::spawn::Shim;
 use super::thread::{Means, Thread};
 use super::watch::{self, Entry, State};
 use crate::fault;
-use crate::mode::Mode;
 use qrm_core::Observed;
 use qrm_protocol::ids::Uid;
 use qrm_shim::cgroup::JobCgroup;
@@ -154,7 +153,7 @@ impl Means {
         entry.state = State::Burying;
         let (mail, group) = (self.mail.clone(), entry.group.clone());
         let own = rustix::process::geteuid().as_raw();
-        let uid = entry.launch.as_ref().map(|launch| launch.uid).filter(|_| self.settings.mode == Mode::System).unwrap_or(own);
+        let uid = entry.launch.as_ref().map(|launch| launch.uid).filter(|_| self.settings.mode.is_system()).unwrap_or(own);
         let helper = std::thread::Builder::new().name("bury".to_owned()).spawn(move || {
             if let Err(error) = end_all(group.as_ref(), process, &variable, uid) {
                 tracing::error!(job = %run.job, %run, %error, "what a run left could not all be ended");

@@ -39,7 +39,7 @@ impl Means {
     /// Makes the run, and lets it go if it was released meanwhile.
     pub fn launch(&mut self, entry: &mut Entry) {
         self.cancel(entry);
-        if self.settings.mode == Mode::System && entry.identity.is_none() {
+        if self.settings.mode.is_system() && entry.identity.is_none() {
             let Some(uid) = entry.launch.as_ref().map(|launch| launch.uid) else { return };
             match self.identities.of(uid, entry.token) {
                 Ok(Some(identity)) => entry.identity = Some(identity),
