@@ -314,7 +314,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
-        let sources = Sources { file: Some(file), set: set.iter().map(|word| (*word).to_owned()).collect(), system: false };
+        let sources =
+            Sources { file: Some(file), set: set.iter().map(|word| (*word).to_owned()).collect(), system: false };
         sources.load(&|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
     }
 

@@ -176,6 +176,7 @@ fn run(args: Args) -> Result<(), Error> {
         None => StateDir::take(&state, mode, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
     };
     telemetry::start(&dir.path, args.foreground)?;
+    let limits = rpc::limits(Some(std::process::id().cast_signed()), rustix::process::geteuid().as_raw())?;
     let open_files = more_descriptors();
     forget_stop(&dir.path)?;
     let own = mode.socket(&dir.path);
@@ -200,7 +201,8 @@ fn run(args: Args) -> Result<(), Error> {
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    let settings = Settings { open_files, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode) };
+    let settings =
+        Settings { open_files, limits, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode) };
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
@@ -353,6 +355,9 @@ fn settings(
         boot_id,
         tracking: config.tracking,
         open_files: rustix::process::getrlimit(Resource::Nofile),
+        limits: Vec::new(),
+        raises_limits: rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE)),
         mode,
     }
 }

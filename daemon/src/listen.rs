@@ -1,10 +1,10 @@
 //! The socket at which the daemon listens: made where nobody else is, and taken away at the end if it is still ours.
 //! It refuses to remove what is no socket, and one that somebody serves.
 
+use crate::mode::Mode;
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
-use crate::mode::Mode;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
 use std::io::ErrorKind;

@@ -26,8 +26,10 @@ impl Mode {
         match system {
             false => Ok(Self::User),
             true if rustix::process::geteuid().is_root() => Ok(Self::System),
-            true => Err(Error::new(Code::PermissionDenied, "qrmd --system starts jobs as their users, which only root can")
-                .hint("as root, or by systemd: qrm daemon install --system; without --system it serves you alone")),
+            true => {
+                Err(Error::new(Code::PermissionDenied, "qrmd --system starts jobs as their users, which only root can")
+                    .hint("as root, or by systemd: qrm daemon install --system; without --system it serves you alone"))
+            }
         }
     }
 

@@ -11,11 +11,13 @@ mod jobs;
 mod log;
 mod retry;
 mod router;
+mod submitter;
 mod targets;
 mod users;
 mod view;
 mod watch;
 
+pub(crate) use submitter::limits;
 pub use users::Users;
 pub use watch::Watches;
 
@@ -92,6 +94,8 @@ pub struct Shared {
 pub(crate) struct Client {
     stream: Arc<Stream>,
     pub caller: Caller,
+    /// Its process, if that is to be seen from here.
+    pub pid: Option<i32>,
     /// The bulk that it has open.
     pub bulk: Option<bulk::Open>,
 }
@@ -163,9 +167,9 @@ fn turn_away(stream: Stream, why: String, freed: Arc<Notify>) {
 }
 
 async fn connection(stream: Stream, shared: Arc<Shared>) {
-    let uid = match stream.peer_creds().map(|creds| creds.euid()) {
-        Ok(Some(uid)) => uid,
-        Ok(None) => return tracing::warn!("a client without credentials"),
+    let (uid, pid) = match stream.peer_creds().map(|creds| (creds.euid(), creds.pid())) {
+        Ok((Some(uid), pid)) => (uid, pid),
+        Ok((None, _)) => return tracing::warn!("a client without credentials"),
         Err(error) => return tracing::warn!(%error, "a client's credentials can not be read"),
     };
     let place = Connected::one_more(&shared, uid);
@@ -176,14 +180,14 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
     let caller = match caller {
         Ok(caller) => caller,
         Err(error) => {
-            let client = Client { stream: Arc::new(stream), caller: Caller::user(uid), bulk: None };
+            let client = Client { stream: Arc::new(stream), caller: Caller::user(uid), pid, bulk: None };
             if let Err(error) = client.send(&frame::encode_error(None, &error)).await {
                 tracing::debug!(%error, uid, "a client that was refused is gone");
             }
             return;
         }
     };
-    let mut client = Client { stream: Arc::new(stream), caller, bulk: None };
+    let mut client = Client { stream: Arc::new(stream), caller, pid, bulk: None };
     if let Err(error) = client.serve(&shared).await {
         tracing::debug!(%error, uid, "a client is gone");
     }

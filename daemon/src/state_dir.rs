@@ -1,12 +1,12 @@
 //! The state directory: made private, proved ours, and held by one daemon at a time.
 //! It refuses to take what belongs to someone else, and says who holds what is held.
 
+use crate::mode::Mode;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::SOCKET_NAME;
 use qrm_shim::lock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use crate::mode::Mode;
 use rustix::fs::{FlockOperation, Mode as Bits, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{DirBuilder, File};
@@ -143,7 +143,8 @@ fn make_own(path: &Path, mode: Bits) -> Result<(), String> {
         return Err(format!("it belongs to user {}, and this is user {me}", stat.uid()));
     }
     if stat.mode() & 0o777 != mode.as_raw_mode() {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.as_raw_mode())).map_err(|e| e.to_string())?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.as_raw_mode()))
+            .map_err(|e| e.to_string())?;
     }
     Ok(())
 }

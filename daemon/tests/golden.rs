@@ -4,7 +4,9 @@
 // A test's failure is its report.
 #![allow(clippy::unwrap_used)]
 
-use qrm_core::{Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Run, Role, RunOutcome, RunUsage, Stage};
+use qrm_core::{
+    Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Role, Run, RunOutcome, RunUsage, Stage,
+};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::progress::Fraction;

@@ -99,11 +99,7 @@ pub struct ConfigFile {
 /// The flag, `QRM_CONFIG`, else `qrm/config.toml` in `XDG_CONFIG_HOME` or `~/.config`; nothing without a home. Of the
 /// system's daemon it is in `/etc`.
 #[must_use]
-pub fn config_file(
-    flag: Option<&Path>,
-    env: &impl Fn(&str) -> Option<OsString>,
-    system: bool,
-) -> Option<ConfigFile> {
+pub fn config_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>, system: bool) -> Option<ConfigFile> {
     let named = flag.map(Path::to_owned).or_else(|| set(env, "QRM_CONFIG").map(PathBuf::from));
     let usual = || {
         if system {

@@ -91,7 +91,9 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
-            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::OnlyAdmins(_) => Code::PermissionDenied,
+            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::OnlyAdmins(_) => {
+                Code::PermissionDenied
+            }
             Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
                 Code::FailedPrecondition
             }
@@ -124,7 +126,9 @@ impl Refusal {
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
-            Self::QueueFull(_) | Self::TooManyJobs(_) => Some("wait until some have ended, or use an array: it counts as one".into()),
+            Self::QueueFull(_) | Self::TooManyJobs(_) => {
+                Some("wait until some have ended, or use an array: it counts as one".into())
+            }
             Self::NoSuchBulk(_) => Some("bulk.begin opens one; it ends with its connection".into()),
             Self::BulkCount { .. } | Self::EmptyBulk => None,
             Self::InBulk { refusal, .. } => refusal.hint(),

@@ -1,8 +1,8 @@
 //! Accepting jobs, one by one and in bulks.
 //! It refuses to know what they run: only what they ask for is looked at here.
 
-use crate::access::Caller;
 use crate::MAX_LIVE_JOBS;
+use crate::access::Caller;
 use crate::depend::{Happened, Verdict, strike, verdict};
 use crate::event::Event;
 use crate::job::{Demand, Job, Need, Phase};

@@ -25,9 +25,7 @@ pub(crate) fn run(plan: &Plan<Encoded<'_>>) -> Option<i32> {
     let joins: Vec<CString> = joins.collect();
     // What it has to complain of is where the job's own complaints are, if those are here.
     let log = match &plan.stderr {
-        LogTarget::InJobDir(name) => {
-            Acting::of(plan.identity.as_ref()).and_then(|_acting| open_log(name)).ok()
-        }
+        LogTarget::InJobDir(name) => Acting::of(plan.identity.as_ref()).and_then(|_acting| open_log(name)).ok(),
         LogTarget::File(_) => None,
     };
     // SAFETY: there is one thread; the child makes plain system calls on what was made before the fork, and both

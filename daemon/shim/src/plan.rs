@@ -370,7 +370,8 @@ mod tests {
     fn a_plan_reads_back_as_it_was_written() {
         let plan = full();
         assert_eq!(Plan::decode(&plan.encode()), Ok(plan.clone()));
-        let bare = Plan { stdin: Stdin::Null, identity: None, cgroup: None, rlimits: vec![], nice: None, after: None, ..plan };
+        let bare =
+            Plan { stdin: Stdin::Null, identity: None, cgroup: None, rlimits: vec![], nice: None, after: None, ..plan };
         let bare = Plan { restart: None, stdout: LogTarget::File(b"/tmp/out".to_vec()), ..bare };
         let bare = Plan { stdin: Stdin::File(b"in".to_vec()), ..bare };
         assert_eq!(Plan::decode(&bare.encode()), Ok(bare.clone()));

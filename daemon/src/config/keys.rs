@@ -68,8 +68,11 @@ const ALL: &str = "all";
 
 /// Names and @groups, as written with commas; the account databases do not allow these characters in names.
 fn names(text: &str) -> Result<Vec<String>, String> {
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-    let bad = |name: &&String| name.trim_start_matches('@').is_empty() || name.contains(|c: char| c.is_whitespace() || c == ':');
+    let names: Vec<String> =
+        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let bad = |name: &&String| {
+        name.trim_start_matches('@').is_empty() || name.contains(|c: char| c.is_whitespace() || c == ':')
+    };
     match names.iter().find(bad) {
         Some(bad) => Err(format!("'{bad}' is neither the name of a user nor @ and that of a group")),
         None => Ok(names),

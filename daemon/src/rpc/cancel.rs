@@ -1,7 +1,7 @@
 //! Cancelling what is named and what a filter finds.
 //! It refuses to do half of what was named: an id that there is none of refuses all of them.
 
-use super::jobs::no_such;
+use super::jobs::{no_such, row};
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
 use qrm_core::{Action, Answer, CancelledAs, Right};
@@ -21,6 +21,8 @@ pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: Cancel
                 if is_live {
                     live.push(id);
                 } else if has_ended(shared, id).await? {
+                    let owner = row(shared, id).await?.ok_or_else(|| no_such(id))?.uid;
+                    client.caller.check(Right::Control, owner, id)?;
                     note(&mut reply, id, CancelDid::Ended);
                 } else {
                     return Err(no_such(id));

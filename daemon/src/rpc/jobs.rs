@@ -2,9 +2,9 @@
 //! It refuses to know frames.
 
 use super::targets::are_live;
-use super::{Client, Shared, users, view};
-use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
+use super::{Client, Shared, submitter, users, view};
 use crate::mode::Mode;
+use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
 use crate::supervise::identity::identity;
 use crate::trace::{self, Trace};
@@ -15,6 +15,7 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{CLEAN_ENV, JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
 use qrm_protocol::method as m;
 use qrm_protocol::text::OsText;
+use qrm_shim::plan::Rlimit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,7 @@ pub(super) struct Origin {
     cwd: OsText,
     umask: u32,
     env: Arc<[OsText]>,
+    limits: Arc<[Rlimit]>,
     environment: Arc<Environment>,
 }
 
@@ -77,12 +79,14 @@ impl Origin {
             let name: String = bad.lossy().chars().take(40).collect();
             return Err(Error::invalid(format!("'{name}' in the environment is not NAME=value")));
         }
+        let limits = submitter::limits(client.pid, client.caller.uid)?;
         Ok(Self {
             user: users::name(shared, client.caller.uid).await,
             cwd: context.cwd,
             umask: context.umask & 0o777,
-            environment: Arc::new(Environment::new(&context.env)),
+            environment: Arc::new(Environment::new(&context.env, &limits)),
             env: context.env.into(),
+            limits: limits.into(),
         })
     }
 
@@ -113,7 +117,7 @@ impl Origin {
             env.push(OsText::new(entry).map_err(|e| Error::invalid(format!("{name} in the environment: {e}")))?);
         }
         is_bounded(&env)?;
-        Ok(Arc::new(Environment::new(&env)))
+        Ok(Arc::new(Environment::new(&env, &self.limits)))
     }
 }
 

@@ -2,11 +2,11 @@
 //! It refuses to buffer for anyone, and to follow a link that a job put where its output was.
 
 use super::jobs::{no_such, row, show};
-use qrm_core::Right;
 use super::{Client, Frames, Shared};
 use crate::engine::Condition;
 use crate::supervise::identity::Acting;
 use crate::supervise::job_dir;
+use qrm_core::Right;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::frame::Id;
 use qrm_protocol::ids::{JobRef, Uid};
@@ -146,7 +146,8 @@ async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams
         tail.size = tail.length()?;
         Ok(())
     };
-    let (mut tail, ()) = blocking(Tail::new(&shared.jobs, id, params.stream, shared.mode.is_system().then_some(owner)), measure).await?;
+    let (mut tail, ()) =
+        blocking(Tail::new(&shared.jobs, id, params.stream, shared.mode.is_system().then_some(owner)), measure).await?;
     if params.after_bytes > tail.size {
         let message = format!("{} bytes were not written yet; there are {}", params.after_bytes, tail.size);
         return Err(Error::invalid(message).hint("after_bytes is where an earlier subscription ended"));
@@ -224,7 +225,18 @@ impl Tail {
     fn new(jobs: &Path, job: JobRef, stream: Stream, owner: Option<Uid>) -> Self {
         let file_path = job_dir(job).join(stream.word());
         let jobs = jobs.to_owned();
-        Self { jobs, owner, file_path, dir: None, file: None, watch: None, wake: Arc::default(), size: 0, at: 0, until: 0 }
+        Self {
+            jobs,
+            owner,
+            file_path,
+            dir: None,
+            file: None,
+            watch: None,
+            wake: Arc::default(),
+            size: 0,
+            at: 0,
+            until: 0,
+        }
     }
 
     /// Opens what is there by now, and watches what is open: the file, or the directory as long as it lacks the file.

@@ -34,7 +34,9 @@ pub(super) async fn answer(
             reply::<m::BulkCommit>(id, then(params, |_: m::Empty| bulk::commit(client, shared)).await)
         }
         m::JobList::NAME => reply::<m::JobList>(id, then(params, |p| jobs::list(client, shared, p)).await),
-        m::JobShow::NAME => reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show(client, shared, p.id)).await),
+        m::JobShow::NAME => {
+            reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show(client, shared, p.id)).await)
+        }
         m::JobWait::NAME => tokio::select! {
             waited = then(params, |p| jobs::wait(client, shared, p)) => reply::<m::JobWait>(id, waited),
             // Its place is someone else's now; a wait may take for ever.
@@ -64,7 +66,9 @@ pub(super) async fn answer(
         }
         m::JobRetry::NAME => reply::<m::JobRetry>(id, then(params, |p| retry::retry(client, shared, p)).await),
         m::JobCheck::NAME => reply::<m::JobCheck>(id, then(params, |p| jobs::check(client, shared, p)).await),
-        m::JobTrace::NAME => reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await),
+        m::JobTrace::NAME => {
+            reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await)
+        }
         m::JobCleanup::NAME => tokio::select! {
             done = then(params, |p| cleanup::cleanup(client, shared, p)) => reply::<m::JobCleanup>(id, done),
             () = frames.gone() => return Ok(false),
@@ -73,7 +77,9 @@ pub(super) async fn answer(
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
         }
-        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(client, shared)).await),
+        m::DaemonStop::NAME => {
+            reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(client, shared)).await)
+        }
         m::DaemonReload::NAME => {
             reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(client, shared, p)).await)
         }

@@ -222,7 +222,11 @@ impl std::io::Write for Counter {
 }
 
 /// Views of rows that were read before the core was asked.
-pub(super) async fn jobs(rows: Vec<Row>, shared: &Shared, eyes: Eyes) -> Result<Vec<JobView>, qrm_protocol::error::Error> {
+pub(super) async fn jobs(
+    rows: Vec<Row>,
+    shared: &Shared,
+    eyes: Eyes,
+) -> Result<Vec<JobView>, qrm_protocol::error::Error> {
     let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
     let live =
         shared.engine.look(move |core, now| ids.iter().map(|id| core.look(now, *id)).collect::<Vec<_>>()).await?;

@@ -153,7 +153,8 @@ impl Means {
         entry.state = State::Burying;
         let (mail, group) = (self.mail.clone(), entry.group.clone());
         let own = rustix::process::geteuid().as_raw();
-        let uid = entry.launch.as_ref().map(|launch| launch.uid).filter(|_| self.settings.mode.is_system()).unwrap_or(own);
+        let uid =
+            entry.launch.as_ref().map(|launch| launch.uid).filter(|_| self.settings.mode.is_system()).unwrap_or(own);
         let helper = std::thread::Builder::new().name("bury".to_owned()).spawn(move || {
             if let Err(error) = end_all(group.as_ref(), process, &variable, uid) {
                 tracing::error!(job = %run.job, %run, %error, "what a run left could not all be ended");

@@ -1,9 +1,9 @@
 //! The directories of jobs and the files in them: made, read and removed relative to one open descriptor.
 //! It removes nothing that a job wrote.
 
-use qrm_protocol::ids::{JobId, JobRef};
 use super::identity::Acting;
 use crate::mode::Mode;
+use qrm_protocol::ids::{JobId, JobRef};
 use qrm_shim::identity::Identity;
 use rustix::fs::{
     AtFlags, FileType, Gid, IFlags, Mode as Bits, OFlags, Uid, fchmod, fchown, fstat, ioctl_getflags, ioctl_setflags,

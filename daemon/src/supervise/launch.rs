@@ -17,7 +17,7 @@ use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake;
 use qrm_shim::identity::Identity;
 use qrm_shim::launch::{Given, plan_fd};
-use qrm_shim::plan::{LogTarget, Plan, Restart, RunName, Stdin};
+use qrm_shim::plan::{LogTarget, Plan, Restart, Rlimit, RunName, Stdin};
 use rustix::event::epoll;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use std::collections::HashSet;
@@ -252,11 +252,22 @@ fn encode_plan(
         },
         after: (!after.is_empty()).then(|| slices(&after)),
         cgroup: group.cloned(),
-        rlimits: Vec::new(),
+        rlimits: limits_of(settings, launch),
         nice: None,
         restart,
     };
     plan.encode()
+}
+
+/// The submitter's limits; where the daemon can raise none, none is above its own.
+fn limits_of(settings: &Settings, launch: &Launch) -> Vec<Rlimit> {
+    let own = |resource: u32| settings.limits.iter().find(|limit| limit.resource == resource).map(|limit| limit.hard);
+    let bounded = |limit: &Rlimit| {
+        let most = own(limit.resource).filter(|_| !settings.raises_limits).unwrap_or(u64::MAX);
+        Rlimit { soft: limit.soft.min(most), hard: limit.hard.min(most), ..*limit }
+    };
+    let is_other = |limit: &Rlimit| !settings.limits.contains(limit);
+    launch.rlimits.iter().map(bounded).filter(is_other).collect()
 }
 
 fn log<'a>(path: Option<&'a [u8]>, usual: &'a str) -> LogTarget<&'a [u8]> {

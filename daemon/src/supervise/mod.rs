@@ -26,6 +26,7 @@ use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::method::Finding;
+use qrm_shim::plan::Rlimit;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -60,6 +61,10 @@ pub struct Settings {
     pub tracking: Wish,
     /// How many files jobs may have open, whatever the daemon needs itself.
     pub open_files: rustix::process::Rlimit,
+    /// The limits that shims have.
+    pub limits: Vec<Rlimit>,
+    /// Whether jobs can have higher ones: capabilities(7) has it for `CAP_SYS_RESOURCE`.
+    pub raises_limits: bool,
     /// Whose the daemon is. In user mode a shim starts it when its job ends and none is there; in system mode jobs run as
     /// their submitters.
     pub mode: Mode,
@@ -79,6 +84,8 @@ pub struct Launch {
     pub cwd: Vec<u8>,
     /// The file mode creation mask.
     pub umask: u32,
+    /// The submitter's limits.
+    pub rlimits: Vec<Rlimit>,
     /// Where standard input comes from.
     pub stdin: Input,
     /// The file that standard output is appended to; `stdout` in the job's directory if it is not said.

@@ -71,6 +71,8 @@ impl World {
             socket: at("qrm.sock"),
             boot_id: "this-boot".to_owned(),
             tracking,
+            limits: vec![],
+            raises_limits: false,
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
             mode: crate::mode::Mode::User,
             state_dir: state,
