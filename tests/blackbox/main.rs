@@ -25,6 +25,7 @@ mod lists;
 mod log_stream;
 mod logs;
 mod order;
+mod permissions;
 mod retry;
 mod run;
 mod schema;
