@@ -17,6 +17,7 @@ mod example_clients;
 mod examples;
 mod files;
 mod hands;
+mod hostile;
 mod identity;
 mod install;
 mod job_files;

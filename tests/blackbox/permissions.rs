@@ -94,7 +94,12 @@ fn every_call_is_for_whom_the_manual_says_and_nobody_else() {
                 "job.submit" => system.run(user, "submit -- true").code != 0,
                 "job.check" => system.run(user, "submit --dry-run -- true").code != 0,
                 "bulk.begin" | "bulk.add" | "bulk.commit" => {
-                    system.shell(user, "exec >/dev/null; echo '{\"command\":[\"true\"]}' | \"$QRM\" submit --bulk -").status().unwrap().code() != Some(0)
+                    system
+                        .shell(user, "exec >/dev/null; echo '{\"command\":[\"true\"]}' | \"$QRM\" submit --bulk -")
+                        .status()
+                        .unwrap()
+                        .code()
+                        != Some(0)
                 }
                 _ => call(&system, user, method, &params(method, id))["error"]["data"]["code"] == "PERMISSION_DENIED",
             };

@@ -1,8 +1,8 @@
 //! Forgetting what has ended because someone wants that.
 //! It refuses to guess how much: an age or a number is to be said.
 
-use super::jobs::read;
 use super::Shared;
+use super::jobs::read;
 use crate::forget;
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{CleanupParams, CleanupReply};

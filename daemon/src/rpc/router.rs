@@ -81,12 +81,8 @@ pub(super) async fn answer(
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
         }
-        m::DaemonStop::NAME => {
-            reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(shared)).await)
-        }
-        m::DaemonReload::NAME => {
-            reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(shared, p)).await)
-        }
+        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(shared)).await),
+        m::DaemonReload::NAME => reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(shared, p)).await),
         m::ConfigShow::NAME => {
             reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).map(|_| daemon::config(shared)))
         }
