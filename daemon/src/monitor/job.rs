@@ -16,6 +16,17 @@ use std::time::{Duration, Instant};
 /// kernel itself could have changed them, by swapping.
 const UNCHANGED: u32 = 15;
 
+/// How samples of jobs are taken just now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How much cpu a job used since the sample before is told if that is at most this old.
+    pub recent: Duration,
+    /// So many samples of a job are kept.
+    pub samples: usize,
+    /// Whether the files of a new one stay open.
+    pub keep: bool,
+}
+
 /// A job that runs, and what was seen of it.
 pub(super) struct Job {
     pub run: Run,
@@ -37,10 +48,12 @@ struct Seen {
     times: u32,
 }
 
+type Parse<T> = fn(&[u8]) -> Option<T>;
+
 /// A file of a group, and how its text is read.
 struct Counter<T> {
     file: Kept,
-    parse: fn(&[u8]) -> Option<T>,
+    parse: Parse<T>,
 }
 
 /// What the kernel counts for the whole job; what is missing is asked of its processes.
@@ -55,10 +68,10 @@ struct Files {
 
 impl<T> Counter<T> {
     /// The first of these files that one of the directories has and that tells it.
-    fn find(dirs: &[&Path], files: &[(&str, fn(&[u8]) -> Option<T>)], buffer: &mut Vec<u8>) -> Option<Self> {
+    fn find(dirs: &[&Path], keep: bool, files: &[(&str, Parse<T>)], buffer: &mut Vec<u8>) -> Option<Self> {
         dirs.iter().flat_map(|dir| files.iter().map(move |(name, parse)| (dir.join(name), *parse))).find_map(
             |(path, parse)| {
-                let file = Kept::open(path)?;
+                let file = Kept::new(path, keep)?;
                 parse(file.text(buffer)?).map(|_| Self { file, parse })
             },
         )
@@ -71,25 +84,31 @@ impl<T> Counter<T> {
 }
 
 impl Files {
-    fn open(watched: &Watched, buffer: &mut Vec<u8>) -> Self {
+    fn open(watched: &Watched, keep: bool, buffer: &mut Vec<u8>) -> Self {
         let dirs: Vec<&Path> = watched.group.iter().flat_map(|group| group.dirs()).collect();
         let mut files = Self {
             cpu_us: Counter::find(
                 &dirs,
+                keep,
                 &[
                     ("cpu.stat", |text| field(text, "usage_usec")),
                     ("cpuacct.usage", |text| plain(text).map(|ns| ns / 1000)),
                 ],
                 buffer,
             ),
-            memory: Counter::find(&dirs, &[("memory.current", plain), ("memory.usage_in_bytes", plain)], buffer),
-            peak: Counter::find(&dirs, &[("memory.peak", plain), ("memory.max_usage_in_bytes", plain)], buffer),
-            disk: Counter::find(&dirs, &[("io.stat", io_stat), ("blkio.throttle.io_service_bytes", blkio)], buffer),
-            pids: Counter::find(&dirs, &[("pids.current", plain)], buffer),
+            memory: Counter::find(&dirs, keep, &[("memory.current", plain), ("memory.usage_in_bytes", plain)], buffer),
+            peak: Counter::find(&dirs, keep, &[("memory.peak", plain), ("memory.max_usage_in_bytes", plain)], buffer),
+            disk: Counter::find(
+                &dirs,
+                keep,
+                &[("io.stat", io_stat), ("blkio.throttle.io_service_bytes", blkio)],
+                buffer,
+            ),
+            pids: Counter::find(&dirs, keep, &[("pids.current", plain)], buffer),
             processes: None,
         };
         let all = files.cpu_us.is_some() && files.memory.is_some() && files.disk.is_some() && files.pids.is_some();
-        files.processes = (!all).then(|| Processes::new(watched.group.as_ref(), watched.shim));
+        files.processes = (!all).then(|| Processes::new(watched.group.as_ref(), watched.shim, keep));
         files
     }
 }
@@ -99,10 +118,9 @@ impl Job {
         Self { run, ring: Ring::new(), watched, peak, files: None, before: None, processes: None }
     }
 
-    /// Takes a sample, unless nothing of the job is left. How much cpu it used since the one before is told if that is at
-    /// most this old; of the ring, `most` stay.
-    pub fn sample(&mut self, stamp: Stamp, recent: Duration, most: usize, buffer: &mut Vec<u8>) {
-        let files = self.files.get_or_insert_with(|| Files::open(&self.watched, buffer));
+    /// Takes a sample, unless nothing of the job is left.
+    pub fn sample(&mut self, stamp: Stamp, bounds: Bounds, buffer: &mut Vec<u8>) {
+        let files = self.files.get_or_insert_with(|| Files::open(&self.watched, bounds.keep, buffer));
         let counted = Counter::read(files.cpu_us.as_ref(), buffer);
         let sum = match &mut files.processes {
             Some(processes) => Some(Seen::again(&mut self.processes, counted, || processes.sum(buffer))),
@@ -121,7 +139,8 @@ impl Job {
         let seen = memory.max(sum.filter(|_| kernel.is_none()).map(|sum| sum.largest_bytes));
         let peak = peak.max(seen).map(|bytes| self.peak.fetch_max(bytes, Ordering::Relaxed).max(bytes));
         let disk = Counter::read(files.disk.as_ref(), buffer).or(sum.and_then(|sum| sum.disk));
-        let cpu_permille = cpu_us.and_then(|us| rate(us, self.before, self.watched.since_boot_ms, stamp, recent));
+        let cpu_permille =
+            cpu_us.and_then(|us| rate(us, self.before, self.watched.since_boot_ms, stamp, bounds.recent));
         let sample = JobSample {
             number: stamp.number,
             at: stamp.wall,
@@ -136,7 +155,7 @@ impl Job {
             incomplete: sum.is_some_and(|sum| sum.incomplete),
         };
         self.before = cpu_us.map(|us| (stamp.mono, us));
-        self.ring.push(stamp.mono, sample, most);
+        self.ring.push(stamp.mono, sample, bounds.samples);
     }
 }
 
@@ -214,6 +233,8 @@ mod tests {
         assert_eq!(blkio(b"Total 0\n"), Some((0, 0)));
     }
 
+    const BOUNDS: Bounds = Bounds { recent: Duration::from_secs(10), samples: 10, keep: true };
+
     /// A job whose group is this directory, and whose shim is no process.
     fn job(dir: &Path) -> (Job, Arc<AtomicU64>) {
         let run = Run { job: JobId(1).into(), stage: Stage::Execute, attempt: 1 };
@@ -237,8 +258,8 @@ mod tests {
         }
         let (mut job, peak) = job(dir.path());
         let mut buffer = Vec::new();
-        let (first, recent) = (Stamp::now(1), Duration::from_secs(10));
-        job.sample(first, recent, 10, &mut buffer);
+        let first = Stamp::now(1);
+        job.sample(first, BOUNDS, &mut buffer);
         let (_, sample) = job.ring.newest().unwrap();
         assert_eq!(
             (sample.cpu_ms, sample.memory_bytes, sample.peak_memory_bytes),
@@ -249,12 +270,12 @@ mod tests {
         write("cpu.stat", "usage_usec 2500000\n");
         write("memory.peak", "12288\n");
         let later = Stamp { mono: first.mono + Duration::from_secs(1), number: 2, ..first };
-        job.sample(later, recent, 10, &mut buffer);
+        job.sample(later, BOUNDS, &mut buffer);
         let (_, sample) = job.ring.newest().unwrap();
         assert_eq!((sample.cpu_permille, sample.number), (Some(500), 2));
         assert_eq!(peak.load(Ordering::Relaxed), 12_288);
-        let much_later = Stamp { mono: later.mono + recent * 2, number: 3, ..first };
-        job.sample(much_later, recent, 10, &mut buffer);
+        let much_later = Stamp { mono: later.mono + BOUNDS.recent * 2, number: 3, ..first };
+        job.sample(much_later, BOUNDS, &mut buffer);
         assert_eq!(job.ring.newest().unwrap().1.cpu_permille, None);
         assert_eq!(job.ring.recent(much_later.mono).len(), 3);
     }
@@ -263,7 +284,7 @@ mod tests {
     fn of_a_job_that_is_gone_there_is_no_sample() {
         let dir = tempfile::tempdir().unwrap();
         let (mut job, _) = job(dir.path());
-        job.sample(Stamp::now(1), Duration::from_secs(1), 10, &mut Vec::new());
+        job.sample(Stamp::now(1), BOUNDS, &mut Vec::new());
         assert!(job.ring.newest().is_none());
     }
 

@@ -31,6 +31,7 @@ pub(super) struct Sum {
 pub(super) struct Processes {
     from: From,
     kept: BTreeMap<u32, Process>,
+    most_kept: usize,
     page: u64,
     tick_us: u64,
 }
@@ -50,9 +51,10 @@ struct Process {
 }
 
 impl Processes {
-    pub fn new(group: Option<&JobCgroup>, shim: u32) -> Self {
+    /// With `keep`, files stay open.
+    pub fn new(group: Option<&JobCgroup>, shim: u32, keep: bool) -> Self {
         let from = match group {
-            Some(group @ JobCgroup::V2 { dir, .. }) => match Kept::open(dir.join("cgroup.procs")) {
+            Some(group @ JobCgroup::V2 { dir, .. }) => match Kept::new(dir.join("cgroup.procs"), keep) {
                 Some(procs) => From::Group(dir.clone(), procs, group.clone()),
                 None => From::Asked(group.clone()),
             },
@@ -60,7 +62,13 @@ impl Processes {
             None => From::Below(shim),
         };
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second().max(1);
-        Self { from, kept: BTreeMap::new(), page: rustix::param::page_size() as u64, tick_us }
+        Self {
+            from,
+            kept: BTreeMap::new(),
+            most_kept: if keep { KEPT } else { 0 },
+            page: rustix::param::page_size() as u64,
+            tick_us,
+        }
     }
 
     /// What they have now. Who has ended meanwhile has nothing.
@@ -69,19 +77,18 @@ impl Processes {
         self.kept.retain(|pid, _| pids.contains(pid));
         let mut sum = Sum { incomplete: more, disk: Some((0, 0)), ..Sum::default() };
         for pid in pids {
-            match self.kept.get(&pid) {
-                Some(process) => add(&mut sum, process, self.page, self.tick_us, buffer),
-                None => {
-                    let Some(stat) = Kept::open(format!("/proc/{pid}/stat")) else { continue };
-                    let process = Process { stat, io: Kept::open(format!("/proc/{pid}/io")) };
-                    let status = Kept::open(format!("/proc/{pid}/status"));
-                    let largest = status.and_then(|status| field(status.text(buffer)?, "VmHWM"));
-                    sum.largest_bytes = sum.largest_bytes.max(largest.unwrap_or(0).saturating_mul(1024));
-                    add(&mut sum, &process, self.page, self.tick_us, buffer);
-                    if self.kept.len() < KEPT {
-                        self.kept.insert(pid, process);
-                    }
-                }
+            if self.kept.get(&pid).is_some_and(|process| add(&mut sum, process, self.page, self.tick_us, buffer)) {
+                continue;
+            }
+            // It is new, or another one has its number by now.
+            self.kept.remove(&pid);
+            let Some(stat) = Kept::open(format!("/proc/{pid}/stat")) else { continue };
+            let process = Process { stat, io: Kept::open(format!("/proc/{pid}/io")) };
+            let status = Kept::open(format!("/proc/{pid}/status"));
+            let largest = status.and_then(|status| field(status.text(buffer)?, "VmHWM"));
+            sum.largest_bytes = sum.largest_bytes.max(largest.unwrap_or(0).saturating_mul(1024));
+            if add(&mut sum, &process, self.page, self.tick_us, buffer) && self.kept.len() < self.most_kept {
+                self.kept.insert(pid, process);
             }
         }
         sum
@@ -139,19 +146,20 @@ fn below(root: u32, buffer: &mut Vec<u8>) -> (Vec<u32>, bool) {
     }
 }
 
-fn add(sum: &mut Sum, process: &Process, page: u64, tick_us: u64, buffer: &mut Vec<u8>) {
-    let Some(stat) = process.stat.text(buffer).and_then(Stat::parse) else { return };
+/// Adds what a process has; false if it has ended.
+fn add(sum: &mut Sum, process: &Process, page: u64, tick_us: u64, buffer: &mut Vec<u8>) -> bool {
+    let Some(stat) = process.stat.text(buffer).and_then(Stat::parse) else { return false };
     sum.cpu_us = sum.cpu_us.saturating_add(stat.ticks.saturating_mul(tick_us));
     sum.memory_bytes = sum.memory_bytes.saturating_add(stat.pages.saturating_mul(page));
     sum.pids = sum.pids.saturating_add(stat.threads);
-    // One that ends now has no file of this kind any more, and is none that hides it.
-    let disk = process.io.as_ref().map(|io| io.text(buffer).map_or(Some((0, 0)), traffic));
-    sum.disk = match (sum.disk, disk.flatten()) {
+    let disk = process.io.as_ref().and_then(|io| traffic(io.text(buffer)?));
+    sum.disk = match (sum.disk, disk) {
         (Some((read, written)), Some((more_read, more_written))) => {
             Some((read.saturating_add(more_read), written.saturating_add(more_written)))
         }
         _ => None,
     };
+    true
 }
 
 /// What `/proc/PID/stat` says of a process and of those children that it has waited for.
@@ -226,7 +234,7 @@ mod tests {
             .spawn()
             .unwrap();
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        let mut processes = Processes::new(None, child.id());
+        let mut processes = Processes::new(None, child.id(), true);
         let mut buffer = Vec::new();
         let sum = processes.sum(&mut buffer);
         assert!(sum.pids == 1 && sum.memory_bytes > 0 && sum.largest_bytes >= sum.memory_bytes / 2, "{sum:?}");

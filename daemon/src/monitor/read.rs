@@ -4,7 +4,7 @@
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is read at a time: the kernel gives a page at once of files that are longer than that.
 const PAGE: usize = 4096;
@@ -13,41 +13,62 @@ const LONGEST_LINE: usize = 64;
 /// No more of a file is read: two thousand cpus or ten thousand processes.
 const LONGEST_FILE: usize = 128 * 1024;
 
-/// An open file whose text the kernel makes anew for each reader that begins at its beginning.
+/// A file whose text the kernel makes anew for each reader that begins at its beginning.
 #[derive(Debug)]
-pub(super) struct Kept(OwnedFd);
+pub(super) enum Kept {
+    /// It stays open.
+    Open(OwnedFd),
+    /// It is opened for each look: descriptors are few here, and others need them.
+    Named(PathBuf),
+}
 
 impl Kept {
     /// `None` if it is not there, or not for us.
     pub fn open(path: impl AsRef<Path>) -> Option<Self> {
-        let path = path.as_ref();
-        match openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => Some(Self(fd)),
-            Err(Errno::NOENT | Errno::SRCH) => None,
-            Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "not sampled");
-                None
-            }
-        }
+        opened(path.as_ref()).map(Self::Open)
+    }
+
+    /// The same, and it stays open only if `keep`.
+    pub fn new(path: PathBuf, keep: bool) -> Option<Self> {
+        let fd = opened(&path)?;
+        Some(if keep { Self::Open(fd) } else { Self::Named(path) })
     }
 
     /// Its text as it is now; `None` if what it tells of is gone.
     pub fn text<'a>(&self, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-        buffer.clear();
-        loop {
-            let begin = buffer.len();
-            buffer.resize(begin + PAGE, 0);
-            let read = rustix::io::pread(&self.0, &mut buffer[begin..], begin as u64);
-            buffer.truncate(begin + read.unwrap_or(0));
-            match read {
-                Err(Errno::INTR) => {}
-                Err(error) => {
-                    tracing::trace!(%error, "not sampled");
-                    return None;
-                }
-                Ok(n) if n < PAGE - LONGEST_LINE || buffer.len() > LONGEST_FILE => return Some(buffer),
-                Ok(_) => {}
+        match self {
+            Self::Open(fd) => text(fd, buffer),
+            Self::Named(path) => text(&opened(path)?, buffer),
+        }
+    }
+}
+
+fn opened(path: &Path) -> Option<OwnedFd> {
+    match openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => Some(fd),
+        Err(Errno::NOENT | Errno::SRCH) => None,
+        Err(error) => {
+            tracing::debug!(%error, path = %path.display(), "not sampled");
+            None
+        }
+    }
+}
+
+fn text<'a>(fd: &OwnedFd, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    buffer.clear();
+    loop {
+        let begin = buffer.len();
+        buffer.resize(begin + PAGE, 0);
+        let read = rustix::io::pread(fd, &mut buffer[begin..], begin as u64);
+        buffer.truncate(begin + read.unwrap_or(0));
+        match read {
+            Err(Errno::INTR) => {}
+            Err(error) => {
+                tracing::trace!(%error, "not sampled");
+                return None;
             }
+            Ok(n) if n < PAGE - LONGEST_LINE || buffer.len() > LONGEST_FILE => return Some(buffer),
+            Ok(_) => {}
         }
     }
 }
@@ -60,8 +81,8 @@ pub(super) fn plain(text: &[u8]) -> Option<u64> {
 /// The number after `key` in a text of lines `key 12` or `key: 12 kB`.
 pub(super) fn field(text: &[u8], key: &str) -> Option<u64> {
     let rest = text.split(|byte| *byte == b'\n').find_map(|line| {
-        let rest = line.strip_prefix(key.as_bytes())?;
-        rest.first().is_some_and(|byte| matches!(byte, b' ' | b':')).then_some(&rest[1..])
+        let (sign, rest) = line.strip_prefix(key.as_bytes())?.split_first()?;
+        matches!(sign, b' ' | b':').then_some(rest)
     })?;
     std::str::from_utf8(rest).ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -114,11 +135,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("counter");
         std::fs::write(&path, "1\n").unwrap();
-        let (kept, mut buffer) = (Kept::open(&path).unwrap(), Vec::new());
-        assert_eq!(plain(kept.text(&mut buffer).unwrap()), Some(1));
-        let long = "1234567\n".repeat(2_000);
-        std::fs::write(&path, &long).unwrap();
-        assert_eq!(kept.text(&mut buffer).unwrap(), long.as_bytes());
+        let mut buffer = Vec::new();
+        let both = [true, false].map(|keep| Kept::new(path.clone(), keep).unwrap());
+        assert!(matches!(both, [Kept::Open(_), Kept::Named(_)]));
+        for text in ["1\n".to_owned(), "1234567\n".repeat(2_000)] {
+            std::fs::write(&path, &text).unwrap();
+            assert!(both.iter().all(|file| file.text(&mut buffer) == Some(text.as_bytes())));
+        }
         assert!(Kept::open(dir.path().join("none")).is_none());
     }
 }

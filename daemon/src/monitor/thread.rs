@@ -2,12 +2,13 @@
 //! It refuses to know which files they come from.
 
 use super::host::Host;
-use super::job::Job;
+use super::job::{Bounds, Job};
 use super::ring::Ring;
 use super::{Message, Samples, Stamp, Tell, Wanted};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::method::MAX_SAMPLES;
 use qrm_protocol::sample::{HostSample, JobSample};
+use rustix::process::{Resource, getrlimit};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ const SHARE: u32 = 100;
 /// How many samples are kept of all jobs together, some 4 MB; of one job it is never less than the least.
 const ALL_SAMPLES: usize = 100 * MAX_SAMPLES;
 const LEAST_SAMPLES: usize = 30;
+/// How many files of a job stay open at most, if they do: those of its groups, and two of each of a few processes. A
+/// quarter of the descriptors that there may be is for them.
+const FILES_OF_A_JOB: u64 = 24;
 
 /// Who waits for a sample with a greater number.
 enum Waiting {
@@ -41,11 +45,14 @@ pub(super) struct Thread {
     /// When the next samples are taken; never, if nobody needs them.
     next: Option<Instant>,
     number: u64,
+    /// Of so many jobs the files stay open.
+    open_jobs: usize,
     buffer: Vec<u8>,
 }
 
 impl Thread {
     pub fn new(interval: Duration) -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self {
             interval,
             jobs: BTreeMap::new(),
@@ -55,6 +62,7 @@ impl Thread {
             looked_until: None,
             next: None,
             number: 0,
+            open_jobs: usize::try_from(descriptors / FILES_OF_A_JOB / 4).unwrap_or(usize::MAX),
             buffer: Vec::new(),
         }
     }
@@ -104,8 +112,10 @@ impl Thread {
             }
             Message::Jobs(ids, tell) => {
                 let mut found = BTreeMap::new();
+                // Of a list it is enough that there is a sample.
+                let fresh = if ids.len() == 1 { FRESH.min(self.interval) } else { Duration::MAX };
                 for id in ids {
-                    self.look_at_job(id, Duration::MAX);
+                    self.look_at_job(id, fresh);
                     found.extend(self.jobs.get(&id).and_then(|job| Some((id, job.ring.newest()?.1))));
                 }
                 give(tell, found);
@@ -146,17 +156,22 @@ impl Thread {
         (self.interval * 2).max(FRESH * 2)
     }
 
-    fn most(&self) -> usize {
-        (ALL_SAMPLES / self.jobs.len().max(1)).clamp(LEAST_SAMPLES, MAX_SAMPLES)
+    fn bounds(&self) -> Bounds {
+        let jobs = self.jobs.len().max(1);
+        Bounds {
+            recent: self.recent(),
+            samples: (ALL_SAMPLES / jobs).clamp(LEAST_SAMPLES, MAX_SAMPLES),
+            keep: jobs <= self.open_jobs,
+        }
     }
 
     /// Its turn has come.
     fn sample_all(&mut self) {
         let began = Instant::now();
-        let (recent, most) = (self.recent(), self.most());
+        let bounds = self.bounds();
         let stamp = self.stamp();
         for job in self.jobs.values_mut() {
-            job.sample(stamp, recent, most, &mut self.buffer);
+            job.sample(stamp, bounds, &mut self.buffer);
         }
         self.sample_host(stamp);
         self.tell();
@@ -173,14 +188,14 @@ impl Thread {
 
     /// Samples a job now if its newest sample is older than this, or there is none.
     fn look_at_job(&mut self, id: JobRef, fresh: Duration) {
-        let (recent, most, now) = (self.recent(), self.most(), Instant::now());
+        let (bounds, now) = (self.bounds(), Instant::now());
         let is_old = |job: &Job| job.ring.newest().is_none_or(|(at, _)| now.saturating_duration_since(at) > fresh);
         if !self.jobs.get(&id).is_some_and(is_old) {
             return;
         }
         let stamp = self.stamp();
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.sample(stamp, recent, most, &mut self.buffer);
+        job.sample(stamp, bounds, &mut self.buffer);
         if job.ring.newest().is_some_and(|(_, sample)| sample.cpu_permille.is_none()) {
             self.soon();
         }
