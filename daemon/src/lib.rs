@@ -11,6 +11,7 @@ mod forget;
 mod listen;
 mod machine;
 mod mode;
+pub mod monitor;
 mod reload;
 mod replace;
 pub mod rpc;
@@ -25,6 +26,7 @@ use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
 use mode::Mode;
+use monitor::Monitor;
 use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
 use rpc::Shared;
@@ -204,8 +206,9 @@ fn run(args: Args) -> Result<(), Error> {
     let settings =
         Settings { open_files, limits, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode) };
     let reports = handle.clone();
-    let supervisor =
-        Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
+    let monitor = Monitor::start(config.monitor_interval()).map_err(system("sampling"))?;
+    let supervisor = Supervisor::start(settings, monitor.clone(), move |observed| reports.observed(observed))
+        .map_err(system("supervision"))?;
     let supervision = supervisor.findings();
     let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
@@ -224,6 +227,7 @@ fn run(args: Args) -> Result<(), Error> {
         program: program.clone(),
         replace: AtomicBool::new(false),
         supervision,
+        monitor,
         stop: tokio::sync::Notify::new(),
         watches: rpc::Watches::default(),
         users: rpc::Users::default(),

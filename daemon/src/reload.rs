@@ -46,6 +46,9 @@ pub async fn reload(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
     for change in &changed {
         tracing::info!(key = change.key, from = change.from, to = change.to, applied = change.applied, "reloaded");
     }
+    if used.sampled_every != before.sampled_every {
+        shared.monitor.set_interval(used.monitor_interval());
+    }
     shared.config.send_replace(Arc::new(used));
     Ok(changed)
 }

@@ -11,6 +11,7 @@ mod jobs;
 mod log;
 mod retry;
 mod router;
+mod stats;
 mod submitter;
 mod targets;
 mod users;
@@ -24,6 +25,7 @@ pub use watch::Watches;
 use crate::config::{Config, Sources};
 use crate::engine::Handle;
 use crate::mode::Mode;
+use crate::monitor::Monitor;
 use crate::store::Readers;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::{Listener, Stream};
@@ -80,6 +82,8 @@ pub struct Shared {
     pub replace: AtomicBool,
     /// What supervision found.
     pub supervision: [Finding; 2],
+    /// Measures.
+    pub monitor: Monitor,
     /// Told when someone wants the daemon to end.
     pub stop: Notify,
     /// Told when output grows.

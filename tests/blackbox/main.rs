@@ -32,6 +32,7 @@ mod run;
 mod schema;
 mod scripts;
 mod stages;
+mod stats;
 mod stop;
 mod submit;
 mod system;

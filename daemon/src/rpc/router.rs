@@ -2,7 +2,7 @@
 //! It refuses to do anything else.
 
 use super::control::What;
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry};
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, stats};
 use qrm_core::{Caller, Control, Role};
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::access::Access;
@@ -73,6 +73,14 @@ pub(super) async fn answer(
         m::JobTrace::NAME => {
             reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await)
         }
+        m::JobStats::NAME => tokio::select! {
+            told = then(params, |p| stats::job(client, shared, p)) => reply::<m::JobStats>(id, told),
+            () = frames.gone() => return Ok(false),
+        },
+        m::HostStats::NAME => tokio::select! {
+            told = then(params, |p| stats::host(shared, p)) => reply::<m::HostStats>(id, told),
+            () = frames.gone() => return Ok(false),
+        },
         m::JobCleanup::NAME => tokio::select! {
             done = then(params, |p| cleanup::cleanup(shared, p)) => reply::<m::JobCleanup>(id, done),
             () = frames.gone() => return Ok(false),

@@ -21,6 +21,7 @@ pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
 use crate::mode::Mode;
+use crate::monitor::Monitor;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
@@ -152,16 +153,17 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader.
+    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader. What executes is
+    /// sampled by `monitor`.
     ///
     /// # Errors
     /// The wish for tracking cannot be met, the job directories cannot be opened, or the thread cannot be made.
-    pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
+    pub fn start(settings: Settings, monitor: Monitor, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
         let findings = tracking.findings();
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
-        let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
+        let thread = Thread::new(settings, tracking, mail.clone(), orders, monitor, report)?;
         let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
         Ok(Self { mail, thread: Some(thread), findings })
     }

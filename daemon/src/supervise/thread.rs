@@ -10,6 +10,7 @@ use super::spawn::Spawner;
 use super::watch::{self, Entry, State};
 use super::{Launch, Order, Settings};
 use crate::fault;
+use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, Stage};
 use qrm_protocol::ids::JobRef;
 use rustix::event::{Timespec, epoll};
@@ -40,6 +41,7 @@ pub(super) struct Means {
     pub epoll: OwnedFd,
     pub mail: Mail,
     pub identities: Identities,
+    pub monitor: Monitor,
     pub report: Box<dyn Fn(Observed) + Send>,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
@@ -62,6 +64,7 @@ impl Thread {
         tracking: Tracking,
         mail: Mail,
         orders: Receiver<Message>,
+        monitor: Monitor,
         report: Box<dyn Fn(Observed) + Send>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -74,6 +77,7 @@ impl Thread {
             epoll,
             identities: Identities::new(mail.clone()),
             mail,
+            monitor,
             report,
             timers: BTreeSet::new(),
             settings,
