@@ -149,6 +149,7 @@ fn run(args: Args) -> Result<(), Error> {
     if args.check {
         return check::check(&sources, Some(&state), args.json);
     }
+    let lent = listen::lent()?;
     let before = args.inherit.as_deref().map(replace::inherited).transpose()?;
     let config = sources.load(&|name| std::env::var_os(name)).map_err(|mistakes| config::refusal(&mistakes))?;
     one_arena();
@@ -169,9 +170,10 @@ fn run(args: Args) -> Result<(), Error> {
     let open_files = more_descriptors();
     forget_stop(&dir.path)?;
     let own = dir.path.join(place::SOCKET_NAME);
-    let socket = match args.socket {
-        Some(path) => std::path::absolute(&path).map_err(system("the socket"))?,
-        None => own.clone(),
+    let named = args.socket.map(std::path::absolute).transpose().map_err(system("the socket"))?;
+    let socket = match (&lent, &named) {
+        (Some(lent), _) => lent.path.clone(),
+        (None, named) => named.clone().unwrap_or_else(|| own.clone()),
     };
     let store = Store::open(&dir.path, config.durability).map_err(|e| e.refusal())?;
     let mut core = store.load().map_err(|e| e.refusal())?;
@@ -185,12 +187,23 @@ fn run(args: Args) -> Result<(), Error> {
         .max_blocking_threads(4)
         .build()
         .map_err(system("the runtime"))?;
-    let (listener, made) = runtime.block_on(async { listen::listen(&socket, socket == own) })?;
+    let is_lent = lent.is_some();
+    let (listener, made) = runtime.block_on(async {
+        match lent {
+            Some(lent) => listen::take(lent, named.as_deref()),
+            None => listen::listen(&socket, socket == own),
+        }
+    })?;
     let timers = clock::Timers::new().map_err(system("a timer"))?;
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    let settings = Settings { open_files, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources) };
+    // What listens for us starts us, too: a shim that did would leave its unit.
+    let settings = Settings {
+        open_files,
+        restart: !is_lent,
+        ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources)
+    };
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;

@@ -2,6 +2,7 @@
 //! Nothing here looks inside: what counts is what is printed, kept and left behind.
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod arrays;
 mod bad_input;
 mod bulk;
