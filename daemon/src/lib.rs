@@ -10,6 +10,7 @@ pub mod fault;
 mod forget;
 mod listen;
 mod machine;
+mod notify;
 mod reload;
 mod replace;
 pub mod rpc;
@@ -198,12 +199,10 @@ fn run(args: Args) -> Result<(), Error> {
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    // What listens for us starts us, too: a shim that did would leave its unit.
-    let settings = Settings {
-        open_files,
-        restart: !is_lent,
-        ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources)
-    };
+    // Who looks after us starts us again, in our own unit: a shim that did would be outside of it, and in the way.
+    let restart = !is_lent && !notify::is_managed();
+    let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources);
+    let settings = Settings { open_files, restart, ..settings };
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
@@ -234,6 +233,7 @@ fn run(args: Args) -> Result<(), Error> {
     if args.spawned {
         ready()?;
     }
+    notify::ready(&answers(&socket));
     let (ended, starting) = runtime.block_on(live(listener, signals, shared, timers, &dir));
     let joined = engine.join();
     made.remove();
@@ -272,6 +272,11 @@ fn detach() {
     if let Err(error) = rustix::process::setsid() {
         tracing::debug!(%error, "a session of its own");
     }
+}
+
+/// What `systemctl status` shows.
+pub(crate) fn answers(socket: &Path) -> String {
+    format!("answers at {}", socket.display())
 }
 
 /// Says that it answers, and lets standard output go.
@@ -393,6 +398,10 @@ async fn live(
             tracing::warn!(%error, "that it was ended can not be written down: the next job that ends starts it again");
         }),
         _ = condition.wait_for(over) => {}
+    }
+    match shared.replace.load(Ordering::Relaxed) {
+        true => notify::reloading("is replaced"),
+        false => notify::stopping(),
     }
     // A stop's own reply is still on its way out.
     tokio::task::yield_now().await;

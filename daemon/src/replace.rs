@@ -1,6 +1,7 @@
 //! The daemon replaced by the program that is now at its place, in the same process: nobody else may start meanwhile.
 //! It refuses to give up a daemon that works for a program that could not take over.
 
+use crate::notify;
 use crate::state_dir::StateDir;
 use qrm_protocol::error::{Code, Error};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -24,7 +25,9 @@ pub fn successor(program: &Path, state: &Path, config: &[OsString]) -> Result<St
             .hint("this daemon goes on; mend that, or qrm daemon stop and start it anew")
     };
     let ask = |args: &[OsString]| {
-        let output = Command::new(program).args(args).stdin(Stdio::null()).output().map_err(|e| failed(&e))?;
+        let mut command = Command::new(program);
+        command.args(args).env_remove(notify::SOCKET).stdin(Stdio::null());
+        let output = command.output().map_err(|e| failed(&e))?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match output.status.success() {
             true => Ok(said),

@@ -25,6 +25,7 @@ mod limits;
 mod lists;
 mod log_stream;
 mod logs;
+mod manager;
 mod order;
 mod retry;
 mod run;
