@@ -24,6 +24,7 @@ use clap::{CommandFactory, Parser};
 use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
+use listen::{Handed, Socket};
 use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place;
@@ -150,7 +151,7 @@ fn run(args: Args) -> Result<(), Error> {
     if args.check {
         return check::check(&sources, Some(&state), args.json);
     }
-    let lent = listen::lent()?;
+    let mut handed = listen::lent()?;
     let before = args.inherit.as_deref().map(replace::inherited).transpose()?;
     let config = sources.load(&|name| std::env::var_os(name)).map_err(|mistakes| config::refusal(&mistakes))?;
     one_arena();
@@ -160,10 +161,12 @@ fn run(args: Args) -> Result<(), Error> {
         detach();
     }
     rustix::process::umask(rustix::fs::Mode::from(0o077));
+    let mut clients = Vec::new();
     let mut dir = match before {
-        Some((lock, starting)) => {
+        Some(before) => {
             replace::reap();
-            StateDir::take(&state, Starter::Before(lock, starting))?
+            (handed, clients) = (Some(before.socket), before.clients);
+            StateDir::take(&state, Starter::Before(before.lock, before.starting))?
         }
         None => StateDir::take(&state, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
     };
@@ -172,10 +175,6 @@ fn run(args: Args) -> Result<(), Error> {
     forget_stop(&dir.path)?;
     let own = dir.path.join(place::SOCKET_NAME);
     let named = args.socket.map(std::path::absolute).transpose().map_err(system("the socket"))?;
-    let socket = match (&lent, &named) {
-        (Some(lent), _) => lent.path.clone(),
-        (None, named) => named.clone().unwrap_or_else(|| own.clone()),
-    };
     let store = Store::open(&dir.path, config.durability).map_err(|e| e.refusal())?;
     let mut core = store.load().map_err(|e| e.refusal())?;
     let last_seq = store.last_seq();
@@ -188,19 +187,14 @@ fn run(args: Args) -> Result<(), Error> {
         .max_blocking_threads(4)
         .build()
         .map_err(system("the runtime"))?;
-    let is_lent = lent.is_some();
-    let (listener, made) = runtime.block_on(async {
-        match lent {
-            Some(lent) => listen::take(lent, named.as_deref()),
-            None => listen::listen(&socket, socket == own),
-        }
-    })?;
+    let (listener, made) = runtime.block_on(async { listen::listen(handed, named.as_deref(), &own) })?;
+    let socket = made.path().to_owned();
     let timers = clock::Timers::new().map_err(system("a timer"))?;
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
     // Who looks after us starts us again, in our own unit: a shim that did would be outside of it, and in the way.
-    let restart = !is_lent && !notify::is_managed();
+    let restart = !made.is_lent() && !notify::is_managed();
     let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources);
     let settings = Settings { open_files, restart, ..settings };
     let reports = handle.clone();
@@ -224,6 +218,7 @@ fn run(args: Args) -> Result<(), Error> {
         replace: AtomicBool::new(false),
         supervision,
         stop: tokio::sync::Notify::new(),
+        ending: rpc::Ending::default(),
         watches: rpc::Watches::default(),
         names: std::sync::Mutex::default(),
     });
@@ -234,17 +229,20 @@ fn run(args: Args) -> Result<(), Error> {
         ready()?;
     }
     notify::ready(&answers(&socket));
-    let (ended, starting) = runtime.block_on(live(listener, signals, shared, timers, &dir));
+    let (ended, next) = runtime.block_on(live(listener, clients, &made, signals, shared.clone(), timers, &dir));
     let joined = engine.join();
-    made.remove();
     if joined.is_err() {
+        made.remove();
         return Err(Error::new(Code::Internal, "the engine panicked; its log says where"));
     }
-    if let Some(starting) = starting {
+    if let Some((starting, socket)) = next {
         tracing::info!("qrmd is replaced; jobs go on");
         limit_descriptors(open_files);
-        return Err(replace::become_it(&program, &dir, &starting));
+        let failed = replace::become_it(&program, &dir, &starting, &socket, &shared.ending.idle());
+        made.remove();
+        return Err(failed);
     }
+    made.remove();
     tracing::info!("qrmd has ended; jobs go on");
     ended.map_err(|why| Error::new(Code::Unavailable, why))
 }
@@ -362,15 +360,20 @@ fn settings(
     }
 }
 
-/// Serves until someone wants the end, or the engine has ended by itself; with the lock of starting if another program is
-/// to follow in this process.
+/// What the next program in this process begins with: the lock of starting, and the socket.
+type Next = (OwnedFd, Handed);
+
+/// Serves until someone wants the end, or the engine has ended by itself; with what another program needs if one is to
+/// follow in this process.
 async fn live(
     listener: Listener,
+    clients: Vec<OwnedFd>,
+    socket: &Socket,
     signals: Signals,
     shared: Arc<Shared>,
     timers: Arc<clock::Timers>,
     dir: &StateDir,
-) -> (Result<(), String>, Option<OwnedFd>) {
+) -> (Result<(), String>, Option<Next>) {
     let engine = shared.engine.clone();
     let ticks = engine.clone();
     let mut condition = engine.condition();
@@ -388,10 +391,11 @@ async fn live(
             _ = interrupt.recv() => {}
         }
     };
-    let server = std::pin::pin!(rpc::serve(listener, shared.clone()));
     let over = |c: &engine::Condition| c.ended.is_some();
     tokio::select! {
-        served = server => if let Err(error) = served { tracing::error!(%error, "the server ended") },
+        served = rpc::serve(&listener, clients, shared.clone()) => {
+            if let Err(error) = served { tracing::error!(%error, "the server ended") }
+        }
         () = shared.stop.notified() => {}
         // Ending the daemon by a signal is on purpose, too.
         () = terminated => std::fs::write(shared.state.join(STOPPED), b"").unwrap_or_else(|error| {
@@ -399,22 +403,25 @@ async fn live(
         }),
         _ = condition.wait_for(over) => {}
     }
-    match shared.replace.load(Ordering::Relaxed) {
-        true => notify::reloading("is replaced"),
-        false => notify::stopping(),
-    }
-    // A stop's own reply is still on its way out.
-    tokio::task::yield_now().await;
-    // As long as it listens nobody starts another daemon, and then nobody can.
-    let starting = shared.replace.load(Ordering::Relaxed).then(|| dir.keep_others_from_starting());
-    let starting = starting.and_then(|lock| {
-        lock.inspect_err(|error| tracing::error!(%error, "the lock of starting; qrmd ends instead")).ok()
-    });
+    let next = match shared.replace.load(Ordering::Relaxed) {
+        true => {
+            notify::reloading("is replaced");
+            // As long as it listens nobody starts another daemon, and then nobody can.
+            let next = dir.keep_others_from_starting().and_then(|lock| Ok((lock, socket.hand_over(listener)?)));
+            next.inspect_err(|error| tracing::error!(%error, "no other program can follow; qrmd ends instead")).ok()
+        }
+        false => {
+            notify::stopping();
+            drop(listener);
+            None
+        }
+    };
+    shared.ending.finish().await;
     tokio::task::spawn_blocking(move || engine.stop())
         .await
         .unwrap_or_else(|error| tracing::error!(%error, "the engine"));
     let ended = condition.wait_for(over).await.map(|c| c.ended.clone());
-    (ended.ok().flatten().unwrap_or(Ok(())), starting)
+    (ended.ok().flatten().unwrap_or(Ok(())), next)
 }
 
 /// The signals that mean something to it. They are watched before anybody is told that it is there: until then they end it.

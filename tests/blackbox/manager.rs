@@ -1,11 +1,13 @@
 //! What a service manager hears of the daemon, and what it hands over.
 //! It refuses to need systemd for that.
 
-use crate::hands::{Gate, code, signal, words};
+use crate::hands::{Gate, Wire, code, context, signal, words};
 use crate::world::World;
 use rustix::process::Signal;
+use serde_json::json;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Where a manager listens.
@@ -110,4 +112,73 @@ fn a_daemon_that_a_service_happens_to_need_is_not_that_service() {
     world.run("daemon start").ok();
     manager.0.set_nonblocking(true).unwrap();
     assert_eq!(manager.0.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn nobody_who_submits_while_the_daemon_is_replaced_learns_of_it() {
+    const ROUNDS: usize = 5;
+    let mut world = World::new();
+    let manager = Manager::new(&mut world);
+    let mut daemon = daemon(&world);
+    manager.hears();
+    // At a named socket nobody asks twice.
+    let socket = world.socket().display().to_string();
+    let over = AtomicBool::new(false);
+    let ids = std::thread::scope(|scope| {
+        let submit = || {
+            let mut ids = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                ids.push(world.qrm(["--socket", &socket, "submit", "--hold", "--", "true"]).ok());
+            }
+            ids
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(submit)).collect();
+        let replaced: Vec<_> = (0..ROUNDS).map(|_| world.run("--json daemon reload --exec")).collect();
+        over.store(true, Ordering::Relaxed);
+        replaced.into_iter().for_each(|said| drop(said.ok()));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let mut once = ids.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), ids.len());
+    assert_eq!(world.run("--json daemon status").json()["jobs"]["queued"], ids.len());
+    assert!(ids.len() > ROUNDS, "{} submits are no test", ids.len());
+    signal(&daemon, Signal::TERM);
+    assert_eq!(code(&mut daemon), 0);
+}
+
+#[test]
+fn what_was_begun_is_answered_before_the_daemon_is_replaced_and_the_rest_after() {
+    let mut world = World::new();
+    let manager = Manager::new(&mut world);
+    let mut daemon = daemon(&world);
+    manager.hears();
+    let (mut idle, mut half, mut bulk, mut waiting) =
+        (Wire::new(&world), Wire::new(&world), Wire::new(&world), Wire::new(&world));
+    idle.call("status", &json!({}));
+    half.call("status", &json!({}));
+    let held = world.submit("--hold", "true");
+    bulk.call("bulk.begin", &json!({"count": 1, "context": context()}));
+    waiting.call("status", &json!({}));
+    waiting.ask("job.wait", &json!({"ids": [held]}));
+    let frame = json!({"jsonrpc": "2.0", "id": 7, "method": "status", "params": {}}).to_string() + "\n";
+    let (first, rest) = frame.as_bytes().split_at(20);
+    half.say(first).unwrap();
+    let reload = world.spawn("--json daemon reload --exec");
+    assert_eq!(manager.hears()[0], "RELOADING=1");
+    half.say(rest).unwrap();
+    assert!(half.hear().is_some_and(|reply| reply["result"].is_object()));
+    bulk.call("bulk.add", &json!({"jobs": [{"command": ["true"], "hold": true}]}));
+    bulk.call("bulk.commit", &json!({}));
+    assert_eq!(manager.hears()[0], "READY=1");
+    assert!(reload.wait_with_output().unwrap().status.success());
+    // Who waits asks again; the others do not notice.
+    assert_eq!(waiting.hear(), None);
+    for wire in [&mut idle, &mut half, &mut bulk] {
+        assert_eq!(wire.call("daemon.status", &json!({}))["jobs"]["queued"], 2);
+    }
+    signal(&daemon, Signal::TERM);
+    assert_eq!(idle.hear(), None);
+    assert_eq!(code(&mut daemon), 0);
 }
