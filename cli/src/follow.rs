@@ -24,7 +24,12 @@ pub(crate) const PIECE: usize = 64 * 1024;
 /// For a look at descriptors that does not wait.
 pub(crate) const NOW: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
 
-fn failed(what: &Path, why: &dyn std::fmt::Display) -> Error {
+fn failed(what: &Path, why: &std::io::Error) -> Error {
+    if why.kind() == std::io::ErrorKind::PermissionDenied {
+        let message =
+            format!("the output in {} is not for you: what a job writes is its owner's alone", what.display());
+        return Error::new(Code::PermissionDenied, message);
+    }
     Error::new(Code::Unavailable, format!("the output in {} can not be read: {why}", what.display()))
 }
 
@@ -133,7 +138,7 @@ impl Follow {
                 stream.awaited = made.is_some();
                 self.marks.extend(made);
             }
-            stream.file = open_regular(stream).map_err(|e| failed(&stream.path, &e))?;
+            stream.file = open_regular(stream).map_err(|e| failed(&stream.path, &e.into()))?;
             if let (Some(watch), Some(_)) = (watch, &stream.file) {
                 // It may be gone by now; then it does not grow any more.
                 self.marks.extend(watch.look_at(&stream.path, WatchFlags::MODIFY)?);

@@ -5,6 +5,7 @@ mod keys;
 
 pub use keys::{KEYS, Key};
 
+use crate::mode::Mode;
 use crate::supervise::cgroup::Wish;
 use keys::find;
 use qrm_protocol::amount::Bytes;
@@ -52,6 +53,14 @@ pub struct Config {
     pub memory_reserve: Bytes,
     /// `supervision.cgroup`: how the processes of a job are kept together.
     pub tracking: Wish,
+    /// `users.admins`: names, and groups with an `@` before theirs.
+    pub admins: Vec<String>,
+    /// `users.viewers`: the same.
+    pub viewers: Vec<String>,
+    /// `users.privacy`: the words of jobs are shown to all.
+    pub open: bool,
+    /// `users.max_jobs`: of one user, alive at once.
+    pub max_jobs: u64,
     /// Where those came from that are not built in, by key.
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -65,6 +74,10 @@ impl Default for Config {
             memory: None,
             memory_reserve: Bytes(1 << 30),
             tracking: Wish::Auto,
+            admins: Vec::new(),
+            viewers: Vec::new(),
+            open: true,
+            max_jobs: 1_000_000,
             origins: BTreeMap::new(),
         }
     }
@@ -98,13 +111,15 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// `--set KEY=VALUE`, in order.
     pub set: Vec<String>,
+    /// For the system's daemon.
+    pub system: bool,
 }
 
 impl Sources {
     /// The file that is read, if the environment or a flag names one or there could be one.
     #[must_use]
     pub fn config_file(&self, env: &impl Fn(&str) -> Option<OsString>) -> Option<ConfigFile> {
-        place::config_file(self.file.as_deref(), env)
+        place::config_file(self.file.as_deref(), env, self.system)
     }
 
     /// The settings, with `QRM_SECTION_KEY` for each key from the environment.
@@ -115,7 +130,12 @@ impl Sources {
         let mut config = Config::default();
         let mut mistakes = Vec::new();
         if let Some(file) = self.config_file(env) {
+            let mode = if self.system { Mode::System } else { Mode::User };
             match std::fs::read_to_string(&file.path) {
+                // What it says is done as root.
+                Ok(_) if let Err(why) = mode.trust(&file.path) => {
+                    mistakes.push(mistake(format!("{} is not taken: {why}", file.path.display())));
+                }
                 Ok(text) => mistakes.extend(config.take_file(&file.path, &text)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound && !file.named => {}
                 Err(e) => mistakes.push(mistake(format!("{} can not be read: {e}", file.path.display()))),
@@ -235,7 +255,7 @@ impl Config {
             let begin = section.span().start;
             let Some(keys) = value.get_ref().as_table() else {
                 let why = format!("'{}' stands outside of a section", section.get_ref());
-                let hint = "sections are [store], [host], [scheduler] and [supervision]";
+                let hint = "sections are [store], [host], [scheduler], [supervision] and [users]";
                 mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
                 continue;
             };
@@ -266,13 +286,24 @@ impl Config {
         let plain = match value.get_ref() {
             toml::de::DeValue::String(text) => text.to_string(),
             toml::de::DeValue::Integer(number) => number.to_string(),
-            _ => return Err(at.mistake(value.span().start, &format!("'{name}' takes a string or a number"), None)),
+            toml::de::DeValue::Array(list) if key.takes.contains("list") => joined(list)
+                .ok_or_else(|| at.mistake(value.span().start, &format!("'{name}' takes a list of strings"), None))?,
+            _ => return Err(at.mistake(value.span().start, &format!("'{name}' takes {}", key.takes), None)),
         };
         let wrong = |why: String| at.mistake(value.span().start, &format!("{name}: {why}"), None);
         (key.set)(self, &plain).map_err(wrong)?;
         self.origins.insert(key.name, Origin::File(at.path.to_owned(), at.line(begin)));
         Ok(())
     }
+}
+
+/// A list of strings, with commas; nothing if there is something else in it.
+fn joined(list: &toml::de::DeArray<'_>) -> Option<String> {
+    let texts = list.iter().map(|one| match one.get_ref() {
+        toml::de::DeValue::String(text) => Some(text.to_string()),
+        _ => None,
+    });
+    Some(texts.collect::<Option<Vec<String>>>()?.join(","))
 }
 
 #[cfg(test)]
@@ -283,7 +314,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
-        let sources = Sources { file: Some(file), set: set.iter().map(|word| (*word).to_owned()).collect() };
+        let sources =
+            Sources { file: Some(file), set: set.iter().map(|word| (*word).to_owned()).collect(), system: false };
         sources.load(&|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
     }
 
@@ -305,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "v2"]) {
+        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "v2", "a,@b", "c", "own", "7"]) {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);
@@ -328,7 +360,10 @@ mod tests {
             ),
             ("[store]\ndurability = \"fast\"", "config.toml:2:14: store.durability: 'fast' is neither", ""),
             ("cpus = 3", "config.toml:1:1: 'cpus' stands outside", "sections are"),
-            ("[host]\ncpus = [1]", "config.toml:2:8: 'host.cpus' takes a string or a number", ""),
+            ("[host]\ncpus = [1]", "config.toml:2:8: 'host.cpus' takes a number from 1", ""),
+            ("[users]\nadmins = [1]", "config.toml:2:10: 'users.admins' takes a list of strings", ""),
+            ("[users]\nadmins = [\"a b\"]", "config.toml:2:10: users.admins: 'a b' is neither", ""),
+            ("[users]\nprivacy = \"closed\"", "neither \"open\" nor \"own\"", ""),
             ("[host\n", "config.toml:1:", ""),
             ("[host]\ncpus = 0", "not a number of cpus", ""),
             ("[hots]\n", "there is no setting 'hots.*'", ""),
@@ -343,7 +378,7 @@ mod tests {
         let lines: Vec<Option<u64>> = mistakes.iter().map(|mistake| mistake.line).collect();
         assert_eq!(lines, [Some(2), Some(4), None, None, None]);
         assert!(refusal(&mistakes).hint.unwrap().contains("4 more"));
-        let missing = Sources { file: Some("/nowhere/c.toml".into()), set: vec![] };
+        let missing = Sources { file: Some("/nowhere/c.toml".into()), ..Sources::default() };
         assert!(missing.load(&|_| None).is_err());
     }
 }

@@ -176,7 +176,7 @@ impl Engine {
     /// Bulks whose clients are gone, runs of before, and time that has passed.
     fn begin(&mut self) {
         for (bulk, uid) in self.core.open_bulks() {
-            let caller = Caller { uid, admin: false };
+            let caller = Caller::user(uid);
             if let Err(error) = self.command(caller, Action::BulkDiscard { bulk }, Vec::new()) {
                 tracing::error!(%bulk, error = error.message, "an unfinished bulk can not be discarded");
             }

@@ -10,6 +10,7 @@ pub mod fault;
 mod forget;
 mod listen;
 mod machine;
+mod mode;
 mod notify;
 mod reload;
 mod replace;
@@ -25,9 +26,9 @@ use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
 use listen::{Handed, Socket};
+use mode::Mode;
 use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::place;
 use rpc::Shared;
 use rustix::process::{Resource, Rlimit};
 use state_dir::{Starter, StateDir};
@@ -49,6 +50,10 @@ pub use qrm_protocol::place::STOPPED_NAME as STOPPED;
 #[derive(Debug, Parser)]
 #[command(name = "qrmd", version)]
 struct Args {
+    /// Serve all users of the machine: as root, with each job as its submitter, from /var/lib/qrm, at /run/qrm/qrm.sock and
+    /// with /etc/qrm/config.toml.
+    #[arg(long)]
+    system: bool,
     /// Stay in the foreground and log to the terminal.
     #[arg(long)]
     foreground: bool,
@@ -139,15 +144,16 @@ fn system(what: &str) -> impl Fn(std::io::Error) -> Error {
 }
 
 fn run(args: Args) -> Result<(), Error> {
+    let mode = Mode::new(args.system)?;
     let state = match args.state {
         Some(dir) => std::path::absolute(&dir).map_err(system("the state directory"))?,
-        None => place::user_state(|name| std::env::var_os(name))?,
+        None => mode.state(|name| std::env::var_os(name))?,
     };
     if args.fold {
         return fold::fold_here(&state).map(drop).map_err(|e| e.refusal());
     }
     let file = args.config.map(|file| std::path::absolute(&file)).transpose().map_err(system("the configuration"))?;
-    let sources = Sources { file, set: args.set };
+    let sources = Sources { file, set: args.set, system: args.system };
     if args.check {
         return check::check(&sources, Some(&state), args.json);
     }
@@ -162,18 +168,23 @@ fn run(args: Args) -> Result<(), Error> {
     }
     rustix::process::umask(rustix::fs::Mode::from(0o077));
     let mut clients = Vec::new();
+    if mode == Mode::System {
+        // Whoever acts as a user has none of root's groups then.
+        nix::unistd::setgroups(&[]).map_err(|e| system("groups")(e.into()))?;
+    }
     let mut dir = match before {
         Some(before) => {
             replace::reap();
             (handed, clients) = (Some(before.socket), before.clients);
-            StateDir::take(&state, Starter::Before(before.lock, before.starting))?
+            StateDir::take(&state, mode, Starter::Before(before.lock, before.starting))?
         }
-        None => StateDir::take(&state, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
+        None => StateDir::take(&state, mode, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
     };
     telemetry::start(&dir.path, args.foreground)?;
+    let limits = rpc::limits(Some(std::process::id().cast_signed()), rustix::process::geteuid().as_raw())?;
     let open_files = more_descriptors();
     forget_stop(&dir.path)?;
-    let own = dir.path.join(place::SOCKET_NAME);
+    let own = mode.socket(&dir.path);
     let named = args.socket.map(std::path::absolute).transpose().map_err(system("the socket"))?;
     let store = Store::open(&dir.path, config.durability).map_err(|e| e.refusal())?;
     let mut core = store.load().map_err(|e| e.refusal())?;
@@ -187,16 +198,16 @@ fn run(args: Args) -> Result<(), Error> {
         .max_blocking_threads(4)
         .build()
         .map_err(system("the runtime"))?;
-    let (listener, made) = runtime.block_on(async { listen::listen(handed, named.as_deref(), &own) })?;
+    let (listener, made) = runtime.block_on(async { listen::listen(handed, named.as_deref(), &own, mode) })?;
     let socket = made.path().to_owned();
     let timers = clock::Timers::new().map_err(system("a timer"))?;
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
+    let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode);
     // Who looks after us starts us again, in our own unit: a shim that did would be outside of it, and in the way.
-    let restart = !made.is_lent() && !notify::is_managed();
-    let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources);
-    let settings = Settings { open_files, restart, ..settings };
+    let restart = settings.restart && !made.is_lent() && !notify::is_managed();
+    let settings = Settings { open_files, limits, restart, ..settings };
     let reports = handle.clone();
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
@@ -210,6 +221,7 @@ fn run(args: Args) -> Result<(), Error> {
         jobs: dir.jobs.clone(),
         socket: socket.clone(),
         uid: rustix::process::geteuid().as_raw(),
+        mode,
         began_boot_ms: clock::now().boot_ms,
         sources,
         config: tokio::sync::watch::Sender::new(Arc::new(config)),
@@ -220,7 +232,8 @@ fn run(args: Args) -> Result<(), Error> {
         stop: tokio::sync::Notify::new(),
         ending: rpc::Ending::default(),
         watches: rpc::Watches::default(),
-        names: std::sync::Mutex::default(),
+        users: rpc::Users::default(),
+        connected: std::sync::Mutex::default(),
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %dir.path.display(), socket = %socket.display(), last_seq, "qrmd serves");
     let signals = runtime.block_on(async { Signals::watch() }).map_err(system("signals"))?;
@@ -327,6 +340,7 @@ fn settings(
     boot_id: String,
     config: &Config,
     sources: &Sources,
+    mode: Mode,
 ) -> Settings {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
@@ -356,7 +370,11 @@ fn settings(
         boot_id,
         tracking: config.tracking,
         open_files: rustix::process::getrlimit(Resource::Nofile),
-        restart: true,
+        limits: Vec::new(),
+        raises_limits: rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE)),
+        restart: !mode.is_system(),
+        mode,
     }
 }
 

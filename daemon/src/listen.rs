@@ -1,6 +1,7 @@
 //! The socket at which the daemon listens: systemd's if that gave one, else made where nobody else is, and taken away at the
 //! end if it is still ours. It refuses to remove what is no socket, what somebody else serves, and what is systemd's.
 
+use crate::mode::Mode;
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
@@ -68,7 +69,12 @@ fn not_used(why: &dyn std::fmt::Display) -> Error {
 ///
 /// # Errors
 /// The socket that is there is none to be asked at, is not the one that was named, or none can be made.
-pub(crate) fn listen(handed: Option<Handed>, named: Option<&Path>, own: &Path) -> Result<(Listener, Socket), Error> {
+pub(crate) fn listen(
+    handed: Option<Handed>,
+    named: Option<&Path>,
+    own: &Path,
+    mode: Mode,
+) -> Result<(Listener, Socket), Error> {
     let path = named.unwrap_or(own);
     match handed {
         Some(Handed { fd, whose: Whose::Lent }) => at_lent(fd, named),
@@ -76,7 +82,7 @@ pub(crate) fn listen(handed: Option<Handed>, named: Option<&Path>, own: &Path) -
         Some(Handed { fd, whose }) if is_there(path, whose) => {
             Ok((serve(fd, path)?, Socket { path: path.to_owned(), whose }))
         }
-        _ => make(path, path == own),
+        _ => make(path, path == own, mode),
     }
 }
 
@@ -106,11 +112,19 @@ fn at_lent(fd: OwnedFd, named: Option<&Path>) -> Result<(Listener, Socket), Erro
     Ok((serve(listener.into(), path)?, Socket { path: path.to_owned(), whose: Whose::Lent }))
 }
 
-fn make(path: &Path, is_own: bool) -> Result<(Listener, Socket), Error> {
+fn make(path: &Path, is_own: bool, mode: Mode) -> Result<(Listener, Socket), Error> {
     let failed = |why: std::io::Error| {
         Error::new(Code::Unavailable, format!("the socket {} can not be made: {why}", path.display()))
             .hint("--socket names another place")
     };
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if mode == Mode::System {
+        make_dir(dir).map_err(failed)?;
+        mode.trust(dir).map_err(|why| {
+            Error::new(Code::FailedPrecondition, format!("no socket is made at {}: {why}", path.display()))
+                .hint("whoever can write there could take the place of the daemon of all; --socket names another place")
+        })?;
+    }
     let short = place::socket_path(path)?;
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -125,8 +139,18 @@ fn make(path: &Path, is_own: bool) -> Result<(Listener, Socket), Error> {
     }
     let name = short.path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
     let listener = ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_tokio().map_err(failed)?;
+    rustix::fs::chmod(&short.path, mode.door()).map_err(|error| failed(error.into()))?;
     let made = std::fs::symlink_metadata(path).map_err(failed)?;
     Ok((listener, Socket { path: path.to_owned(), whose: Whose::Ours(made.dev(), made.ino()) }))
+}
+
+/// The directory of the system's socket, which all may pass, if it is missing.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    match rustix::fs::mkdir(dir, rustix::fs::Mode::RWXU) {
+        Ok(()) => Ok(rustix::fs::chmod(dir, rustix::fs::Mode::from(0o755))?),
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Why what is there has to stay.

@@ -12,15 +12,20 @@ mod jobs;
 mod log;
 mod retry;
 mod router;
+mod submitter;
 mod targets;
+mod users;
 mod view;
 mod watch;
 
 pub use ending::Ending;
+pub(crate) use submitter::limits;
+pub use users::Users;
 pub use watch::Watches;
 
 use crate::config::{Config, Sources};
 use crate::engine::Handle;
+use crate::mode::Mode;
 use crate::store::Readers;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::{Listener, Stream};
@@ -36,7 +41,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -44,6 +49,8 @@ use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 /// The most clients at once.
 const CLIENTS: usize = 1_024;
+/// The most clients of one user, where there are several.
+const CLIENTS_OF_ONE: usize = 256;
 /// How long a client may leave what it asked for unread before it is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -61,6 +68,8 @@ pub struct Shared {
     pub socket: PathBuf,
     /// Who runs the daemon.
     pub uid: Uid,
+    /// Whose it is.
+    pub mode: Mode,
     /// When it began, on the clock that never jumps.
     pub began_boot_ms: u64,
     /// Where settings come from.
@@ -81,14 +90,18 @@ pub struct Shared {
     pub ending: Ending,
     /// Told when output grows.
     pub watches: Watches,
-    /// Login names that were looked up. A lock, because looking up blocks and runs on other threads.
-    pub names: Mutex<BTreeMap<Uid, String>>,
+    /// Who called.
+    pub users: Users,
+    /// How many connections each user has. A lock, because connections end on their own; held for one entry.
+    pub connected: Mutex<BTreeMap<Uid, usize>>,
 }
 
 /// One client.
 pub(crate) struct Client {
     stream: Arc<Stream>,
     pub caller: Caller,
+    /// Its process, if that is to be seen from here.
+    pub pid: Option<i32>,
     /// The bulk that it has open.
     pub bulk: Option<bulk::Open>,
     /// It has told the daemon to end, and learns that it has when the connection is closed.
@@ -176,20 +189,29 @@ fn turn_away(stream: Stream, why: String, freed: Arc<Notify>) {
 }
 
 async fn connection(stream: Stream, shared: Arc<Shared>) {
-    let uid = match stream.peer_creds().map(|creds| creds.euid()) {
-        Ok(Some(uid)) => uid,
-        Ok(None) => return tracing::warn!("a client without credentials"),
+    let (uid, pid) = match stream.peer_creds().map(|creds| (creds.euid(), creds.pid())) {
+        Ok((Some(uid), pid)) => (uid, pid),
+        Ok((None, _)) => return tracing::warn!("a client without credentials"),
         Err(error) => return tracing::warn!(%error, "a client's credentials can not be read"),
     };
-    let caller = Caller { uid, admin: uid == 0 || uid == shared.uid };
-    let mut client = Client { stream: Arc::new(stream), caller, bulk: None, waits_for_end: false };
-    let served = if caller.admin {
-        client.serve(&shared).await
-    } else {
-        let error = Error::new(Code::PermissionDenied, "this daemon serves the user who started it");
-        client.send(&frame::encode_error(None, &error)).await.map(|()| Left::Over)
+    let place = Connected::one_more(&shared, uid);
+    let caller = match place {
+        Ok(_) => users::caller(&shared, uid).await,
+        Err(ref error) => Err(error.clone()),
     };
-    match served {
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(error) => {
+            let caller = Caller::user(uid);
+            let client = Client { stream: Arc::new(stream), caller, pid, bulk: None, waits_for_end: false };
+            if let Err(error) = client.send(&frame::encode_error(None, &error)).await {
+                tracing::debug!(%error, uid, "a client that was refused is gone");
+            }
+            return;
+        }
+    };
+    let mut client = Client { stream: Arc::new(stream), caller, pid, bulk: None, waits_for_end: false };
+    match client.serve(&shared).await {
         Ok(Left::Over) => {}
         Ok(Left::Idle) => return client.stream().map_or((), |stream| shared.ending.keep(stream)),
         Ok(Left::Waiting) => return client.stream().map_or((), |stream| shared.ending.hold(stream)),
@@ -197,6 +219,41 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
     }
     if let Some(open) = client.bulk.take() {
         open.discard(&shared, caller).await;
+    }
+}
+
+/// A connection of a user, counted until this is dropped.
+struct Connected {
+    shared: Arc<Shared>,
+    uid: Uid,
+}
+
+impl Connected {
+    /// Counts one more, if this user may have it: one who opens all that there are would shut the others out.
+    fn one_more(shared: &Arc<Shared>, uid: Uid) -> Result<Self, Error> {
+        let counted = Self { shared: shared.clone(), uid };
+        let mut connected = shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = connected.entry(uid).or_default();
+        *count += 1;
+        let too_many = *count > CLIENTS_OF_ONE && uid != 0 && shared.mode.is_system();
+        drop(connected);
+        if too_many {
+            let message = format!("you have {CLIENTS_OF_ONE} connections, as many as one user may");
+            return Err(Error::new(Code::ResourceExhausted, message).hint("try again when others of yours have ended"));
+        }
+        Ok(counted)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = connected.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                connected.remove(&self.uid);
+            }
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The state directory: made private, proved ours, and held by one daemon at a time.
 //! It refuses to take what belongs to someone else, and says who holds what is held.
 
+use crate::mode::Mode;
 use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::SOCKET_NAME;
 use qrm_shim::lock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode as Bits, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
@@ -53,17 +54,18 @@ impl StateDir {
     ///
     /// # Errors
     /// It is someone else's, can not be made or written, or another daemon holds it.
-    pub fn take(path: &Path, starter: Starter) -> Result<Self, Error> {
+    pub fn take(path: &Path, mode: Mode, starter: Starter) -> Result<Self, Error> {
         let failed = |what: &Path, why: &dyn std::fmt::Display| {
             Error::new(Code::Unavailable, format!("{} can not be used: {why}", what.display()))
                 .hint("set QRM_STATE_DIR to a directory of your own on a disk that can be written")
         };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(path, &e))?;
         let path = path.canonicalize().map_err(|e| failed(path, &e))?;
-        make_private(&path).map_err(|why| failed(&path, &why))?;
+        make_own(&path, mode.way()).map_err(|why| failed(&path, &why))?;
+        mode.trust(&path).map_err(|why| failed(&path, &why))?;
         let lock_path = path.join(LOCK);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let open = || rustix::fs::open(&lock_path, flags, Mode::from(0o600)).map_err(|e| failed(&lock_path, &e));
+        let open = || rustix::fs::open(&lock_path, flags, Bits::from(0o600)).map_err(|e| failed(&lock_path, &e));
         let (starting, file) = match starter {
             Starter::Nobody => (Some(self::starting(&path).map_err(|e| failed(&path, &e))?), File::from(open()?)),
             Starter::Waits => (None, File::from(open()?)),
@@ -82,9 +84,9 @@ impl StateDir {
                 .hint("qrm daemon status asks it; qrm daemon stop ends it"));
         }
         let (jobs, runs) = (path.join(JOBS), path.join(RUNS));
-        for dir in [&jobs, &runs] {
+        for (dir, open) in [(&jobs, mode.way()), (&runs, Mode::User.way())] {
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| failed(dir, &e))?;
-            make_private(dir).map_err(|why| failed(dir, &why))?;
+            make_own(dir, open).map_err(|why| failed(dir, &why))?;
         }
         Ok(Self { path, jobs, runs, lock: file, starting })
     }
@@ -125,12 +127,13 @@ fn take_after(file: &File, path: &Path) -> std::io::Result<bool> {
 /// Waits for its turn to start a daemon here.
 fn starting(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(path.join("start.lock"), flags, Mode::from(0o600))?;
+    let file = rustix::fs::open(path.join("start.lock"), flags, Bits::from(0o600))?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
 }
 
-fn make_private(path: &Path) -> Result<(), String> {
+/// That it is a directory of ours which is open to nobody else but as far as this.
+fn make_own(path: &Path, mode: Bits) -> Result<(), String> {
     let stat = std::fs::symlink_metadata(path).map_err(|e| e.to_string())?;
     let me = rustix::process::geteuid().as_raw();
     if !stat.is_dir() {
@@ -139,8 +142,9 @@ fn make_private(path: &Path) -> Result<(), String> {
     if stat.uid() != me {
         return Err(format!("it belongs to user {}, and this is user {me}", stat.uid()));
     }
-    if stat.mode() & 0o777 != 0o700 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(|e| e.to_string())?;
+    if stat.mode() & 0o777 != mode.as_raw_mode() {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.as_raw_mode()))
+            .map_err(|e| e.to_string())?;
     }
     Ok(())
 }

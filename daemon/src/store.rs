@@ -14,7 +14,7 @@ mod row;
 mod snapshot;
 mod write;
 
-pub use environment::Environment;
+pub use environment::{Environment, parts};
 pub use options::Options;
 pub use read::{Page, PastEvent, Reader, Readers};
 pub use row::{LaunchText, PastJob, Row};

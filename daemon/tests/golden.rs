@@ -4,7 +4,9 @@
 // A test's failure is its report.
 #![allow(clippy::unwrap_used)]
 
-use qrm_core::{Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Run, RunOutcome, RunUsage, Stage};
+use qrm_core::{
+    Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Role, Run, RunOutcome, RunUsage, Stage,
+};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::progress::Fraction;
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// When all golden events were decided, 2026-01-01 by the wall clock; the other clock goes on.
 const AT: Timestamp = Timestamp(1_767_225_600_000);
-const ME: Caller = Caller { uid: 1000, admin: false };
+const ME: Caller = Caller { uid: 1000, role: Role::User, most_jobs: u64::MAX };
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub const SYSTEM_SOCKET: &str = "/run/qrm/qrm.sock";
 /// The state of that daemon.
 pub const SYSTEM_STATE: &str = "/var/lib/qrm";
+/// The configuration of that daemon.
+pub const SYSTEM_CONFIG: &str = "/etc/qrm/config.toml";
 /// The socket's name in a user's state directory.
 pub const SOCKET_NAME: &str = "qrm.sock";
 /// The file there that says that the daemon was stopped on purpose; the next start removes it.
@@ -94,11 +96,15 @@ pub struct ConfigFile {
     pub named: bool,
 }
 
-/// The flag, `QRM_CONFIG`, else `qrm/config.toml` in `XDG_CONFIG_HOME` or `~/.config`; nothing without a home.
+/// The flag, `QRM_CONFIG`, else `qrm/config.toml` in `XDG_CONFIG_HOME` or `~/.config`; nothing without a home. Of the
+/// system's daemon it is in `/etc`.
 #[must_use]
-pub fn config_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>) -> Option<ConfigFile> {
+pub fn config_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>, system: bool) -> Option<ConfigFile> {
     let named = flag.map(Path::to_owned).or_else(|| set(env, "QRM_CONFIG").map(PathBuf::from));
     let usual = || {
+        if system {
+            return Some(PathBuf::from(SYSTEM_CONFIG));
+        }
         let base = set(env, "XDG_CONFIG_HOME").map(PathBuf::from);
         Some(base.or_else(|| Some(PathBuf::from(set(env, "HOME")?).join(".config")))?.join("qrm/config.toml"))
     };
@@ -119,7 +125,7 @@ pub fn named_config(env: &impl Fn(&str) -> Option<OsString>) -> Result<Option<Co
     if let Some((name, path)) = names.into_iter().find_map(|name| Some((name, set(env, name)?))) {
         absolute(path, name)?;
     }
-    Ok(config_file(None, env))
+    Ok(config_file(None, env, false))
 }
 
 /// Whether the nearest existing ancestor of a path is on a network file system.

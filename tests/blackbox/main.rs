@@ -34,7 +34,9 @@ mod scripts;
 mod stages;
 mod stop;
 mod submit;
+mod system;
 mod terminals;
+mod users;
 mod wait_cancel;
 #[path = "world.rs"]
 mod world;

@@ -265,7 +265,7 @@ pub fn subtrees(state: &Path) -> Vec<PathBuf> {
 }
 
 /// Removes what a daemon of this state that was killed has left of control groups: all are empty.
-fn remove_groups(state: &Path) {
+pub fn remove_groups(state: &Path) {
     for base in subtrees(state) {
         let runs = std::fs::read_dir(&base).into_iter().flatten().filter_map(|run| Some(run.ok()?.path()));
         for dir in runs.filter(|run| run.is_dir()).chain([base.clone()]).collect::<Vec<_>>() {

@@ -108,13 +108,21 @@ fn outputs(context: &Context, manifest: &Manifest) -> String {
     text
 }
 
-fn unreadable(what: &str, why: &dyn std::fmt::Display) -> Error {
+fn unreadable(what: &str, why: &rustix::io::Errno) -> Error {
+    if *why == rustix::io::Errno::ACCESS {
+        let message = format!("{what} is not for you: what a job leaves is its owner's alone");
+        return Error::new(Code::PermissionDenied, message);
+    }
+    damaged(what, why)
+}
+
+fn damaged(what: &str, why: &dyn std::fmt::Display) -> Error {
     Error::new(Code::Unavailable, format!("{what} can not be read: {why}"))
 }
 
 /// A regular file in a job's directory, and nothing that a link leads to.
 fn read(dir: &OwnedFd, shown: &str, name: &str) -> Result<Option<Vec<u8>>, Error> {
-    let failed = |why: &dyn std::fmt::Display| unreadable(&format!("{shown}/{name}"), why);
+    let failed = |why: &dyn std::fmt::Display| damaged(&format!("{shown}/{name}"), why);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(dir, name, flags, Mode::empty()) {
         Ok(file) => file,

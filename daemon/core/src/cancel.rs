@@ -1,18 +1,19 @@
 //! Ending jobs because someone wants that.
 //! It refuses to look at jobs that are over: those are the store's.
 
+use crate::access::{Caller, Right};
 use crate::event::{Event, StopWhy};
 use crate::refusal::Refusal;
 use crate::state::Core;
-use crate::step::{Answer, Caller, CancelledAs, Deciding};
+use crate::step::{Answer, CancelledAs, Deciding};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobState;
 
 impl Core {
-    /// Whether the caller may control a live job: the one place that decides it.
+    /// Whether the caller may control a live job.
     pub(crate) fn may_control(&self, caller: Caller, job: JobRef) -> Result<(), Refusal> {
         let owner = self.jobs.get(&job.job).ok_or(Refusal::NoSuchJob(job))?.user;
-        if caller.admin || caller.uid == owner { Ok(()) } else { Err(Refusal::NotYours(job)) }
+        caller.check(Right::Control, owner, job)
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is done to jobs short of ending them: held and released, suspended and resumed, signalled.
 //! It refuses to look at jobs that are over: those are the store's.
 
+use crate::access::Caller;
 use crate::event::{Event, Stage};
 use crate::job::Phase;
 use crate::refusal::Refusal;
 use crate::state::{Core, RunState};
-use crate::step::{Answer, Caller, Deciding, Effect, RunSignal};
+use crate::step::{Answer, Deciding, Effect, RunSignal};
 use qrm_protocol::ids::{JobId, JobRef};
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 //!
 //! [`Core::step`] decides; [`Core::apply`] is the only function that changes state, live and in replay alike.
 
+mod access;
 mod apply;
 mod cancel;
 mod check;
@@ -22,6 +23,7 @@ mod step;
 mod submit;
 mod update;
 
+pub use access::{Caller, Right, Role};
 pub use control::Control;
 pub use event::{Event, Run, RunUsage, Stage, StopWhy};
 pub use job::{Demand, Need, When};
@@ -29,9 +31,7 @@ pub use look::{Counts, Live, Waiting};
 pub use refusal::Refusal;
 pub use snapshot::{SNAPSHOT_FORMAT, SnapshotError};
 pub use state::{Core, Machine};
-pub use step::{
-    Action, Answer, Caller, CancelledAs, Effect, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step,
-};
+pub use step::{Action, Answer, CancelledAs, Effect, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step};
 pub use submit::PastEnd;
 
 /// How long a job has between the signal that asks it to end and the one that ends it, if it does not say.

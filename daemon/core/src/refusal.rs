@@ -14,6 +14,18 @@ pub enum Refusal {
     /// It belongs to someone else.
     #[error("job {0} belongs to another user")]
     NotYours(JobRef),
+    /// Its output and environment are its owner's.
+    #[error("job {0} belongs to another user, and what it was given and wrote is theirs alone")]
+    NotInside(JobRef),
+    /// It would run as somebody else, with its owner's environment.
+    #[error("job {0} belongs to another user")]
+    NotToRepeat(JobRef),
+    /// It concerns everybody.
+    #[error("only an administrator {0}")]
+    OnlyAdmins(&'static str),
+    /// The bound of one user's live jobs.
+    #[error("you would have more than {0} jobs alive at once, which is the most for one user here")]
+    TooManyJobs(u64),
     /// It has no process now.
     #[error("job {0} is not executing")]
     NotExecuting(JobRef),
@@ -79,7 +91,9 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
-            Self::NotYours(_) => Code::PermissionDenied,
+            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::OnlyAdmins(_) => {
+                Code::PermissionDenied
+            }
             Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
                 Code::FailedPrecondition
             }
@@ -88,7 +102,7 @@ impl Refusal {
             | Self::BulkCount { .. }
             | Self::EmptyBulk
             | Self::Past => Code::InvalidArgument,
-            Self::QueueFull(_) => Code::ResourceExhausted,
+            Self::QueueFull(_) | Self::TooManyJobs(_) => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
         }
     }
@@ -97,6 +111,9 @@ impl Refusal {
         match self {
             Self::NoSuchJob(_) => Some("qrm jobs lists them".into()),
             Self::NotYours(_) => Some("its owner or an administrator can do that".into()),
+            Self::NotInside(job) => Some(format!("qrm show {job} says what everybody may know")),
+            Self::NotToRepeat(_) => Some("retry makes a job of your own with its environment, which is theirs".into()),
+            Self::OnlyAdmins(_) => Some("administrators are root and who users.admins names".into()),
             Self::NotExecuting(job) => Some(format!("qrm show {job} says where it is")),
             Self::HasStarted(job) => Some(format!(
                 "qrm suspend {job} lets it stand still; its name, comment and labels can still be changed"
@@ -109,7 +126,9 @@ impl Refusal {
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
-            Self::QueueFull(_) => Some("wait until some have ended, or use an array: it counts as one".into()),
+            Self::QueueFull(_) | Self::TooManyJobs(_) => {
+                Some("wait until some have ended, or use an array: it counts as one".into())
+            }
             Self::NoSuchBulk(_) => Some("bulk.begin opens one; it ends with its connection".into()),
             Self::BulkCount { .. } | Self::EmptyBulk => None,
             Self::InBulk { refusal, .. } => refusal.hint(),

@@ -116,6 +116,8 @@ pub struct Core {
     // From here on everything follows from the above, see `rebuilt`.
     /// Live jobs by state, as [`Job::state`] tells it.
     pub(crate) live: BTreeMap<JobState, u64>,
+    /// Live jobs by user.
+    pub(crate) owners: BTreeMap<Uid, u64>,
     pub(crate) used: Used,
     /// Eligible jobs that fit the machine, in the order of their turn.
     pub(crate) ready: BTreeSet<(Reverse<u8>, JobId)>,
@@ -141,6 +143,7 @@ impl Default for Core {
             bulks: BTreeMap::new(),
             ended: BTreeMap::new(),
             live: BTreeMap::new(),
+            owners: BTreeMap::new(),
             used: Used::default(),
             ready: BTreeSet::new(),
             stage_line: BTreeSet::new(),
@@ -158,6 +161,7 @@ impl Core {
     pub(crate) fn index(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         *self.live.entry(job.state()).or_default() += 1;
+        *self.owners.entry(job.user).or_default() += 1;
         if job.eligible() && self.fits_machine(job) {
             self.ready.insert((Reverse(job.demand.priority.get()), id));
         }
@@ -177,6 +181,12 @@ impl Core {
             *count -= 1;
             if *count == 0 {
                 self.live.remove(&job.state());
+            }
+        }
+        if let Some(count) = self.owners.get_mut(&job.user) {
+            *count -= 1;
+            if *count == 0 {
+                self.owners.remove(&job.user);
             }
         }
         self.ready.remove(&(Reverse(job.demand.priority.get()), id));

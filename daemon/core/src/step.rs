@@ -1,6 +1,7 @@
 //! What comes in and what goes out of the core, and the frame of every decision.
 //! It refuses to change state itself: each decision is an event, made true by [`Core::apply`] at once.
 
+use crate::access::Caller;
 use crate::control::Control;
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
 use crate::job::{Demand, Phase};
@@ -20,15 +21,6 @@ pub struct Now {
     pub wall: Timestamp,
     /// Milliseconds since boot, also those that the machine slept.
     pub boot_ms: u64,
-}
-
-/// Who wants something, as the socket says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The user.
-    pub uid: Uid,
-    /// May control what belongs to others.
-    pub admin: bool,
 }
 
 /// What comes in.

@@ -2,13 +2,14 @@
 //! It refuses to know what they run: only what they ask for is looked at here.
 
 use crate::MAX_LIVE_JOBS;
+use crate::access::Caller;
 use crate::depend::{Happened, Verdict, strike, verdict};
 use crate::event::Event;
 use crate::job::{Demand, Job, Need, Phase};
 use crate::look::Waiting;
 use crate::refusal::Refusal;
 use crate::state::{Bulk, Core};
-use crate::step::{Answer, Caller, Deciding, Now, StagedJob};
+use crate::step::{Answer, Deciding, Now, StagedJob};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobState;
@@ -29,7 +30,7 @@ impl Deciding<'_> {
         mut demand: Demand,
         ended: &PastEnd,
     ) -> Result<Answer, Refusal> {
-        self.room_for(1)?;
+        self.room_for(caller, 1)?;
         let doomed = self.core.accept(self.now.wall, &mut demand, ended, |_| None)?;
         let id = JobId(self.core.next_job);
         self.emit(Event::Submitted { job: id.into(), user: caller.uid, name, demand });
@@ -39,10 +40,14 @@ impl Deciding<'_> {
         Ok(Answer::Submitted(id, JobState::Queued))
     }
 
-    fn room_for(&self, more: u64) -> Result<(), Refusal> {
+    fn room_for(&self, caller: Caller, more: u64) -> Result<(), Refusal> {
         let staged: u64 = self.core.bulks.values().map(|b| b.count).sum();
-        let full = self.core.jobs.len() as u64 + staged + more > MAX_LIVE_JOBS as u64;
-        if full { Err(Refusal::QueueFull(MAX_LIVE_JOBS)) } else { Ok(()) }
+        if self.core.jobs.len() as u64 + staged + more > MAX_LIVE_JOBS as u64 {
+            return Err(Refusal::QueueFull(MAX_LIVE_JOBS));
+        }
+        let own: u64 = self.core.bulks.values().filter(|bulk| bulk.user == caller.uid).map(|bulk| bulk.count).sum();
+        let has = self.core.owners.get(&caller.uid).copied().unwrap_or(0).saturating_add(own);
+        if has.saturating_add(more) > caller.most_jobs { Err(Refusal::TooManyJobs(caller.most_jobs)) } else { Ok(()) }
     }
 
     pub(crate) fn bulk_begin(&mut self, caller: Caller, count: u64) -> Result<Answer, Refusal> {
@@ -52,7 +57,7 @@ impl Deciding<'_> {
         if count > MAX_BULK {
             return Err(Refusal::QueueFull(MAX_LIVE_JOBS));
         }
-        self.room_for(count)?;
+        self.room_for(caller, count)?;
         let bulk = JobId(self.core.next_job);
         self.emit(Event::BulkBegun { bulk, user: caller.uid, count });
         Ok(Answer::BulkBegun(bulk))

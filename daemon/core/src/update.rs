@@ -1,11 +1,12 @@
 //! What may be changed of jobs that live, and what jobs say of themselves.
 //! It refuses to change what a process has been given.
 
+use crate::access::Caller;
 use crate::event::{Event, Stage};
 use crate::job::Phase;
 use crate::refusal::Refusal;
 use crate::state::Core;
-use crate::step::{Answer, Caller, Deciding};
+use crate::step::{Answer, Deciding};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobChange;

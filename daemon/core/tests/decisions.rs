@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Now, Observed, Refusal, Run, RunOutcome, RunSignal,
-    Stage, Step, Waiting,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Now, Observed, Refusal, Role, Run, RunOutcome,
+    RunSignal, Stage, Step, Waiting,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobChange, JobSpec, JobState};
@@ -12,7 +12,7 @@ use qrm_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const ME: Caller = Caller { uid: 1000, admin: false };
+const ME: Caller = Caller { uid: 1000, role: Role::User, most_jobs: u64::MAX };
 
 struct World {
     core: Core,

@@ -10,6 +10,7 @@ use std::ptr;
 use crate::cgroup::JobCgroup;
 use crate::end;
 use crate::files::open_log;
+use crate::identity::Acting;
 use crate::plan::{Encoded, LogTarget, Plan};
 
 /// What it exited with, or 128 and the number of the signal that ended it; nothing if there is nothing to be run.
@@ -24,7 +25,7 @@ pub(crate) fn run(plan: &Plan<Encoded<'_>>) -> Option<i32> {
     let joins: Vec<CString> = joins.collect();
     // What it has to complain of is where the job's own complaints are, if those are here.
     let log = match &plan.stderr {
-        LogTarget::InJobDir(name) => open_log(name).ok(),
+        LogTarget::InJobDir(name) => Acting::of(plan.identity.as_ref()).and_then(|_acting| open_log(name)).ok(),
         LogTarget::File(_) => None,
     };
     // SAFETY: there is one thread; the child makes plain system calls on what was made before the fork, and both
@@ -43,6 +44,9 @@ pub(crate) fn run(plan: &Plan<Encoded<'_>>) -> Option<i32> {
                 libc::dup2(log.as_raw_fd(), 2);
             }
             libc::umask(plan.umask);
+            if plan.identity.as_ref().is_some_and(|identity| identity.assume().is_err()) {
+                libc::_exit(NOT_RUN);
+            }
             let mut none = MaybeUninit::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());

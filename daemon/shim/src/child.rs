@@ -16,7 +16,7 @@ use crate::cgroup::JobCgroup;
 use crate::clock::{Moment, ticks};
 use crate::files::{Logs, given};
 use crate::handshake::GO;
-use crate::plan::{Encoded, LogTarget, Plan, Stdin};
+use crate::plan::{Encoded, LogTarget, Plan, Rlimit, Stdin};
 use crate::proc::{Process, Stat};
 use crate::record::{ExecError, Started, Step, failure};
 use crate::vfork::vfork;
@@ -250,15 +250,21 @@ impl<'a> Command<'a> {
             if let Some(stderr) = self.stderr {
                 check(Step::Stderr, libc::dup2(stderr, 2))?;
             }
-            if let Some(nice) = self.plan.nice {
-                check(Step::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice))?;
+            match self.plan.nice {
+                Some(nice) => check(Step::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice)),
+                None => Ok(()),
             }
-            check(Step::Chdir, libc::chdir(self.plan.cwd.0.as_ptr()))
         }
     }
 
-    /// What would stand in the way of the other preparations, or may wait for somebody.
+    /// What would stand in the way of the other preparations, may wait for somebody, or is to be done as the user: from
+    /// then on its own kind can stop this process, which nobody waits for any more but its shim.
     fn prepare_late(&self) -> Result<(), ExecError> {
+        // Where limits can be raised at all, it is before; the soft ones come last, for they are the command's.
+        self.limit(|limit| limit.hard)?;
+        if let Some(identity) = &self.plan.identity {
+            identity.assume().map_err(|errno| ExecError { stage: Step::User, errno })?;
+        }
         // SAFETY: plain system calls on what was made before.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, 0);
@@ -266,6 +272,7 @@ impl<'a> Command<'a> {
             let mut none = MaybeUninit::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+            check(Step::Chdir, libc::chdir(self.plan.cwd.0.as_ptr()))?;
             let read = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY;
             let input = match &self.plan.stdin {
                 Stdin::Null => None,
@@ -282,10 +289,15 @@ impl<'a> Command<'a> {
             } else {
                 self.open_file(Step::Stderr, &self.plan.stderr, 2)?;
             }
-            for limit in &self.plan.rlimits {
-                let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
-                check(Step::Rlimit, libc::setrlimit(limit.resource as _, &raw const value))?;
-            }
+        }
+        self.limit(|limit| limit.soft)
+    }
+
+    fn limit(&self, soft: fn(&Rlimit) -> u64) -> Result<(), ExecError> {
+        for limit in &self.plan.rlimits {
+            let value = libc::rlimit { rlim_cur: soft(limit), rlim_max: limit.hard };
+            // SAFETY: the value is valid for the call.
+            check(Step::Rlimit, unsafe { libc::setrlimit(limit.resource as _, &raw const value) })?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat, unlinka
 use rustix::io::Errno;
 
 use crate::fd;
+use crate::identity::Acting;
 use crate::plan::{Encoded, LogTarget, Plan};
 use crate::record::{ExecError, Step, failure};
 
@@ -37,6 +38,7 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub fn open(plan: &Plan<Encoded<'_>>) -> Result<Self, ExecError> {
+        let _acting = Acting::of(plan.identity.as_ref()).map_err(|error| failure(Step::User, &error))?;
         let open = |target: &LogTarget<_>, step| match target {
             LogTarget::InJobDir(name) => open_log(name).map(Some).map_err(|error| failure(step, &error)),
             LogTarget::File(_) => Ok(None),
@@ -71,6 +73,7 @@ fn is_regular(mode: u32) -> bool {
 
 /// Removes the logs of a run that released nothing, if they are empty.
 pub(crate) fn clean(plan: &Plan<Encoded<'_>>) {
+    let Ok(_acting) = Acting::of(plan.identity.as_ref()) else { return };
     for target in [&plan.stdout, &plan.stderr] {
         let LogTarget::InJobDir(name) = target else { continue };
         let stat = statat(given(fd::JOB_DIR), name.0, AtFlags::SYMLINK_NOFOLLOW);

@@ -9,6 +9,7 @@ mod end;
 mod fault;
 mod files;
 pub mod handshake;
+pub mod identity;
 pub mod launch;
 pub mod lock;
 mod map;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::cgroup::JobCgroup;
+use crate::identity::Identity;
 use crate::wire::{Malformed, Reader, Writer};
 
 pub use crate::wire::{Encoded, Text};
@@ -11,7 +12,7 @@ pub use crate::wire::{Encoded, Text};
 const MAGIC: &[u8; 4] = b"QRMP";
 /// Goes up with every change of the layout: `qrmd` and the shim of one installation always agree, and a mixture
 /// of two is told apart instead of misread.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// One run of one stage of a job. `S` is `Vec<u8>` for who writes a plan and [`Encoded`] for who runs one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Plan<S = Vec<u8>> {
     pub cwd: S,
     /// The file mode creation mask.
     pub umask: u32,
+    /// As whom it runs; without one, as who runs the shim.
+    pub identity: Option<Identity>,
     /// Where standard output goes.
     pub stdout: LogTarget<S>,
     /// Where standard error goes; the same file as `stdout` is legal and keeps the order of the writes.
@@ -205,6 +208,10 @@ impl<S: AsRef<[u8]>> Plan<S> {
         out.texts(&self.env);
         out.text(self.cwd.as_ref());
         out.u32(self.umask);
+        out.u8(u8::from(self.identity.is_some()));
+        if let Some(identity) = &self.identity {
+            identity.encode(&mut out);
+        }
         for target in [&self.stdout, &self.stderr] {
             let (kind, name) = match target {
                 LogTarget::InJobDir(name) => (0, name),
@@ -275,6 +282,7 @@ impl<S: AsRef<[u8]>> Plan<S> {
             env: from.texts()?,
             cwd: from.text()?,
             umask: from.u32()?,
+            identity: from.option(Identity::decode)?,
             stdout: log_target(&mut from)?,
             stderr: log_target(&mut from)?,
             stdin: match from.u8()? {
@@ -340,6 +348,7 @@ mod tests {
             env: vec![text("PATH=/bin"), text("EMPTY=")],
             cwd: text("/tmp"),
             umask: 0o027,
+            identity: Some(Identity { uid: 1000, gid: 100, groups: vec![100, 27] }),
             stdout: LogTarget::InJobDir(text("stdout")),
             stderr: LogTarget::InJobDir(text("stderr")),
             stdin: Stdin::Fifo(text("stdin")),
@@ -361,7 +370,8 @@ mod tests {
     fn a_plan_reads_back_as_it_was_written() {
         let plan = full();
         assert_eq!(Plan::decode(&plan.encode()), Ok(plan.clone()));
-        let bare = Plan { stdin: Stdin::Null, cgroup: None, rlimits: vec![], nice: None, after: None, ..plan };
+        let bare =
+            Plan { stdin: Stdin::Null, identity: None, cgroup: None, rlimits: vec![], nice: None, after: None, ..plan };
         let bare = Plan { restart: None, stdout: LogTarget::File(b"/tmp/out".to_vec()), ..bare };
         let bare = Plan { stdin: Stdin::File(b"in".to_vec()), ..bare };
         assert_eq!(Plan::decode(&bare.encode()), Ok(bare.clone()));

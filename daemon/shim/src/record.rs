@@ -126,10 +126,12 @@ pub enum Step {
     Chdir,
     /// Executing the command.
     Exec,
+    /// Becoming the job's user.
+    User,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 12] = [
+    const ALL: [(Self, &str); 13] = [
         (Self::Plan, "plan"),
         (Self::Lock, "lock"),
         (Self::Stdout, "stdout"),
@@ -142,6 +144,7 @@ impl Step {
         (Self::Nice, "nice"),
         (Self::Chdir, "chdir"),
         (Self::Exec, "exec"),
+        (Self::User, "user"),
     ];
 
     /// Its name in a record.

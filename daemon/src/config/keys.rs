@@ -66,6 +66,19 @@ fn duration(Millis(ms): Millis) -> String {
 /// What stands for everything that there is.
 const ALL: &str = "all";
 
+/// Names and @groups, as written with commas; the account databases do not allow these characters in names.
+fn names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> =
+        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let bad = |name: &&String| {
+        name.trim_start_matches('@').is_empty() || name.contains(|c: char| c.is_whitespace() || c == ':')
+    };
+    match names.iter().find(bad) {
+        Some(bad) => Err(format!("'{bad}' is neither the name of a user nor @ and that of a group")),
+        None => Ok(names),
+    }
+}
+
 /// Every setting, in the order in which they are shown.
 pub const KEYS: &[Key] = &[
     Key {
@@ -164,5 +177,58 @@ pub const KEYS: &[Key] = &[
             }
             .to_owned()
         },
+    },
+    Key {
+        name: "users.admins",
+        takes: "a list of users and @groups, as [\"alice\", \"@qrm-admin\"]",
+        default: "",
+        means: "Who controls the jobs of all, beside root.",
+        more: "It counts for the daemon of all users. What jobs were given and wrote stays their owners'.",
+        at_reload: true,
+        set: |c, word| names(word).map(|names| c.admins = names),
+        get: |c| c.admins.join(","),
+    },
+    Key {
+        name: "users.viewers",
+        takes: "a list of users and @groups",
+        default: "",
+        means: "Who sees the commands of all, whatever `users.privacy` is.",
+        more: "",
+        at_reload: true,
+        set: |c, word| names(word).map(|names| c.viewers = names),
+        get: |c| c.viewers.join(","),
+    },
+    Key {
+        name: "users.privacy",
+        takes: "\"open\" or \"own\"",
+        default: "open",
+        means: "Whether users see the words of each other's jobs.",
+        more: "With `own`, name, command, directories, labels, comment and messages of a job are shown to its owner, viewers and administrators alone; that there is a job, whose, and what it takes is shown to all. Environments, output and files are nobody else's in either case.",
+        at_reload: true,
+        set: |c, word| {
+            c.open = match word {
+                "open" => true,
+                "own" => false,
+                _ => return Err(format!("'{word}' is neither \"open\" nor \"own\"")),
+            };
+            Ok(())
+        },
+        get: |c| if c.open { "open" } else { "own" }.to_owned(),
+    },
+    Key {
+        name: "users.max_jobs",
+        takes: "a number from 1 to 10000000",
+        default: "1000000",
+        means: "The most jobs that one user may have alive at once.",
+        more: "An array counts as one. It is a tenth of what all may have together; administrators have no bound of their own.",
+        at_reload: true,
+        set: |c, word| match word.parse() {
+            Ok(most @ 1..=10_000_000) => {
+                c.max_jobs = most;
+                Ok(())
+            }
+            _ => Err(format!("'{word}' is not a number of jobs from 1 to 10000000")),
+        },
+        get: |c| c.max_jobs.to_string(),
     },
 ];

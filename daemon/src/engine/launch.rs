@@ -1,7 +1,7 @@
 //! What a run needs, of what the store has of its job.
 //! It refuses to read or make anything.
 
-use crate::store::LaunchText;
+use crate::store::{LaunchText, parts};
 use crate::supervise::{Input, Launch, Limits};
 use crate::trace::Trace;
 use qrm_core::{Run, Stage};
@@ -25,9 +25,10 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         |command: Option<String>| vec![b"/bin/sh".to_vec(), b"-c".to_vec(), command.unwrap_or_default().into_bytes()];
     let trace = Trace::of(&text.environment, run.job, text.submitted_at, &text.user);
     let trace = trace.variable(run.job, run.stage, run.attempt).into_bytes();
-    let entries = text.environment.split(|b| *b == 0).filter(|e| !e.is_empty());
+    let (entries, rlimits) = parts(&text.environment);
     Launch {
         run,
+        uid: text.uid,
         argv: match run.stage {
             Stage::Validate => shell(text.validate),
             Stage::Compile => shell(text.compile),
@@ -37,6 +38,7 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         env: entries.map(<[u8]>::to_vec).chain([trace]).collect(),
         cwd: text.cwd.into_bytes(),
         umask: text.umask,
+        rlimits,
         stdin,
         stdout,
         stderr,

@@ -1,10 +1,10 @@
 //! Cancelling what is named and what a filter finds.
 //! It refuses to do half of what was named: an id that there is none of refuses all of them.
 
-use super::jobs::no_such;
+use super::jobs::{no_such, row};
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
-use qrm_core::{Action, Answer, CancelledAs};
+use qrm_core::{Action, Answer, CancelledAs, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
@@ -21,6 +21,8 @@ pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: Cancel
                 if is_live {
                     live.push(id);
                 } else if has_ended(shared, id).await? {
+                    let owner = row(shared, id).await?.ok_or_else(|| no_such(id))?.uid;
+                    client.caller.check(Right::Control, owner, id)?;
                     note(&mut reply, id, CancelDid::Ended);
                 } else {
                     return Err(no_such(id));
@@ -36,8 +38,8 @@ pub(super) async fn cancel(client: &Client, shared: &Arc<Shared>, params: Cancel
 /// Cancels what a filter finds of the caller's, page by page.
 async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter, reply: &mut CancelReply) -> Result<(), Error> {
     let mut found = Found::among(filter, |state| !state.is_terminal());
-    while let Some(rows) = found.next(shared).await? {
-        let mine = rows.iter().filter(|row| client.caller.admin || row.uid == client.caller.uid);
+    while let Some(rows) = found.next(client, shared).await? {
+        let mine = rows.iter().filter(|row| client.caller.has(Right::Control, row.uid));
         // Where an array is meant, so are its tasks.
         let ids: Vec<JobRef> = mine.map(|row| row.id).collect();
         end(client, shared, ids, reply).await?;

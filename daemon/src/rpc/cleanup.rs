@@ -4,7 +4,7 @@
 use super::jobs::read;
 use super::{Client, Shared};
 use crate::forget;
-use qrm_protocol::error::{Code, Error};
+use qrm_protocol::error::Error;
 use qrm_protocol::method::{CleanupParams, CleanupReply};
 use qrm_protocol::time::{Millis, Timestamp};
 
@@ -14,9 +14,7 @@ pub(super) async fn cleanup(client: &Client, shared: &Shared, params: CleanupPar
         return Err(Error::invalid("how much is to be forgotten is missing")
             .hint("qrm cleanup --older-than 7d, or --keep-last 1000, or both"));
     }
-    if !client.caller.admin {
-        return Err(Error::new(Code::PermissionDenied, "only an administrator forgets the jobs of all"));
-    }
+    client.caller.check_admin("forgets the jobs of all")?;
     // What ends from now on is not meant.
     let mut before = forget::ago(Millis(older_than_ms.unwrap_or(0)));
     if let Some(keep) = keep_last {

@@ -4,7 +4,7 @@
 use super::jobs::{no_such, row};
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
-use qrm_core::{Action, Answer, Caller, Control, Core, Now};
+use qrm_core::{Action, Answer, Caller, Control, Core, Now, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
@@ -78,7 +78,7 @@ pub(super) async fn control(
         Targets::Ids(ids) => match run(client, shared, ids.clone(), &what).await {
             Ok(done) => note(&mut reply, done),
             Err(error) if error.code == Code::NotFound => {
-                return Err(why_not(shared, &ids).await?.unwrap_or(error));
+                return Err(why_not(client, shared, &ids).await?.unwrap_or(error));
             }
             Err(error) => return Err(error),
         },
@@ -88,12 +88,14 @@ pub(super) async fn control(
 }
 
 /// Which of these ended, or was never there.
-async fn why_not(shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error> {
+async fn why_not(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error> {
     for (id, is_live) in ids.iter().zip(are_live(shared, ids).await?) {
         if is_live {
             continue;
         }
         return Ok(Some(if has_ended(shared, *id).await? {
+            let owner = row(shared, *id).await?.ok_or_else(|| no_such(*id))?.uid;
+            client.caller.check(Right::Control, owner, *id)?;
             Error::new(Code::FailedPrecondition, format!("job {id} has ended")).hint(format!("qrm show {id} says how"))
         } else {
             no_such(*id)
@@ -111,7 +113,7 @@ async fn found(
     reply: &mut ControlReply,
 ) -> Result<(), Error> {
     let mut found = Found::among(filter, |state| !state.is_terminal());
-    while let Some(rows) = found.next(shared).await? {
+    while let Some(rows) = found.next(client, shared).await? {
         let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
         loop {
             let (asked, caller, wanted) = (ids.clone(), client.caller, what.clone());

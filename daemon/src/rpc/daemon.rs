@@ -24,7 +24,8 @@ const RUNNING: usize = 6;
 const WAITING: usize = 4;
 const ENDED: u32 = 4;
 
-pub(super) async fn status(shared: &Arc<Shared>) -> Result<StatusReply, Error> {
+pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<StatusReply, Error> {
+    let eyes = view::Eyes::of(client, shared);
     let glance = |core: &Core, _| (core.machine(), core.counts(), core.running(RUNNING), core.line(WAITING));
     let ((cpus, cpus_used, mem_bytes, mem_used_bytes), jobs, running, waiting) = shared.engine.look(glance).await?;
     let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
@@ -36,9 +37,9 @@ pub(super) async fn status(shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     .await?;
     let cpus_used = u32::try_from(cpus_used).unwrap_or(u32::MAX);
     let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
-    let mut running: Vec<JobView> = still(view::jobs(running_rows, shared).await?);
-    let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared).await?);
-    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs)).collect();
+    let mut running: Vec<JobView> = still(view::jobs(running_rows, shared, eyes).await?);
+    let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared, eyes).await?);
+    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs, eyes)).collect();
     let mut room = PAGE_BYTES;
     for jobs in [&mut running, &mut waiting, &mut ended] {
         jobs.truncate(view::fit(jobs, &mut room));
@@ -59,7 +60,7 @@ pub(super) async fn daemon_status(shared: &Arc<Shared>) -> Result<DaemonStatusRe
     Ok(DaemonStatusReply {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: "user".to_owned(),
+        mode: shared.mode.word().to_owned(),
         uptime_ms: clock::now().boot_ms.saturating_sub(shared.began_boot_ms),
         socket: shared.socket.display().to_string(),
         state_dir: shared.state.display().to_string(),
@@ -80,6 +81,7 @@ pub(super) fn describe() -> Result<OpenRpc, Error> {
 }
 
 pub(super) async fn stop(client: &mut Client, shared: &Arc<Shared>) -> Result<Empty, Error> {
+    client.caller.check_admin("stops the daemon of all")?;
     let marker = shared.state.join(crate::STOPPED);
     // A shim whose job ends while no daemon runs must know that this was wanted.
     std::fs::write(&marker, b"")
@@ -89,9 +91,11 @@ pub(super) async fn stop(client: &mut Client, shared: &Arc<Shared>) -> Result<Em
     Ok(Empty {})
 }
 
-pub(super) fn config(shared: &Shared) -> ConfigReply {
+pub(super) fn config(client: &Client, shared: &Shared) -> Result<ConfigReply, Error> {
+    client.caller.check_viewer("sees the settings of the daemon of all")?;
     let file = shared.sources.config_file(&|name| std::env::var_os(name));
-    ConfigReply { file: file.map(|file| file.path.display().to_string()), settings: shared.config.borrow().view() }
+    let file = file.map(|file| file.path.display().to_string());
+    Ok(ConfigReply { file, settings: shared.config.borrow().view() })
 }
 
 pub(super) async fn reload(
@@ -99,9 +103,7 @@ pub(super) async fn reload(
     shared: &Arc<Shared>,
     params: ReloadParams,
 ) -> Result<ReloadReply, Error> {
-    if !client.caller.admin {
-        return Err(Error::new(Code::PermissionDenied, "only an administrator reloads the daemon"));
-    }
+    client.caller.check_admin("reloads the daemon")?;
     if !params.exec {
         return Ok(ReloadReply { changed: reload::reload(shared).await?, version: None });
     }
@@ -109,6 +111,7 @@ pub(super) async fn reload(
     let version = tokio::task::spawn_blocking(move || {
         let mut config = Vec::new();
         config.extend(asked.sources.file.iter().flat_map(|file| ["--config".into(), file.clone().into_os_string()]));
+        config.extend(asked.sources.system.then(|| "--system".into()));
         config.extend(asked.sources.set.iter().flat_map(|word| ["--set".into(), word.into()]));
         replace::successor(&asked.program, &asked.state, &config)
     });

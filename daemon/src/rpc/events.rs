@@ -2,13 +2,15 @@
 //! It refuses to buffer for anyone: a slow reader reads later from the store, and a gap is told.
 
 use super::jobs::read;
+use super::view::Eyes;
 use super::{Client, Frames, Shared};
 use crate::store::PastEvent;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::event::EventView;
 use qrm_protocol::frame::{self, Id};
-use qrm_protocol::ids::{JobRef, Seq};
+use qrm_protocol::ids::{JobId, JobRef, Seq};
 use qrm_protocol::method::{EVENT, EVENT_END, Empty, SubscribeParams, SubscribeReply};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// So many events are read at once, and none after those that fill so many bytes: one alone may be nearly a frame.
@@ -23,6 +25,7 @@ pub(super) async fn subscribe(
     id: Id<'_>,
     params: SubscribeParams,
 ) -> std::io::Result<bool> {
+    let eyes = Eyes::of(client, shared);
     let mut condition = shared.engine.condition();
     let last = condition.borrow().last_seq;
     let oldest = match read(shared, |reader| reader.oldest_event()).await {
@@ -58,9 +61,13 @@ pub(super) async fn subscribe(
                     Err(error) => return client.give_up(&error).await,
                 }
             }
+            let own = match seen(shared, eyes, &events).await {
+                Ok(own) => own,
+                Err(error) => return client.give_up(&error).await,
+            };
             let mut bytes = Vec::new();
             for event in &events {
-                match view(event) {
+                match view(event).map(|view| if is_seen(&view, own.as_ref()) { view } else { hide(view) }) {
                     Ok(view) if concerns(&view, params.job) => bytes.extend(frame::encode_notification(EVENT, &view)),
                     Ok(_) => {}
                     Err(error) => {
@@ -97,9 +104,35 @@ fn view(event: &PastEvent) -> Result<EventView, Error> {
     }
 }
 
+/// Those of the jobs in these events whose words the caller sees; nothing if that is all of them.
+async fn seen(shared: &Shared, eyes: Eyes, events: &[PastEvent]) -> Result<Option<BTreeSet<JobId>>, Error> {
+    let Some(uid) = eyes.see_only() else { return Ok(None) };
+    let views: Vec<EventView> = events.iter().filter_map(|event| view(event).ok()).collect();
+    let jobs: BTreeSet<JobId> = views.iter().filter_map(|view| job_of(view).map(|id| id.job)).collect();
+    read(shared, move |reader| reader.jobs_of(uid, jobs)).await.map(Some)
+}
+
+fn is_seen(event: &EventView, seen: Option<&BTreeSet<JobId>>) -> bool {
+    seen.is_none_or(|seen| job_of(event).is_none_or(|id| seen.contains(&id.job)))
+}
+
+/// What people and jobs say, wherever an event has it.
+const WORDS: [&str; 4] = ["name", "comment", "labels", "message"];
+
+fn hide(mut event: EventView) -> EventView {
+    event.fields.retain(|name, _| !WORDS.contains(&name.as_str()));
+    if let Some(serde_json::Value::Object(failure)) = event.fields.get_mut("failure") {
+        failure.retain(|name, _| !WORDS.contains(&name.as_str()));
+    }
+    event
+}
+
+fn job_of(event: &EventView) -> Option<JobRef> {
+    event.fields.get("job")?.as_str()?.parse().ok()
+}
+
 /// Whether an event is about a job: a whole job means its tasks too.
 fn concerns(event: &EventView, job: Option<JobRef>) -> bool {
     let Some(wanted) = job else { return true };
-    let of = event.fields.get("job").and_then(|v| v.as_str()).and_then(|text| text.parse::<JobRef>().ok());
-    of.is_some_and(|of| of == wanted || (wanted.task.is_none() && of.job == wanted.job))
+    job_of(event).is_some_and(|of| of == wanted || (wanted.task.is_none() && of.job == wanted.job))
 }

@@ -2,17 +2,20 @@
 //! It refuses to know frames.
 
 use super::targets::are_live;
-use super::{Client, Shared, view};
+use super::{Client, Shared, submitter, users, view};
+use crate::mode::Mode;
 use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
+use crate::supervise::identity::identity;
 use crate::trace::{self, Trace};
-use qrm_core::{Action, Answer, Core, Demand};
+use qrm_core::{Action, Answer, Core, Demand, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
-use qrm_protocol::ids::{JobRef, Uid};
+use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{CLEAN_ENV, JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
 use qrm_protocol::method as m;
 use qrm_protocol::text::OsText;
+use qrm_shim::plan::Rlimit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +61,7 @@ pub(super) struct Origin {
     cwd: OsText,
     umask: u32,
     env: Arc<[OsText]>,
+    limits: Arc<[Rlimit]>,
     environment: Arc<Environment>,
 }
 
@@ -75,12 +79,14 @@ impl Origin {
             let name: String = bad.lossy().chars().take(40).collect();
             return Err(Error::invalid(format!("'{name}' in the environment is not NAME=value")));
         }
+        let limits = submitter::limits(client.pid, client.caller.uid)?;
         Ok(Self {
-            user: user_name(shared, client.caller.uid).await,
+            user: users::name(shared, client.caller.uid).await,
             cwd: context.cwd,
             umask: context.umask & 0o777,
-            environment: Arc::new(Environment::new(&context.env)),
+            environment: Arc::new(Environment::new(&context.env, &limits)),
             env: context.env.into(),
+            limits: limits.into(),
         })
     }
 
@@ -111,7 +117,7 @@ impl Origin {
             env.push(OsText::new(entry).map_err(|e| Error::invalid(format!("{name} in the environment: {e}")))?);
         }
         is_bounded(&env)?;
-        Ok(Arc::new(Environment::new(&env)))
+        Ok(Arc::new(Environment::new(&env, &self.limits)))
     }
 }
 
@@ -122,21 +128,6 @@ fn is_bounded(env: &[OsText]) -> Result<(), Error> {
     }
     let message = format!("the environment is {length} bytes long; the bound is {MAX_ENVIRONMENT_BYTES}");
     Err(Error::new(Code::ResourceExhausted, message).hint("--clean-env takes only the most necessary of yours"))
-}
-
-/// The login name, or the number where there is none.
-async fn user_name(shared: &Arc<Shared>, uid: Uid) -> String {
-    let known = shared.names.lock().ok().and_then(|names| names.get(&uid).cloned());
-    if let Some(name) = known {
-        return name;
-    }
-    let looked = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into()).ok().flatten()).await;
-    // Who is not known yet may be later: names can come over a network that is not up.
-    let Some(user) = looked.ok().flatten() else { return uid.to_string() };
-    if let Ok(mut names) = shared.names.lock() {
-        names.insert(uid, user.name.clone());
-    }
-    user.name
 }
 
 pub(super) async fn submit(
@@ -158,10 +149,10 @@ pub(super) async fn submit(
         state = if row.state.is_terminal() { row.state } else { state };
     }
     if fifo && !existing {
-        let jobs = shared.jobs.clone();
+        let (jobs, mode, uid) = (shared.jobs.clone(), shared.mode, client.caller.uid);
         let made = tokio::task::spawn_blocking(move || {
-            let dir = std::fs::File::open(jobs)?;
-            supervise::make_fifo(std::os::fd::AsFd::as_fd(&dir), id.into())
+            let identity = (mode == Mode::System).then(|| identity(uid)).transpose().map_err(std::io::Error::other)?;
+            supervise::make_fifo(&jobs, id.into(), mode, identity.as_ref())
         });
         let failed = |why: &dyn std::fmt::Display| {
             Error::new(Code::Unavailable, format!("job {id} has no standard input: {why}"))
@@ -213,10 +204,12 @@ pub(super) async fn check(
     })
 }
 
-pub(super) async fn trace(shared: &Shared, id: JobRef) -> Result<m::TraceReply, Error> {
+pub(super) async fn trace(client: &Client, shared: &Shared, id: JobRef) -> Result<m::TraceReply, Error> {
     // That nobody may see it yet is known there.
-    show(shared, id).await?;
+    show(client, shared, id).await?;
     let row = row(shared, id).await?.ok_or_else(|| no_such(id))?;
+    // Its ids are of the environment.
+    client.caller.check(Right::Inside, row.uid, id)?;
     let (environment, events) =
         read(shared, move |reader| Ok((reader.environment_of(id.job)?, reader.events_of(id)?))).await?;
     let trace = Trace::of(&environment, id, row.submitted_at, &row.user);
@@ -224,14 +217,15 @@ pub(super) async fn trace(shared: &Shared, id: JobRef) -> Result<m::TraceReply, 
     Ok(m::TraceReply { trace_id: trace.trace_id, parent_id: trace.parent_id, spans, incomplete })
 }
 
-pub(super) async fn list(shared: &Shared, params: m::ListParams) -> Result<m::ListReply, Error> {
+pub(super) async fn list(client: &Client, shared: &Shared, params: m::ListParams) -> Result<m::ListReply, Error> {
     let filter = Filter::parse(&params.filter, &jiff::Zoned::now())?;
     let limit = params.limit.unwrap_or(50);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Error::invalid(format!("a page has 1 to {MAX_PAGE} jobs, not {limit}")));
     }
-    let (rows, mut more) = page(shared, filter, limit, params.before).await?;
-    let mut jobs = view::jobs(rows, shared).await?;
+    let eyes = view::Eyes::of(client, shared);
+    let (rows, mut more) = page(shared, eyes, filter, limit, params.before).await?;
+    let mut jobs = view::jobs(rows, shared, eyes).await?;
     let mut room = PAGE_BYTES;
     let fit = view::fit(&jobs, &mut room).max(1);
     more |= jobs.len() > fit;
@@ -242,6 +236,7 @@ pub(super) async fn list(shared: &Shared, params: m::ListParams) -> Result<m::Li
 /// One page of rows.
 pub(super) async fn page(
     shared: &Shared,
+    eyes: view::Eyes,
     filter: Filter,
     limit: u32,
     before: Option<JobRef>,
@@ -254,7 +249,7 @@ pub(super) async fn page(
             (core.hidden(), running.into_iter().filter(|job| job.task.is_some()).collect())
         })
         .await?;
-    let page = Page { filter, limit, before, hidden, tasks };
+    let page = Page { filter, limit, before, hidden, tasks, words_of: eyes.see_only() };
     read(shared, move |reader| reader.list(&page)).await
 }
 
@@ -263,13 +258,13 @@ pub(super) fn no_such(id: JobRef) -> Error {
     qrm_core::Refusal::NoSuchJob(id).into()
 }
 
-pub(super) async fn show(shared: &Shared, id: JobRef) -> Result<JobView, Error> {
-    show_all(shared, &[id]).await?.pop().ok_or_else(|| no_such(id))
+pub(super) async fn show(client: &Client, shared: &Shared, id: JobRef) -> Result<JobView, Error> {
+    show_all(client, shared, &[id]).await?.pop().ok_or_else(|| no_such(id))
 }
 
 /// All of these, in their order; that there is none of one refuses all.
-async fn show_all(shared: &Shared, ids: &[JobRef]) -> Result<Vec<JobView>, Error> {
-    let asked = ids.to_vec();
+async fn show_all(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Vec<JobView>, Error> {
+    let (asked, eyes) = (ids.to_vec(), view::Eyes::of(client, shared));
     let look =
         move |core: &Core, now| (asked.into_iter().map(|id| core.look(now, id)).collect::<Vec<_>>(), core.hidden());
     let (live, hidden) = shared.engine.look(look).await?;
@@ -282,18 +277,18 @@ async fn show_all(shared: &Shared, ids: &[JobRef]) -> Result<Vec<JobView>, Error
         if live.is_none() && id.task.is_some() && !row.state.is_terminal() {
             row.state = JobState::Cancelled;
         }
-        Ok(view::job(row, live, &shared.jobs))
+        Ok(view::job(row, live, &shared.jobs, eyes))
     });
     views.collect()
 }
 
-pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::WaitReply, Error> {
+pub(super) async fn wait(client: &Client, shared: &Shared, params: m::WaitParams) -> Result<m::WaitReply, Error> {
     let m::WaitParams { ids, any, started, timeout_ms } = params;
     if !(1..=m::MAX_WAIT).contains(&ids.len()) {
         return Err(Error::invalid(format!("one call waits for 1 to {} jobs, not {}", m::MAX_WAIT, ids.len())));
     }
     // What has ended is known by the store alone.
-    show_all(shared, &ids).await?;
+    show_all(client, shared, &ids).await?;
     let until = timeout_ms.and_then(|ms| tokio::time::Instant::now().checked_add(Duration::from_millis(ms)));
     let gone = |_| Error::new(Code::NoDaemon, "the daemon is stopping").hint("the job goes on; wait for it again");
     let (timed_out, mut jobs) = loop {
@@ -306,7 +301,7 @@ pub(super) async fn wait(shared: &Shared, params: m::WaitParams) -> Result<m::Wa
         let live = are_live(shared, &ids).await?;
         // An end that could not be written down is none, and is told again.
         if timed_out || started || if any { live.contains(&false) } else { !live.contains(&true) } {
-            break (timed_out, show_all(shared, &ids).await?);
+            break (timed_out, show_all(client, shared, &ids).await?);
         }
     };
     if any && !timed_out {

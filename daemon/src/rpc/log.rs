@@ -1,13 +1,15 @@
 //! Subscriptions to output: what a job wrote, piece by piece, then, if wanted, what it writes until its end.
 //! It refuses to buffer for anyone, and to follow a link that a job put where its output was.
 
-use super::jobs::{row, show};
+use super::jobs::{no_such, row, show};
 use super::{Client, Frames, Shared};
 use crate::engine::Condition;
+use crate::supervise::identity::Acting;
 use crate::supervise::job_dir;
+use qrm_core::Right;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::frame::Id;
-use qrm_protocol::ids::JobRef;
+use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::job::JobState;
 use qrm_protocol::log::{LOG, LOG_END, LogEnd, LogPiece, LogSubscribeParams, LogSubscribeReply, LogText, Stream};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
@@ -19,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot, watch};
 
+/// A group in which nobody is: the one of who owns nothing, chown(2) and nfs(5).
+const NO_GROUP: u32 = 65_534;
 /// So much is read and sent at once. In JSON a byte takes at most six, which leaves a frame far below its bound.
 const PIECE: usize = 64 * 1024;
 
@@ -109,7 +113,7 @@ impl Awaited {
 
 async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams) -> Result<(Tail, Awaited), Error> {
     let id = params.id;
-    let job = show(shared, id).await?;
+    let job = show(client, shared, id).await?;
     if let Some(array) = job.array {
         let message = format!("job {id} is an array; each of its tasks has its own output");
         return Err(
@@ -125,10 +129,8 @@ async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams
         return Err(Error::new(Code::FailedPrecondition, message)
             .hint("qrmd sends only what is in the job's own directory; read that file"));
     }
-    let owner = row(shared, id).await?.map(|row| row.uid);
-    if !client.caller.admin && owner != Some(client.caller.uid) {
-        return Err(qrm_core::Refusal::NotYours(id).into());
-    }
+    let owner = row(shared, id).await?.map(|row| row.uid).ok_or_else(|| no_such(id))?;
+    client.caller.check(Right::Inside, owner, id)?;
     let mut awaited = Awaited { over: job.state.is_terminal(), started: None, commits: None, ended: None };
     if params.follow && !awaited.over {
         shared.watches.ready().map_err(|e| {
@@ -145,7 +147,8 @@ async fn begin(client: &Client, shared: &Arc<Shared>, params: LogSubscribeParams
         tail.size = tail.length()?;
         Ok(())
     };
-    let (mut tail, ()) = blocking(Tail::new(&shared.jobs, id, params.stream), measure).await?;
+    let (mut tail, ()) =
+        blocking(Tail::new(&shared.jobs, id, params.stream, shared.mode.is_system().then_some(owner)), measure).await?;
     if params.after_bytes > tail.size {
         let message = format!("{} bytes were not written yet; there are {}", params.after_bytes, tail.size);
         return Err(Error::invalid(message).hint("after_bytes is where an earlier subscription ended"));
@@ -204,6 +207,8 @@ async fn blocking<T: Send + 'static>(
 /// One stream of a job, as far as it was read.
 struct Tail {
     jobs: PathBuf,
+    /// As whom files are reached; as the daemon itself, if it is not said.
+    owner: Option<Uid>,
     file_path: PathBuf,
     dir: Option<OwnedFd>,
     file: Option<File>,
@@ -218,10 +223,21 @@ struct Tail {
 }
 
 impl Tail {
-    fn new(jobs: &Path, job: JobRef, stream: Stream) -> Self {
+    fn new(jobs: &Path, job: JobRef, stream: Stream, owner: Option<Uid>) -> Self {
         let file_path = job_dir(job).join(stream.word());
         let jobs = jobs.to_owned();
-        Self { jobs, file_path, dir: None, file: None, watch: None, wake: Arc::default(), size: 0, at: 0, until: 0 }
+        Self {
+            jobs,
+            owner,
+            file_path,
+            dir: None,
+            file: None,
+            watch: None,
+            wake: Arc::default(),
+            size: 0,
+            at: 0,
+            until: 0,
+        }
     }
 
     /// Opens what is there by now, and watches what is open: the file, or the directory as long as it lacks the file.
@@ -234,7 +250,7 @@ impl Tail {
         if self.dir.is_none() {
             let root = rustix::fs::open(&self.jobs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
             let dir = self.file_path.parent().unwrap_or(Path::new("."));
-            self.dir = beneath(&root, dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            self.dir = self.beneath(&root, dir, OFlags::RDONLY | OFlags::DIRECTORY)?;
         }
         let Some(dir) = &self.dir else { return Ok(()) };
         if self.file.is_none() {
@@ -243,7 +259,7 @@ impl Tail {
             }
             // Without NONBLOCK a FIFO in its place would wait for a writer.
             let name = Path::new(self.file_path.file_name().unwrap_or_default());
-            let Some(fd) = beneath(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)? else {
+            let Some(fd) = self.beneath(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)? else {
                 return Ok(());
             };
             if FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::RegularFile {
@@ -255,6 +271,13 @@ impl Tail {
             self.watch = watch(file.as_fd(), false, &self.wake)?;
         }
         Ok(())
+    }
+
+    /// Opens what is below a directory as the job's owner, so that nothing else can be put there to be read.
+    fn beneath(&self, dir: &OwnedFd, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, Errno> {
+        let acting = self.owner.map_or(Ok(Acting::AS_SELF), |uid| Acting::of(uid, NO_GROUP));
+        let _acting = acting.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))?;
+        beneath(dir, path, flags)
     }
 
     fn length(&self) -> Result<u64, Errno> {

@@ -5,7 +5,7 @@ use super::jobs::{no_such, read, row};
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
 use crate::store::{JobText, PastJob, Row};
-use qrm_core::{Action, Answer, Demand};
+use qrm_core::{Action, Answer, Demand, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::{JobId, JobRef, TaskIndex};
@@ -57,10 +57,7 @@ async fn each(client: &Client, shared: &Shared, ids: Vec<JobRef>) -> Result<Vec<
         // A job of a bulk that is not there yet has a row, and a task that never started has that of its array.
         let is_there = live || has_ended(shared, id).await?;
         let Some(of) = row(shared, id).await?.filter(|_| is_there) else { return Err(no_such(id)) };
-        if of.uid != client.caller.uid {
-            return Err(Error::new(Code::PermissionDenied, format!("job {id} belongs to another user"))
-                .hint("retry makes a job of your own with its environment, which is theirs"));
-        }
+        client.caller.check(Right::Repeat, of.uid, id)?;
         if live {
             return Err(Error::new(Code::FailedPrecondition, format!("job {id} has not ended"))
                 .hint(format!("qrm wait {id} returns when it has, qrm cancel {id} ends it")));
@@ -80,8 +77,8 @@ async fn found(client: &Client, shared: &Arc<Shared>, filter: Filter) -> Result<
     let mut whole = Vec::new();
     let mut tasks: BTreeMap<JobId, BTreeSet<TaskIndex>> = BTreeMap::new();
     let mut found = Found::among(filter, JobState::is_terminal);
-    while let Some(rows) = found.next(shared).await? {
-        for row in rows.into_iter().filter(|row| row.uid == client.caller.uid) {
+    while let Some(rows) = found.next(client, shared).await? {
+        for row in rows.into_iter().filter(|row| client.caller.has(Right::Repeat, row.uid)) {
             match (row.id.task, row.tasks) {
                 (None, None) => whole.push(Again { of: row.id, array: None }),
                 (None, Some(array)) => {

@@ -33,10 +33,12 @@ pub(super) async fn answer(
         m::BulkCommit::NAME => {
             reply::<m::BulkCommit>(id, then(params, |_: m::Empty| bulk::commit(client, shared)).await)
         }
-        m::JobList::NAME => reply::<m::JobList>(id, then(params, |p| jobs::list(shared, p)).await),
-        m::JobShow::NAME => reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show(shared, p.id)).await),
+        m::JobList::NAME => reply::<m::JobList>(id, then(params, |p| jobs::list(client, shared, p)).await),
+        m::JobShow::NAME => {
+            reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show(client, shared, p.id)).await)
+        }
         m::JobWait::NAME => tokio::select! {
-            waited = then(params, |p| jobs::wait(shared, p)) => reply::<m::JobWait>(id, waited),
+            waited = then(params, |p| jobs::wait(client, shared, p)) => reply::<m::JobWait>(id, waited),
             // Its place is someone else's now; a wait may take for ever.
             () = frames.gone() => return Ok(false),
             () = shared.ending.begun() => return Ok(false),
@@ -65,12 +67,14 @@ pub(super) async fn answer(
         }
         m::JobRetry::NAME => reply::<m::JobRetry>(id, then(params, |p| retry::retry(client, shared, p)).await),
         m::JobCheck::NAME => reply::<m::JobCheck>(id, then(params, |p| jobs::check(client, shared, p)).await),
-        m::JobTrace::NAME => reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(shared, p.id)).await),
+        m::JobTrace::NAME => {
+            reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await)
+        }
         m::JobCleanup::NAME => tokio::select! {
             done = then(params, |p| cleanup::cleanup(client, shared, p)) => reply::<m::JobCleanup>(id, done),
             () = frames.gone() => return Ok(false),
         },
-        m::Status::NAME => reply::<m::Status>(id, then(params, |_: m::Empty| daemon::status(shared)).await),
+        m::Status::NAME => reply::<m::Status>(id, then(params, |_: m::Empty| daemon::status(client, shared)).await),
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
         }
@@ -81,7 +85,7 @@ pub(super) async fn answer(
             reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(client, shared, p)).await)
         }
         m::ConfigShow::NAME => {
-            reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).map(|_| daemon::config(shared)))
+            reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).and_then(|_| daemon::config(client, shared)))
         }
         m::Doctor::NAME => reply::<m::Doctor>(id, then(params, |_: m::Empty| daemon::doctor(shared)).await),
         m::EventSubscribe::NAME => match read::<m::EventSubscribe>(params) {

@@ -1,8 +1,9 @@
 //! What the words after a verb mean: ids, or what a filter finds, page by page.
 //! It refuses to know what is done to them.
 
-use super::Shared;
 use super::jobs::{no_such, page, row};
+use super::view::Eyes;
+use super::{Client, Shared};
 use crate::store::Row;
 use qrm_protocol::error::Error;
 use qrm_protocol::filter::{Field, Filter, Op, Term, Value};
@@ -90,11 +91,11 @@ impl Found {
     }
 
     /// The next page of them, the newest first; nothing when that was all.
-    pub(super) async fn next(&mut self, shared: &Shared) -> Result<Option<Vec<Row>>, Error> {
+    pub(super) async fn next(&mut self, client: &Client, shared: &Shared) -> Result<Option<Vec<Row>>, Error> {
         if !self.more {
             return Ok(None);
         }
-        let (rows, more) = page(shared, self.filter.clone(), SLICE, self.before).await?;
+        let (rows, more) = page(shared, Eyes::of(client, shared), self.filter.clone(), SLICE, self.before).await?;
         (self.before, self.more) = (rows.last().map(|row| row.id), more);
         Ok(Some(rows))
     }

@@ -1,19 +1,74 @@
 //! The one projection from what is kept to what is shown: a row of the store, completed by the core while it lives.
 //! It refuses to fetch either.
 
-use super::Shared;
+use super::{Client, Shared};
 use crate::store::Row;
 use crate::supervise::job_dir;
-use qrm_core::{Live, Waiting};
-use qrm_protocol::ids::JobRef;
+use qrm_core::{Caller, Live, Waiting};
+use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::job::{Expansion, JobState, JobView, TaskCounts, UsageView};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::Millis;
 use std::path::Path;
 
-/// A job or task as `--json` shows it.
-pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
+/// Who looks, and whether the words of jobs are for all.
+#[derive(Clone, Copy)]
+pub(super) struct Eyes {
+    pub caller: Caller,
+    pub open: bool,
+}
+
+impl Eyes {
+    pub fn of(client: &Client, shared: &Shared) -> Self {
+        Self { caller: client.caller, open: shared.config.borrow().open }
+    }
+
+    /// Whether they see the words of this owner's jobs.
+    pub fn see(self, owner: Uid) -> bool {
+        self.caller.sees_words(owner, self.open)
+    }
+
+    /// Whose words alone may be looked for; nothing if all may.
+    pub fn see_only(self) -> Option<Uid> {
+        // Any other owner stands for all others.
+        let another = self.caller.uid.wrapping_add(1);
+        (!self.see(another)).then_some(self.caller.uid)
+    }
+}
+
+/// What stands where there are words that the caller does not see.
+const HIDDEN: &str = "(private)";
+
+/// Leaves what everybody may know: that there is a job, whose, how it is and what it takes.
+fn hide(view: &mut JobView) {
+    view.name = HIDDEN.to_owned();
+    view.command = vec![OsText::new(HIDDEN).expect("it holds no NUL")];
+    view.cwd = OsText::new("").expect("it holds no NUL");
+    view.labels.clear();
+    view.comment = None;
+    view.output.clear();
+    view.dir.clear();
+    (view.stdout, view.stderr) = (None, None);
+    if let Some(failure) = &mut view.failure {
+        failure.message = HIDDEN.to_owned();
+    }
+    if let Some(progress) = &mut view.progress {
+        progress.message = None;
+    }
+}
+
+/// A job or task as `--json` shows it to a caller.
+pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path, eyes: Eyes) -> JobView {
+    let sees = eyes.see(row.uid);
+    let mut view = complete_job(row, live, jobs);
+    if !sees {
+        hide(&mut view);
+    }
+    view
+}
+
+fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
     let dir = dir(row.id, jobs);
     let expansion = Expansion { job: row.id, name: &row.name, user: &row.user, cwd: &row.cwd };
     // An array has no output; each of its tasks has.
@@ -167,7 +222,11 @@ impl std::io::Write for Counter {
 }
 
 /// Views of rows that were read before the core was asked.
-pub(super) async fn jobs(rows: Vec<Row>, shared: &Shared) -> Result<Vec<JobView>, qrm_protocol::error::Error> {
+pub(super) async fn jobs(
+    rows: Vec<Row>,
+    shared: &Shared,
+    eyes: Eyes,
+) -> Result<Vec<JobView>, qrm_protocol::error::Error> {
     let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
     let live =
         shared.engine.look(move |core, now| ids.iter().map(|id| core.look(now, *id)).collect::<Vec<_>>()).await?;
@@ -178,7 +237,7 @@ pub(super) async fn jobs(rows: Vec<Row>, shared: &Shared) -> Result<Vec<JobView>
             (false, None) => super::jobs::row(shared, row.id).await?.unwrap_or(row),
             _ => row,
         };
-        views.push(job(row, live, &shared.jobs));
+        views.push(job(row, live, &shared.jobs, eyes));
     }
     Ok(views)
 }

@@ -1,8 +1,9 @@
-//! Environments: each kept once however many jobs have it, and counted, so that it goes with the last of them.
+//! Environments, and the limits that came with them: each kept once however many jobs have it, and counted, so that it goes with the last of them.
 //! It refuses to show one to anybody but a launch.
 
 use super::{Store, StoreError};
 use qrm_protocol::text::OsText;
+use qrm_shim::plan::Rlimit;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -21,12 +22,18 @@ impl std::fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// Of `NAME=value` entries.
+    /// Of `NAME=value` entries, and the limits that processes with it have. An entry without a name is none.
     #[must_use]
-    pub fn new(entries: &[OsText]) -> Self {
+    pub fn new(entries: &[OsText], limits: &[Rlimit]) -> Self {
         let mut body = Vec::with_capacity(entries.iter().map(|e| e.as_bytes().len() + 1).sum());
-        for entry in entries {
+        for entry in entries.iter().filter(|entry| !entry.as_bytes().starts_with(b"=")) {
             body.extend_from_slice(entry.as_bytes());
+            body.push(0);
+        }
+        if !limits.is_empty() {
+            let each = limits.iter().map(|Rlimit { resource, soft, hard }| format!("{resource}:{soft}:{hard}"));
+            body.extend_from_slice(LIMITS);
+            body.extend_from_slice(each.collect::<Vec<_>>().join(" ").as_bytes());
             body.push(0);
         }
         Self::of_body(body)
@@ -43,6 +50,24 @@ impl Environment {
     pub fn body(&self) -> &[u8] {
         &self.body
     }
+}
+
+/// What stands before limits in a body, where no variable can be.
+const LIMITS: &[u8] = b"=rlimits=";
+
+/// The variables of a body, and the limits that came with them.
+#[must_use]
+pub fn parts(body: &[u8]) -> (impl Iterator<Item = &[u8]>, Vec<Rlimit>) {
+    let entries = body.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    let limits = entries.clone().filter_map(|entry| std::str::from_utf8(entry.strip_prefix(LIMITS)?).ok());
+    let one = |text: &str| {
+        let mut numbers = text.split(':');
+        let resource = numbers.next()?.parse().ok()?;
+        let (soft, hard) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        Some(Rlimit { resource, soft, hard })
+    };
+    let limits = limits.flat_map(|text| text.split(' ').filter_map(one)).collect();
+    (entries.filter(|entry| !entry.starts_with(LIMITS)), limits)
 }
 
 impl Store {

@@ -4,12 +4,13 @@
 use super::filter::{Of, Param, conditions};
 use super::row::{JOB_COLUMNS, Row, TASK_COLUMNS};
 use super::{DATABASE, StoreError, open};
-use qrm_protocol::filter::{Filter, command_text};
-use qrm_protocol::ids::{JobId, JobRef, Seq};
+use qrm_protocol::filter::{Field, Filter, command_text};
+use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::Timestamp;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_iter};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -63,6 +64,8 @@ pub struct Page {
     pub before: Option<JobRef>,
     /// Ids that nobody may see yet: first and count.
     pub hidden: Vec<(JobId, u64)>,
+    /// Words are looked for in the jobs of this user alone, if it is said.
+    pub words_of: Option<Uid>,
     /// The tasks that an unfiltered list has beside the jobs.
     pub tasks: Vec<JobRef>,
 }
@@ -76,6 +79,11 @@ pub struct PastEvent {
     pub at: Timestamp,
     /// JSON with its `kind`.
     pub body: String,
+}
+
+/// Whether a field is of what people say of a job.
+fn is_of_words(field: Field) -> bool {
+    matches!(field, Field::Name | Field::Command | Field::Cwd | Field::Comment | Field::Label)
 }
 
 impl Reader {
@@ -117,6 +125,21 @@ impl Reader {
                 .optional()?,
         };
         Ok(found)
+    }
+
+    /// Those of these jobs that are a user's.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn jobs_of(&self, uid: Uid, jobs: BTreeSet<JobId>) -> Result<BTreeSet<JobId>, StoreError> {
+        let mut is_own = self.db.prepare_cached("SELECT 1 FROM job WHERE id = ? AND uid = ?")?;
+        let mut own = BTreeSet::new();
+        for job in jobs {
+            if is_own.exists(params![job.0, uid])? {
+                own.insert(job);
+            }
+        }
+        Ok(own)
     }
 
     /// When the oldest of the last so many ended; `None` if fewer have.
@@ -175,6 +198,11 @@ impl Reader {
                     values.push(Param::Number(task.into()));
                 }
             }
+        }
+        // Who does not see a word is not told by a filter either whether it is there.
+        if let Some(uid) = page.words_of.filter(|_| page.filter.terms.iter().any(|term| is_of_words(term.field))) {
+            conditions += " AND j.uid = ?";
+            values.push(Param::Number(uid.into()));
         }
         for (first, count) in &page.hidden {
             conditions += " AND (j.id < ? OR j.id >= ?)";

@@ -97,6 +97,8 @@ pub struct LaunchText {
     pub options: Options,
     /// For people.
     pub name: String,
+    /// The submitter.
+    pub uid: Uid,
     /// The submitter's name.
     pub user: String,
     /// When it was accepted.

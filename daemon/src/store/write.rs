@@ -269,7 +269,7 @@ impl Store {
         let text = self
             .db
             .prepare_cached(
-                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at, cpus, mem_bytes
+                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at, cpus, mem_bytes, uid
                  FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
             )?
             .query_row([job.0], |row| {
@@ -288,6 +288,7 @@ impl Store {
                     submitted_at: Timestamp(row.get(11)?),
                     cpus: row.get(12)?,
                     mem_bytes: row.get(13)?,
+                    uid: row.get(14)?,
                 })
             })?;
         Ok(text)

@@ -8,6 +8,7 @@ use super::thread::{Means, Thread};
 use super::watch::{self, Entry, State};
 use crate::fault;
 use qrm_core::Observed;
+use qrm_protocol::ids::Uid;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::proc::Process;
 use qrm_shim::record::{Exit, Started};
@@ -151,8 +152,11 @@ impl Means {
         let variable = launch::job_dir_variable(&self.settings, run.job);
         entry.state = State::Burying;
         let (mail, group) = (self.mail.clone(), entry.group.clone());
+        let own = rustix::process::geteuid().as_raw();
+        let uid =
+            entry.launch.as_ref().map(|launch| launch.uid).filter(|_| self.settings.mode.is_system()).unwrap_or(own);
         let helper = std::thread::Builder::new().name("bury".to_owned()).spawn(move || {
-            if let Err(error) = end_all(group.as_ref(), process, &variable) {
+            if let Err(error) = end_all(group.as_ref(), process, &variable, uid) {
                 tracing::error!(job = %run.job, %run, %error, "what a run left could not all be ended");
             }
             mail.send(Message::Buried(run));
@@ -205,7 +209,7 @@ impl Thread {
 }
 
 /// Ends what a dead shim left, and waits until it is gone.
-fn end_all(group: Option<&JobCgroup>, command: Option<Process>, variable: &[u8]) -> io::Result<()> {
+fn end_all(group: Option<&JobCgroup>, command: Option<Process>, variable: &[u8], uid: Uid) -> io::Result<()> {
     if let Some(group) = group {
         group.kill_all(None)?;
         return group.remove();
@@ -216,7 +220,7 @@ fn end_all(group: Option<&JobCgroup>, command: Option<Process>, variable: &[u8])
     for _ in 0..ROUNDS {
         let mut found = false;
         for process in tree::with_environment(variable)? {
-            if is_of_our_user(process)? {
+            if is_of(uid, process)? {
                 found = true;
                 end_one(process)?;
             }
@@ -240,10 +244,10 @@ fn end_one(process: Process) -> io::Result<()> {
     Ok(())
 }
 
-/// An environment is a claim that anybody can make; only what runs as we do is believed.
-fn is_of_our_user(process: Process) -> io::Result<bool> {
+/// An environment is a claim that anybody can make; only what runs as the job did is believed.
+fn is_of(uid: Uid, process: Process) -> io::Result<bool> {
     match std::fs::metadata(format!("/proc/{}", process.pid)) {
-        Ok(meta) => Ok(meta.uid() == rustix::process::geteuid().as_raw()),
+        Ok(meta) => Ok(meta.uid() == uid),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

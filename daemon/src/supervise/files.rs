@@ -1,9 +1,13 @@
 //! The directories of jobs and the files in them: made, read and removed relative to one open descriptor.
 //! It removes nothing that a job wrote.
 
+use super::identity::Acting;
+use crate::mode::Mode;
 use qrm_protocol::ids::{JobId, JobRef};
+use qrm_shim::identity::Identity;
 use rustix::fs::{
-    AtFlags, FileType, IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, mkdirat, mknodat, openat, statat, unlinkat,
+    AtFlags, FileType, Gid, IFlags, Mode as Bits, OFlags, Uid, fchmod, fchown, fstat, ioctl_getflags, ioctl_setflags,
+    mkdirat, mknodat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -31,24 +35,14 @@ pub fn job_dir(job: JobRef) -> PathBuf {
     Parent::of(job).path().join(leaf(job))
 }
 
-/// Makes a job's directory and the FIFO `stdin` in it. It is no error if they are there.
+/// Makes a job's directory and the FIFO `stdin` in it, as its user's if there is one. It is no error if they are there.
 ///
 /// # Errors
 /// They cannot be made, or `stdin` is there and is no FIFO.
-pub fn make_fifo(jobs_dir: BorrowedFd<'_>, job: JobRef) -> io::Result<()> {
-    for _ in 0..RACES {
-        match try_make_fifo(jobs_dir, job) {
-            Err(Errno::NOENT) => {}
-            other => return Ok(other?),
-        }
-    }
-    Err(Errno::NOENT.into())
-}
-
-fn try_make_fifo(jobs_dir: BorrowedFd<'_>, job: JobRef) -> Result<(), Errno> {
-    let parent = Parent::of(job).make(jobs_dir)?;
-    let dir = make_dir(parent.as_fd(), &leaf(job))?;
-    make_stdin(&dir)
+pub fn make_fifo(jobs_dir: &Path, job: JobRef, mode: Mode, identity: Option<&Identity>) -> io::Result<()> {
+    let dir = JobDirs::open(jobs_dir, mode)?.make(job, identity)?;
+    let _acting = identity.map_or(Ok(Acting::AS_SELF), |user| Acting::of(user.uid, user.gid))?;
+    make_fifo_in(&dir)
 }
 
 /// The same in a job's directory that is open.
@@ -60,12 +54,12 @@ pub(super) fn make_fifo_in(dir: &OwnedFd) -> io::Result<()> {
 pub(super) fn write_script(dir: &OwnedFd, script: &[u8]) -> io::Result<()> {
     ignore_absence(unlinkat(dir, SCRIPT, AtFlags::empty()))?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(dir, SCRIPT, flags, Mode::RWXU)?;
+    let file = openat(dir, SCRIPT, flags, Bits::RWXU)?;
     std::fs::File::from(file).write_all(script)
 }
 
 fn make_stdin(dir: &OwnedFd) -> Result<(), Errno> {
-    match mknodat(dir, STDIN, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0) {
+    match mknodat(dir, STDIN, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0) {
         Err(Errno::EXIST) if kind(dir, STDIN)? == FileType::Fifo => Ok(()),
         other => other,
     }
@@ -97,18 +91,18 @@ impl Parent {
         self.names().collect()
     }
 
-    fn make(self, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        self.walk(root, make_dir)
+    fn make(self, root: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
+        self.walk(root, |at, name| make_dir(at, name, mode.way()))
     }
 
-    fn open(self, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    fn open(self, root: BorrowedFd<'_>, _: Mode) -> Result<OwnedFd, Errno> {
         self.walk(root, open_dir)
     }
 
     fn walk(
         self,
         root: BorrowedFd<'_>,
-        step: fn(BorrowedFd<'_>, &str) -> Result<OwnedFd, Errno>,
+        step: impl Fn(BorrowedFd<'_>, &str) -> Result<OwnedFd, Errno>,
     ) -> Result<OwnedFd, Errno> {
         let mut at: Option<OwnedFd> = None;
         for name in self.names() {
@@ -135,11 +129,27 @@ fn leaf(job: JobRef) -> String {
     job.to_string()
 }
 
-fn make_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    match mkdirat(at, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => open_dir(at, name),
+fn make_dir(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno> {
+    match mkdirat(at, name, Bits::RWXU) {
+        Err(Errno::EXIST) => open_dir(at, name),
+        Ok(()) => {
+            let dir = open_dir(at, name)?;
+            // The daemon's mask does not count.
+            if mode != Bits::RWXU {
+                fchmod(&dir, mode)?;
+            }
+            Ok(dir)
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Has a directory belong to a user.
+fn hand_over(dir: &OwnedFd, user: &Identity) -> Result<(), Errno> {
+    if fstat(dir)?.st_uid == user.uid {
+        return Ok(());
+    }
+    fchown(dir, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))
 }
 
 /// Asks the file system to place the directories that are made in this one far from each other. Where short jobs come
@@ -152,7 +162,7 @@ fn spread(dir: &OwnedFd) {
 }
 
 fn open_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Bits::empty())
 }
 
 fn kind(dir: impl AsFd, name: &str) -> Result<FileType, Errno> {
@@ -160,30 +170,36 @@ fn kind(dir: impl AsFd, name: &str) -> Result<FileType, Errno> {
 }
 
 /// All job directories. A job can put what it likes into its own directory, but its directory itself is in one
-/// that only we write to: so `12/name` is opened in one call, and only the last part must not be followed.
+/// that only we write to: so `12/name` is opened in one call, and only the last part must not be followed. Those of tasks
+/// are in the array's own, though: where that is another user's, nothing in it is done but as that user.
 pub(super) struct JobDirs {
     root: OwnedFd,
+    mode: Mode,
     /// Most jobs that live at one time are neighbours.
     last: Option<(Parent, OwnedFd)>,
 }
 
 impl JobDirs {
     /// Those below this directory, which exists.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path, mode: Mode) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        let root = rustix::fs::open(path, flags, Bits::empty())?;
         spread(&root);
-        Ok(Self { root, last: None })
+        Ok(Self { root, mode, last: None })
     }
 
-    /// The job's directory, made if it is missing.
-    pub fn make(&mut self, job: JobRef) -> io::Result<OwnedFd> {
+    /// The job's directory, made if it is missing, and this user's.
+    pub fn make(&mut self, job: JobRef, identity: Option<&Identity>) -> io::Result<OwnedFd> {
         let leaf = leaf(job);
         for _ in 0..RACES {
-            let made = self.parent(job, Parent::make).and_then(|parent| make_dir(parent, &leaf));
+            let made = self.parent(job, Parent::make).and_then(|parent| make_dir(parent, &leaf, Bits::RWXU));
             match made {
                 Err(Errno::NOENT) => self.last = None,
-                other => return Ok(other?),
+                Ok(dir) => {
+                    identity.map_or(Ok(()), |user| hand_over(&dir, user))?;
+                    return Ok(dir);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Err(Errno::NOENT.into())
@@ -193,7 +209,7 @@ impl JobDirs {
     pub fn open_input_once(&mut self, job: JobRef) -> io::Result<bool> {
         let path = [&leaf(job), "/", STDIN].concat();
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match self.parent(job, Parent::open).and_then(|parent| openat(parent, path, flags, Mode::empty())) {
+        match self.parent(job, Parent::open).and_then(|parent| openat(parent, path, flags, Bits::empty())) {
             Ok(_) | Err(Errno::NOENT) => Ok(true),
             Err(Errno::NXIO) => Ok(false),
             Err(error) => Err(error.into()),
@@ -203,8 +219,18 @@ impl JobDirs {
     /// Removes what is left of a job: empty logs, the FIFO and the script if the job is over, and the directories that
     /// are empty then.
     pub fn tidy(&mut self, job: JobRef, over: bool) -> io::Result<()> {
+        let mode = self.mode;
         let Ok(parent) = self.parent(job, Parent::open) else { return Ok(()) };
         let leaf = leaf(job);
+        let owner = match mode {
+            Mode::User => None,
+            Mode::System => match open_dir(parent, &leaf).and_then(|dir| fstat(&dir)) {
+                Ok(stat) => Some((stat.st_uid, stat.st_gid)),
+                Err(_) => return Ok(()),
+            },
+        };
+        let act = || owner.map_or(Ok(Acting::AS_SELF), |(uid, gid)| Acting::of(uid, gid));
+        let acting = act()?;
         for log in [STDOUT, STDERR] {
             let path = [&leaf, "/", log].concat();
             let empty = |stat: rustix::fs::Stat| {
@@ -214,15 +240,18 @@ impl JobDirs {
                 ignore_absence(unlinkat(parent, path, AtFlags::empty()))?;
             }
         }
+        drop(acting);
         let mut removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
         if over && removed == Err(Errno::NOTEMPTY) {
+            let acting = act()?;
             for (name, is) in [(STDIN, FileType::Fifo), (SCRIPT, FileType::RegularFile)] {
                 let path = [&leaf, "/", name].concat();
                 if kind(parent, &path) == Ok(is) {
                     ignore_absence(unlinkat(parent, path, AtFlags::empty()))?;
-                    removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
                 }
             }
+            drop(acting);
+            removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
         }
         match removed {
             // The job's own files, or its tasks.
@@ -240,11 +269,11 @@ impl JobDirs {
     fn parent(
         &mut self,
         job: JobRef,
-        how: fn(Parent, BorrowedFd<'_>) -> Result<OwnedFd, Errno>,
+        how: fn(Parent, BorrowedFd<'_>, Mode) -> Result<OwnedFd, Errno>,
     ) -> Result<BorrowedFd<'_>, Errno> {
         let parent = Parent::of(job);
         if !self.last.as_ref().is_some_and(|(last, _)| *last == parent) {
-            self.last = Some((parent, how(parent, self.root.as_fd())?));
+            self.last = Some((parent, how(parent, self.root.as_fd(), self.mode)?));
         }
         Ok(self.last.as_ref().map(|(_, fd)| fd.as_fd()).expect("it was set just now"))
     }
@@ -281,11 +310,11 @@ mod tests {
     #[test]
     fn what_was_made_is_found_and_tidying_leaves_what_the_job_wrote() {
         let temp = tempfile::tempdir().unwrap();
-        let mut dirs = JobDirs::open(temp.path()).unwrap();
+        let mut dirs = JobDirs::open(temp.path(), Mode::User).unwrap();
         for id in ["12", "12.3", "12.1999", "4711"] {
-            let dir = dirs.make(job(id)).unwrap();
-            make_fifo(dirs.root.as_fd(), job(id)).unwrap();
-            make_fifo(dirs.root.as_fd(), job(id)).unwrap();
+            let dir = dirs.make(job(id), None).unwrap();
+            make_fifo(temp.path(), job(id), Mode::User, None).unwrap();
+            make_fifo(temp.path(), job(id), Mode::User, None).unwrap();
             std::fs::write(temp.path().join(job_dir(job(id))).join(STDOUT), "").unwrap();
             assert_eq!(kind(&dir, STDIN), Ok(FileType::Fifo));
         }
@@ -303,10 +332,10 @@ mod tests {
     #[test]
     fn a_directory_that_was_removed_meanwhile_is_made_again() {
         let temp = tempfile::tempdir().unwrap();
-        let mut dirs = JobDirs::open(temp.path()).unwrap();
-        dirs.make(job("1")).unwrap();
+        let mut dirs = JobDirs::open(temp.path(), Mode::User).unwrap();
+        dirs.make(job("1"), None).unwrap();
         std::fs::remove_dir_all(temp.path().join("0")).unwrap();
-        dirs.make(job("2")).unwrap();
+        dirs.make(job("2"), None).unwrap();
         assert!(temp.path().join("0/2").is_dir());
     }
 }

@@ -2,6 +2,7 @@
 //! system fails. It refuses to know how a run goes on once its command is released.
 
 use super::files::{make_fifo_in, write_script};
+use super::identity::{Acting, Found};
 use super::spawn::Shim;
 use super::thread::Means;
 use super::watch::{self, Entry, State};
@@ -13,8 +14,9 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::OWN_ENV;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake;
+use qrm_shim::identity::Identity;
 use qrm_shim::launch::{Given, plan_fd};
-use qrm_shim::plan::{LogTarget, Plan, Restart, RunName, Stdin};
+use qrm_shim::plan::{LogTarget, Plan, Restart, Rlimit, RunName, Stdin};
 use rustix::event::epoll;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use std::collections::HashSet;
@@ -36,6 +38,15 @@ impl Means {
     /// Makes the run, and lets it go if it was released meanwhile.
     pub fn launch(&mut self, entry: &mut Entry) {
         self.cancel(entry);
+        if self.settings.mode.is_system() && entry.identity.is_none() {
+            let Some(uid) = entry.launch.as_ref().map(|launch| launch.uid) else { return };
+            match self.identities.of(uid, entry.token) {
+                Ok(Some(identity)) => entry.identity = Some(identity),
+                // It goes on when that is known.
+                Ok(None) => return,
+                Err(error) => return self.on_identity(entry, &Err(format!("cannot ask who user {uid} is: {error}"))),
+            }
+        }
         entry.tries += 1;
         match self.make(entry) {
             Ok((shim, handshake)) => {
@@ -45,6 +56,23 @@ impl Means {
                 }
             }
             Err(why) => self.try_again(entry, why),
+        }
+    }
+
+    /// It is known now as whom it is to run, or that nobody is there as whom it could.
+    pub fn on_identity(&mut self, entry: &mut Entry, found: &Found) {
+        if !matches!(entry.state, State::Idle) || entry.launch.is_none() || entry.identity.is_some() {
+            return;
+        }
+        match found {
+            Ok(identity) => {
+                entry.identity = Some(identity.clone());
+                self.launch(entry);
+            }
+            Err(why) => {
+                entry.tries += 1;
+                self.try_again(entry, why.clone());
+            }
         }
     }
 
@@ -135,7 +163,8 @@ impl Means {
     fn make(&mut self, entry: &mut Entry) -> Result<(Shim, OwnedFd), Failed> {
         let at = |what: &'static str| move |error: io::Error| format!("{what}: {}", watch::plain(&error));
         let run = entry.run;
-        let dir = self.dirs.make(run.job).map_err(at("cannot make its directory"))?;
+        let identity = entry.identity.as_deref();
+        let dir = self.dirs.make(run.job, identity).map_err(at("cannot make its directory"))?;
         fault::point("qrmd.7");
         let limits = entry.launch.as_deref().map_or(Limits::PLAIN, |launch| launch.limits);
         let group = self.tracking.make(&watch::group_name(run), limits);
@@ -144,14 +173,18 @@ impl Means {
         if entry.file.is_none() {
             entry.file = Some(self.run_files.lend(run).map_err(at("cannot have a file for its records"))?);
         }
-        if entry.has_input() {
-            make_fifo_in(&dir).map_err(at("cannot make its standard input"))?;
-        }
         let launch = entry.launch.as_deref().ok_or("nothing is known of its command")?;
-        if let Some(script) = &launch.script {
-            write_script(&dir, script).map_err(at("cannot write its script"))?;
+        if entry.has_input() || launch.script.is_some() {
+            let acting = identity.map_or(Ok(Acting::AS_SELF), |user| Acting::of(user.uid, user.gid));
+            let _acting = acting.map_err(at("cannot act as its user"))?;
+            if entry.has_input() {
+                make_fifo_in(&dir).map_err(at("cannot make its standard input"))?;
+            }
+            if let Some(script) = &launch.script {
+                write_script(&dir, script).map_err(at("cannot write its script"))?;
+            }
         }
-        let plan = encode_plan(&self.settings, launch, &entry.name, entry.group.as_ref());
+        let plan = encode_plan(&self.settings, launch, &entry.name, entry.group.as_ref(), identity);
         let plan = plan_fd(&plan).map_err(at("cannot write its plan"))?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| at("cannot make a socket")(error.into()))?;
@@ -177,7 +210,13 @@ impl Means {
 }
 
 /// The plan's bytes. Nothing of the submitter's is copied on the way.
-fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Option<&JobCgroup>) -> Vec<u8> {
+fn encode_plan(
+    settings: &Settings,
+    launch: &Launch,
+    name: &RunName,
+    group: Option<&JobCgroup>,
+    identity: Option<&Identity>,
+) -> Vec<u8> {
     let job = launch.run.job.to_string();
     let own = own_variables(settings, launch, &job);
     let dir = settings.jobs_dir.join(job_dir(launch.run.job));
@@ -202,6 +241,7 @@ fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Opti
         env: environment(&launch.env, &own),
         cwd: &launch.cwd,
         umask: launch.umask,
+        identity: identity.cloned(),
         stdout: log(launch.stdout.as_deref(), STDOUT),
         stderr: log(launch.stderr.as_deref(), STDERR),
         stdin: match &launch.stdin {
@@ -211,11 +251,22 @@ fn encode_plan(settings: &Settings, launch: &Launch, name: &RunName, group: Opti
         },
         after: (!after.is_empty()).then(|| slices(&after)),
         cgroup: group.cloned(),
-        rlimits: Vec::new(),
+        rlimits: limits_of(settings, launch),
         nice: None,
         restart,
     };
     plan.encode()
+}
+
+/// The submitter's limits; where the daemon can raise none, none is above its own.
+fn limits_of(settings: &Settings, launch: &Launch) -> Vec<Rlimit> {
+    let own = |resource: u32| settings.limits.iter().find(|limit| limit.resource == resource).map(|limit| limit.hard);
+    let bounded = |limit: &Rlimit| {
+        let most = own(limit.resource).filter(|_| !settings.raises_limits).unwrap_or(u64::MAX);
+        Rlimit { soft: limit.soft.min(most), hard: limit.hard.min(most), ..*limit }
+    };
+    let is_other = |limit: &Rlimit| !settings.limits.contains(limit);
+    launch.rlimits.iter().map(bounded).filter(is_other).collect()
 }
 
 fn log<'a>(path: Option<&'a [u8]>, usual: &'a str) -> LogTarget<&'a [u8]> {

@@ -2,6 +2,7 @@
 //! It refuses to know what the messages mean.
 
 use super::Order;
+use super::identity::Found;
 use qrm_core::Run;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -17,6 +18,8 @@ pub(super) enum Message {
     Buried(Run),
     /// Everything that descends from this run's shim was killed.
     Struck(Run),
+    /// What was found of a user.
+    Identity(u32, Found),
 }
 
 /// The way to the thread. Its queue has no bound of its own, because a full one would stop the engine while the

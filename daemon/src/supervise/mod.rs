@@ -5,6 +5,7 @@
 mod adopt;
 pub mod cgroup;
 mod files;
+pub mod identity;
 mod launch;
 mod limits;
 mod mail;
@@ -19,11 +20,13 @@ mod watch;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
+use crate::mode::Mode;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
-use qrm_protocol::ids::JobRef;
+use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::method::Finding;
+use qrm_shim::plan::Rlimit;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -58,14 +61,22 @@ pub struct Settings {
     pub tracking: Wish,
     /// How many files jobs may have open, whatever the daemon needs itself.
     pub open_files: rustix::process::Rlimit,
-    /// Whether a shim starts `qrmd` when its job ends and none is there: in user mode.
+    /// The limits that shims have.
+    pub limits: Vec<Rlimit>,
+    /// Whether jobs can have higher ones: capabilities(7) has it for `CAP_SYS_RESOURCE`.
+    pub raises_limits: bool,
+    /// Whether a shim starts the daemon when its job ends and none is there: one that somebody looks after is theirs to start.
     pub restart: bool,
+    /// Whose the daemon is. In system mode jobs run as their submitters.
+    pub mode: Mode,
 }
 
 /// What a run needs to be made. It is never printed: environments pass through memory only.
 pub struct Launch {
     /// Which.
     pub run: Run,
+    /// Who submitted it; in system mode it runs as this user.
+    pub uid: Uid,
     /// The program and its arguments; never empty.
     pub argv: Vec<Vec<u8>>,
     /// The submitter's environment; qrm's own variables are added, later entries win.
@@ -74,6 +85,8 @@ pub struct Launch {
     pub cwd: Vec<u8>,
     /// The file mode creation mask.
     pub umask: u32,
+    /// The submitter's limits.
+    pub rlimits: Vec<Rlimit>,
     /// Where standard input comes from.
     pub stdin: Input,
     /// The file that standard output is appended to; `stdout` in the job's directory if it is not said.

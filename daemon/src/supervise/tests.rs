@@ -71,8 +71,11 @@ impl World {
             socket: at("qrm.sock"),
             boot_id: "this-boot".to_owned(),
             tracking,
+            limits: vec![],
+            raises_limits: false,
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
             restart: true,
+            mode: crate::mode::Mode::User,
             state_dir: state,
         };
         change(&mut settings);
@@ -305,7 +308,7 @@ fn input_comes_through_the_fifo() {
     let mut launch = launch(1, &["cat"]);
     launch.stdin = Input::Fifo;
     let run = launch.run;
-    make_fifo(fs::File::open(&world.settings.jobs_dir).unwrap().as_fd(), run.job).unwrap();
+    make_fifo(&world.settings.jobs_dir, run.job, crate::mode::Mode::User, None).unwrap();
     world.order(Order::Prepare(launch));
     world.order(Order::Release(run));
     fs::write(world.job_path(run).join("stdin"), "hello").unwrap();
@@ -322,7 +325,7 @@ fn a_run_that_waits_for_its_input_can_be_ended() {
         let mut launch = launch(1, &["cat"]);
         launch.stdin = Input::Fifo;
         let run = launch.run;
-        make_fifo(fs::File::open(&world.settings.jobs_dir).unwrap().as_fd(), run.job).unwrap();
+        make_fifo(&world.settings.jobs_dir, run.job, crate::mode::Mode::User, None).unwrap();
         world.order(Order::Prepare(launch));
         world.order(Order::Release(run));
         world.order(Order::Signal(run, RunSignal::Kill));

@@ -3,6 +3,7 @@
 
 use super::cgroup::Tracking;
 use super::files::JobDirs;
+use super::identity::{Found, Identities};
 use super::mail::{Mail, Message};
 use super::run_files::RunFiles;
 use super::spawn::Spawner;
@@ -38,6 +39,7 @@ pub(super) struct Means {
     pub tracking: Tracking,
     pub epoll: OwnedFd,
     pub mail: Mail,
+    pub identities: Identities,
     pub report: Box<dyn Fn(Observed) + Send>,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
@@ -65,11 +67,12 @@ impl Thread {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &mail.bell.fd, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
         let means = Means {
-            dirs: JobDirs::open(&settings.jobs_dir)?,
+            dirs: JobDirs::open(&settings.jobs_dir, settings.mode)?,
             run_files: RunFiles::open(&settings.runs_dir)?,
             spawner: Spawner::new(&settings.shim, settings.open_files)?,
             tracking,
             epoll,
+            identities: Identities::new(mail.clone()),
             mail,
             report,
             timers: BTreeSet::new(),
@@ -121,6 +124,7 @@ impl Thread {
                     Ok(Message::Order(order)) => self.carry_out(order),
                     Ok(Message::Buried(run)) => self.with(run, Means::on_buried),
                     Ok(Message::Struck(run)) => self.with(run, |_, entry| entry.striking = false),
+                    Ok(Message::Identity(uid, found)) => self.on_identity(uid, &found),
                 }
             }
             self.pass_time();
@@ -135,6 +139,14 @@ impl Thread {
         let Some((run, job, job_over)) = self.later.pop_front() else { return false };
         self.clear(run, job, job_over);
         true
+    }
+
+    /// Whoever waited to know this goes on.
+    fn on_identity(&mut self, uid: u32, found: &Found) {
+        for token in self.means.identities.found(uid, found) {
+            let Some(run) = self.tokens.get(&token).copied() else { continue };
+            self.with(run, |means, entry| means.on_identity(entry, found));
+        }
     }
 
     fn pass_time(&mut self) {

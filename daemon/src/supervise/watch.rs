@@ -10,6 +10,7 @@ use qrm_core::{Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
+use qrm_shim::identity::Identity;
 use qrm_shim::plan::RunName;
 use qrm_shim::record::{ExecError, Exit, Started, Step};
 use rustix::io::Errno;
@@ -17,6 +18,7 @@ use rustix::net::{RecvFlags, recv};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A run has to last this long for it to be told that it executes; of a shorter one, its end says all. It spares
@@ -36,6 +38,8 @@ pub(super) struct Entry {
     /// What its files are named after.
     pub name: RunName,
     pub state: State,
+    /// As whom it runs, once that is known; in system mode.
+    pub identity: Option<Arc<Identity>>,
     /// What it was made from. Once the command is released, only what messages need of it.
     pub launch: Option<Box<Launch>>,
     pub group: Option<JobCgroup>,
@@ -98,6 +102,7 @@ impl Entry {
             name: run_name(launch.run),
             state: State::Idle,
             launch: Some(launch),
+            identity: None,
             group: None,
             file: None,
             released: false,
@@ -392,6 +397,7 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
             })
         ),
         (Step::Fork, _) => "cannot make its process".to_owned(),
+        (Step::User, _) => "cannot become its user".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
         (Step::Started, _) => "cannot record its start".to_owned(),
         (Step::Rlimit, _) => "cannot set its limits".to_owned(),

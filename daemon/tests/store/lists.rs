@@ -270,7 +270,7 @@ fn view(row: Row) -> JobView {
 fn remember(home: &mut Home, pasts: &[Past]) -> Vec<JobView> {
     let mut views = Vec::new();
     for (id, past) in (1..).zip(pasts) {
-        let (spec, cwd, environment) = (past.spec.clone(), past.cwd.clone(), Arc::new(Environment::new(&[])));
+        let (spec, cwd, environment) = (past.spec.clone(), past.cwd.clone(), Arc::new(Environment::new(&[], &[])));
         let text = JobText { spec, user: past.user.to_owned(), cwd, umask: 0o022, environment };
         home.submit(id, past.uid, past.submitted, &text).unwrap();
         let job = JobRef::whole(JobId(id));

@@ -94,7 +94,7 @@ fn os(bytes: &[u8]) -> OsText {
 }
 
 fn text(json: &str, environment: &str) -> JobText {
-    let environment = Arc::new(Environment::new(&[os(environment.as_bytes())]));
+    let environment = Arc::new(Environment::new(&[os(environment.as_bytes())], &[]));
     JobText { spec: spec(json), user: "alice".to_owned(), cwd: os(b"/home/alice"), umask: 0o022, environment }
 }
 

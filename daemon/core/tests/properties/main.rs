@@ -8,7 +8,7 @@ mod world;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use qrm_core::{Action, Caller, Core, Demand, Input, Now, Observed};
+use qrm_core::{Action, Caller, Core, Demand, Input, Now, Observed, Role};
 use qrm_protocol::ids::JobId;
 use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::time::Timestamp;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use wishes::op;
 use world::World;
 
-const ME: Caller = Caller { uid: 1000, admin: false };
+const ME: Caller = Caller { uid: 1000, role: Role::User, most_jobs: u64::MAX };
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_replay_equals_live() {

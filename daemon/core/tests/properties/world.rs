@@ -295,7 +295,7 @@ impl World {
             Op::Bulk(wishes, between, commit) => self.bulk(&wishes, between.map(|op| *op), commit),
             Op::Cancel(job, task) => {
                 let target = JobRef { job: self.job(job), task: task.map(Into::into) };
-                let other = Caller { uid: 1, admin: false };
+                let other = Caller::user(1);
                 assert!(self.step(Input::Command(other, Action::Cancel { targets: vec![target] })).is_none());
                 let lived = self.core.is_live(target);
                 let done = self.step(Input::Command(ME, Action::Cancel { targets: vec![target] }));

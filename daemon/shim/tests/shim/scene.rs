@@ -43,6 +43,7 @@ impl Scene {
             env: vec![format!("PATH={path}").into_bytes(), b"QRM_JOB_ID=12".to_vec()],
             cwd: root.path().as_os_str().as_encoded_bytes().to_vec(),
             umask: 0o077,
+            identity: None,
             stdout: LogTarget::InJobDir(b"stdout".to_vec()),
             stderr: LogTarget::InJobDir(b"stderr".to_vec()),
             stdin: Stdin::Null,
