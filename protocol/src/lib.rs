@@ -1,6 +1,7 @@
 //! The words that `qrm` and `qrmd` share: values that are valid once parsed, and the JSON-RPC that carries them.
 //! It refuses to know how a job is scheduled, stored or run; its only I/O is the client's socket.
 
+pub mod access;
 pub mod amount;
 pub mod client;
 #[cfg(feature = "schema")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import baseline
 import peers
+import system
 from qrm import Qrm, checkpoint, copy_of, history, missing
 from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed
 
@@ -184,6 +185,25 @@ def measure_slow_disk(bench):
     return [_drain(bench, 16, 0.3, "a commit takes 3 ms more", **slow)]
 
 
+def drained(bench, qrm, jobs, fifo):
+    """Lets so many jobs go that wait behind a gate: jobs a second until a client that waits for all of them has ended, and
+    until the last job's own stamp."""
+    gate = qrm.gate()
+    job = {"command": ["/bin/true"], "cpus": 1, "after": [gate]}
+    stamp = {**job, "command": [bench.bare, "stamp", fifo.path]}
+    ids = qrm.bulk([job] * (jobs - 1) + [stamp])
+    waiter = qrm.waiter(ids)
+    time.sleep(0.5)  # the waiter is connected and asks nothing more
+    begun = time.perf_counter_ns()
+    qrm.gates.pop(gate).open()
+    code = reap(waiter)
+    ended = time.perf_counter_ns()
+    stamped = fifo.take()
+    if code != 0:
+        raise Failed(f"the drained jobs did not all end well: qrm wait exited with {code}")
+    return jobs / ((ended - begun) / 1e9), jobs / ((stamped - begun) / 1e9)
+
+
 def _drain(bench, width, least, what="", **how):
     """Jobs that wait behind a gate, from opening it until a client that waits for all of them has ended; as a share
     of what the bare loop does in turn with it."""
@@ -193,20 +213,9 @@ def _drain(bench, width, least, what="", **how):
     last_stamps = []
 
     def queue():
-        gate = qrm.gate()
-        job = {"command": ["/bin/true"], "cpus": 1, "after": [gate]}
-        stamp = {**job, "command": [bench.bare, "stamp", fifo.path]}
-        ids = qrm.bulk([job] * (jobs - 1) + [stamp])
-        waiter = qrm.waiter(ids)
-        time.sleep(0.5)  # the waiter is connected and asks nothing more
-        begun = time.perf_counter_ns()
-        qrm.gates.pop(gate).open()
-        code = reap(waiter)
-        ended = time.perf_counter_ns()
-        last_stamps.append(jobs / ((fifo.take() - begun) / 1e9))
-        if code != 0:
-            raise Failed(f"the drained jobs did not all end well: qrm wait exited with {code}")
-        return jobs / ((ended - begun) / 1e9)
+        rate, stamp = drained(bench, qrm, jobs, fifo)
+        last_stamps.append(stamp)
+        return rate
 
     try:
         bare, rate = series(
@@ -498,6 +507,7 @@ ALL = {
     "idle": measure_idle,
     "restart": measure_restart,
     "disk": measure_disk,
+    **system.ALL,
     **{name: lambda bench, name=name: measure_peer(bench, name) for name in peers.ALL},
 }
 WITHOUT_QRM = {"commit", "bare", *peers.ALL}

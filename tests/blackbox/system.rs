@@ -156,6 +156,19 @@ impl System {
         self.daemon.as_ref().unwrap().id()
     }
 
+    /// Waits for the end of a daemon that was told to end.
+    pub fn stopped(&mut self) {
+        self.daemon.take().unwrap().wait().unwrap();
+    }
+
+    /// A FIFO that all users' jobs can read from.
+    pub fn gate(&self, name: &str) -> PathBuf {
+        let gate = self.at(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+        open(&gate, 0o666);
+        gate
+    }
+
     /// Kills the daemon; jobs go on.
     pub fn kill(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
@@ -234,8 +247,8 @@ impl Drop for System {
         if self.daemon.is_none() {
             self.start();
         }
-        self.run(ROOT, "cancel state=live --grace 0s");
-        self.run(ROOT, "wait state=live");
+        self.run(ROOT, "cancel state=live");
+        self.run(ROOT, "wait state=live --timeout 30s");
         if let Some(mut daemon) = self.daemon.take() {
             self.run(ROOT, "daemon stop");
             daemon.wait().unwrap();

@@ -118,9 +118,7 @@ fn each_user_s_jobs_go_on_without_the_daemon_and_are_found_again() {
         return;
     }
     let mut system = System::new("");
-    let gate = system.at("gate");
-    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
-    crate::system::open(&gate, 0o666);
+    let gate = system.gate("gate");
     let id = system.submit(ALICE, "", &format!("read x <{}; id -u; exit 7", gate.display()));
     system.executing(&id);
     let stop = std::fs::metadata(format!("/proc/{}", system.daemon())).unwrap().uid();
@@ -139,9 +137,7 @@ fn a_job_whose_user_is_gone_fails_and_says_so_and_one_that_runs_goes_on() {
         return;
     }
     let mut system = System::new("");
-    let gate = system.at("gate");
-    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
-    crate::system::open(&gate, 0o666);
+    let gate = system.gate("gate");
     let running = system.submit(ALICE, "", &format!("read x <{}; exit 3", gate.display()));
     system.executing(&running);
     let waiting = system.submit(ALICE, &format!("--after {running}"), "true");

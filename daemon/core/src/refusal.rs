@@ -21,8 +21,8 @@ pub enum Refusal {
     #[error("job {0} belongs to another user")]
     NotToRepeat(JobRef),
     /// It concerns everybody.
-    #[error("only an administrator {0}")]
-    OnlyAdmins(&'static str),
+    #[error("{0} concerns all users of this daemon, and is not for you")]
+    NotThatRole(String),
     /// The bound of one user's live jobs.
     #[error("you would have more than {0} jobs alive at once, which is the most for one user here")]
     TooManyJobs(u64),
@@ -91,7 +91,7 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
-            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::OnlyAdmins(_) => {
+            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::NotThatRole(_) => {
                 Code::PermissionDenied
             }
             Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
@@ -113,7 +113,7 @@ impl Refusal {
             Self::NotYours(_) => Some("its owner or an administrator can do that".into()),
             Self::NotInside(job) => Some(format!("qrm show {job} says what everybody may know")),
             Self::NotToRepeat(_) => Some("retry makes a job of your own with its environment, which is theirs".into()),
-            Self::OnlyAdmins(_) => Some("administrators are root and who users.admins names".into()),
+            Self::NotThatRole(_) => Some("root and who users.admins names may; see qrm-security(7)".into()),
             Self::NotExecuting(job) => Some(format!("qrm show {job} says where it is")),
             Self::HasStarted(job) => Some(format!(
                 "qrm suspend {job} lets it stand still; its name, comment and labels can still be changed"

@@ -192,7 +192,7 @@ pub const KEYS: &[Key] = &[
         name: "users.viewers",
         takes: "a list of users and @groups",
         default: "",
-        means: "Who sees the commands of all, whatever `users.privacy` is.",
+        means: "Who sees the words of all jobs, however private.",
         more: "",
         at_reload: true,
         set: |c, word| names(word).map(|names| c.viewers = names),

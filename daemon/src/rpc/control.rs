@@ -54,8 +54,11 @@ pub(super) async fn progress(client: &Client, shared: &Shared, params: ProgressP
         return Err(Error::invalid(why));
     }
     let message = message.filter(|m| !m.is_empty());
-    shared.engine.command(client.caller, Action::Progress { job, fraction, message }, Vec::new()).await?;
-    Ok(Empty {})
+    match shared.engine.command(client.caller, Action::Progress { job, fraction, message }, Vec::new()).await {
+        Ok(_) => Ok(Empty {}),
+        Err(error) if error.code == Code::NotFound => Err(why_not(client, shared, &[job]).await?.unwrap_or(error)),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) async fn signal(client: &Client, shared: &Arc<Shared>, params: SignalParams) -> Result<ControlReply, Error> {
