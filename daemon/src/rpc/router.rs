@@ -45,6 +45,7 @@ pub(super) async fn answer(
             waited = then(params, |p| jobs::wait(client, shared, p)) => reply::<m::JobWait>(id, waited),
             // Its place is someone else's now; a wait may take for ever.
             () = frames.gone() => return Ok(false),
+            () = shared.ending.begun() => return Ok(false),
         },
         m::JobCancel::NAME => reply::<m::JobCancel>(id, then(params, |p| cancel::cancel(client, shared, p)).await),
         m::JobHold::NAME => reply::<m::JobHold>(
@@ -89,8 +90,12 @@ pub(super) async fn answer(
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
         }
-        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(shared)).await),
-        m::DaemonReload::NAME => reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(shared, p)).await),
+        m::DaemonStop::NAME => {
+            reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(client, shared)).await)
+        }
+        m::DaemonReload::NAME => {
+            reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(client, shared, p)).await)
+        }
         m::ConfigShow::NAME => {
             reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).map(|_| daemon::config(shared)))
         }

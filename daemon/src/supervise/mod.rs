@@ -66,8 +66,9 @@ pub struct Settings {
     pub limits: Vec<Rlimit>,
     /// Whether jobs can have higher ones: capabilities(7) has it for `CAP_SYS_RESOURCE`.
     pub raises_limits: bool,
-    /// Whose the daemon is. In user mode a shim starts it when its job ends and none is there; in system mode jobs run as
-    /// their submitters.
+    /// Whether a shim starts the daemon when its job ends and none is there: one that somebody looks after is theirs to start.
+    pub restart: bool,
+    /// Whose the daemon is. In system mode jobs run as their submitters.
     pub mode: Mode,
 }
 

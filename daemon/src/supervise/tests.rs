@@ -75,6 +75,7 @@ impl World {
             limits: vec![],
             raises_limits: false,
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
+            restart: true,
             mode: crate::mode::Mode::User,
             state_dir: state,
         };
