@@ -38,6 +38,18 @@ impl Durability {
     }
 }
 
+/// The most processes of a job that does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pids {
+    /// None in user mode, and in system mode a part of what the machine can have, where that costs nothing.
+    #[default]
+    Auto,
+    /// As many as the machine can have.
+    None,
+    /// So many, wherever they can be counted.
+    Most(u32),
+}
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -51,6 +63,8 @@ pub struct Config {
     pub memory: Option<Bytes>,
     /// `scheduler.memory_reserve`.
     pub memory_reserve: Bytes,
+    /// `limits.pids`: the most processes of a job that does not say.
+    pub pids: Pids,
     /// `supervision.cgroup`: how the processes of a job are kept together.
     pub tracking: Wish,
     /// `users.admins`: names, and groups with an `@` before theirs.
@@ -73,6 +87,7 @@ impl Default for Config {
             cpus: None,
             memory: None,
             memory_reserve: Bytes(1 << 30),
+            pids: Pids::Auto,
             tracking: Wish::Auto,
             admins: Vec::new(),
             viewers: Vec::new(),
@@ -255,7 +270,7 @@ impl Config {
             let begin = section.span().start;
             let Some(keys) = value.get_ref().as_table() else {
                 let why = format!("'{}' stands outside of a section", section.get_ref());
-                let hint = "sections are [store], [host], [scheduler], [supervision] and [users]";
+                let hint = "sections are [store], [host], [scheduler], [limits], [supervision] and [users]";
                 mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
                 continue;
             };
@@ -337,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "v2", "a,@b", "c", "own", "7"]) {
+        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "77", "v2", "a,@b", "c", "own", "7"]) {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);

@@ -207,6 +207,7 @@ fn run(args: Args) -> Result<(), Error> {
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
     let supervision = supervisor.findings();
+    let default_pids = supervisor.default_pids();
     let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
@@ -224,6 +225,7 @@ fn run(args: Args) -> Result<(), Error> {
         program: program.clone(),
         replace: AtomicBool::new(false),
         supervision,
+        default_pids,
         stop: tokio::sync::Notify::new(),
         watches: rpc::Watches::default(),
         users: rpc::Users::default(),
@@ -354,6 +356,7 @@ fn settings(
         socket: socket.to_owned(),
         boot_id,
         tracking: config.tracking,
+        pids: config.pids,
         open_files: rustix::process::getrlimit(Resource::Nofile),
         limits: Vec::new(),
         raises_limits: rustix::thread::capabilities(None)

@@ -80,6 +80,8 @@ pub struct Shared {
     pub replace: AtomicBool,
     /// What supervision found.
     pub supervision: [Finding; 2],
+    /// The most processes of a job that does not say how many.
+    pub default_pids: Option<u32>,
     /// Told when someone wants the daemon to end.
     pub stop: Notify,
     /// Told when output grows.

@@ -3,11 +3,13 @@
 
 mod change;
 mod files;
+mod limits;
 mod shown;
 pub(crate) mod spec;
 
 pub use change::JobChange;
 pub use files::{Expansion, Stdin};
+pub use limits::MAX_PIDS;
 pub use shown::{JobView, Progress, TaskCounts, UsageView};
 pub use spec::*;
 

@@ -90,3 +90,53 @@ fn cpus_are_shared_by_what_was_asked_for() {
     // 4 by weight; a start that is some milliseconds later takes a little of it.
     assert!((2.5..6.0).contains(&ratio), "{ratio}");
 }
+
+#[test]
+fn a_fork_bomb_stays_below_the_number_of_processes_that_it_asked_for_and_its_failure_says_so() {
+    let world = World::new();
+    if !enforced(&world, "processes") {
+        return;
+    }
+    // Each that could be made is counted; they stay until the job ends.
+    let id = world.submit("--cpus 0 --pids 50", "n=1; while [ $n -lt 300 ]; do sleep 1000 & n=$((n+1)); echo $n; done");
+    let job = world.ended(&id);
+    let made = world.run(&format!("logs {id}")).out.lines().count();
+    assert!((40..50).contains(&made), "{made}");
+    let message = job["failure"]["message"].as_str().unwrap();
+    assert!(message.contains("it wanted more processes than its limit of 50, and was refused"), "{job}");
+    assert_eq!((job["failure"]["cause"].as_str(), job["pids"].as_u64()), (Some("exit"), Some(50)), "{job}");
+    assert!(world.run(&format!("show {id}")).ok().contains("at most 50"));
+    // One that keeps to it does not hear of it.
+    let tame = world.ended(&world.submit("--cpus 0 --pids 50", "true & wait; exit 3"));
+    assert_eq!(tame["failure"]["message"], "it exited with code 3");
+}
+
+#[test]
+fn a_number_of_processes_is_what_the_configuration_says_unless_the_job_does() {
+    let mut world = World::with(&[("QRM_LIMITS_PIDS", "20")]);
+    if !enforced(&world, "processes") {
+        return;
+    }
+    let bomb = "n=0; while [ $n -lt 40 ]; do sleep 1000 & n=$((n+1)); done 2>/dev/null; exit 5";
+    let bounded = world.submit("--cpus 0", bomb);
+    let more = world.submit("--cpus 0 --pids 100", bomb);
+    let job = world.ended(&bounded);
+    assert!(job["failure"]["message"].as_str().unwrap().contains("its limit of 20"), "{job}");
+    assert_eq!((job["pids"].as_u64(), world.ended(&more)["pids"].as_u64()), (Some(20), Some(100)));
+    // One that waits can be given another, which a retry and a restart keep.
+    let held = world.submit("--hold --pids 7", "true");
+    world.run(&format!("update {held} --pids 9")).ok();
+    world.kill_daemon();
+    assert_eq!(world.show(&held)["pids"], 9);
+    world.run(&format!("release {held}")).ok();
+    world.ended(&held);
+    let again = world.run(&format!("retry {held}")).ok();
+    assert_eq!(world.show(again.trim())["pids"], 9);
+    world.run("daemon stop").ok();
+    world.set("QRM_LIMITS_PIDS", "none");
+    assert_eq!(world.show(&world.submit("", "true"))["pids"], serde_json::Value::Null);
+    for (option, says) in [("--pids 4194305", "--pids is at most 4194304"), ("--pids many", "invalid")] {
+        let said = world.run(&format!("submit {option} true"));
+        assert!(said.code == 2 && said.err.contains(says), "{said:?}");
+    }
+}

@@ -128,6 +128,7 @@ impl Options {
             priority: wants.priority.unwrap_or_default(),
             cpus: wants.cpus,
             mem_bytes: wants.mem,
+            pids: wants.pids,
             time_limit_ms: wants.time,
             begin: wants.begin,
             after: self.after,

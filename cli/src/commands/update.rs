@@ -37,6 +37,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         width: args.width,
         cpus: wants.cpus,
         mem_bytes: wants.mem,
+        pids: wants.pids,
         time_limit_ms: wants.time,
         begin: wants.begin,
         retries: wants.retries,

@@ -28,6 +28,9 @@ pub(crate) struct Wants {
     /// Memory for it, as 512M or 10G: counted, and its limit where the kernel can hold it to that; 0 is neither.
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<Bytes>,
+    /// The most processes and threads at once, held to where the kernel can; 0, as at first, is what limits.pids says.
+    #[arg(long, value_name = "N")]
+    pub pids: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<Millis>,
@@ -63,6 +66,7 @@ impl Wants {
             priority: self.priority.or(others.priority),
             cpus: self.cpus.or(others.cpus),
             mem: self.mem.or(others.mem),
+            pids: self.pids.or(others.pids),
             time: self.time.or(others.time),
             signal: self.signal.or(others.signal),
             grace: self.grace.or(others.grace),

@@ -152,6 +152,7 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     );
     put("cpus", Some(job.cpus.to_string()));
     put("memory", job.mem_bytes.map(|m| m.to_string()));
+    put("processes", job.pids.map(|pids| format!("at most {pids}")));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
     // Only what is not as it is with all others.
     let signal = job.stop_signal.and_then(Signal::new).unwrap_or(Signal::TERM);

@@ -177,8 +177,10 @@ fn failure_of(stage: Stage, outcome: &RunOutcome, mem_limit: u64) -> Option<Fail
             let kept = |message| Failure { kind: FailureKind::PersistError, cause: FailureCause::Store, message };
             return outcome.not_kept.clone().map(kept);
         }
-        (Some(code), None, None) => (FailureCause::Exit, format!("it exited with code {code}")),
-        (_, Some(signal), None) => (FailureCause::Signal, format!("it was ended by signal {signal}")),
+        (Some(code), None, None) => (FailureCause::Exit, format!("it exited with code {code}{}", refused(outcome))),
+        (_, Some(signal), None) => {
+            (FailureCause::Signal, format!("it was ended by signal {signal}{}", refused(outcome)))
+        }
         (None, None, None) => (FailureCause::Lost, "nobody knows how it ended".to_owned()),
     };
     Some(match stage {
@@ -193,5 +195,12 @@ fn failure_of(stage: Stage, outcome: &RunOutcome, mem_limit: u64) -> Option<Fail
             message: format!("the compile command: {message}"),
         },
         Stage::Execute => Failure { kind: FailureKind::ExecuteError, cause, message },
+    })
+}
+
+/// What may be behind a bad end: a program that can not have another process seldom says so.
+fn refused(outcome: &RunOutcome) -> String {
+    outcome.pids_refused.map_or_else(String::new, |limit| {
+        format!("; it wanted more processes than its limit of {limit}, and was refused")
     })
 }

@@ -145,6 +145,8 @@ pub struct RunOutcome {
     pub not_run: Option<String>,
     /// The kernel ended it for want of memory.
     pub oom: bool,
+    /// It was refused a process, for it had as many as this, which is its limit.
+    pub pids_refused: Option<u32>,
     /// Why what it left could not be listed.
     pub not_kept: Option<String>,
     /// When the command was released.

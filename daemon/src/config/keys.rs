@@ -1,9 +1,10 @@
 //! Every setting: its name, what it means, and how its text becomes a value and back.
 //! It refuses to know where a text came from.
 
-use super::{Config, Durability};
+use super::{Config, Durability, Pids};
 use crate::supervise::cgroup::Wish;
 use qrm_protocol::amount::Bytes;
+use qrm_protocol::job::MAX_PIDS;
 use qrm_protocol::time::Millis;
 
 /// A setting.
@@ -150,6 +151,30 @@ pub const KEYS: &[Key] = &[
         at_reload: true,
         set: |c, word| text(word.parse()).map(|reserve: Bytes| c.memory_reserve = reserve),
         get: |c| c.memory_reserve.to_string(),
+    },
+    Key {
+        name: "limits.pids",
+        takes: "a number from 1 to 4194304, \"none\" or \"auto\"",
+        default: "auto",
+        means: "The most processes of a job that does not say.",
+        more: "Threads count, and `--pids` says it for one job. With `auto` there is none for a daemon of your own, where a fork bomb harms its owner. A daemon for all users holds a job to 15 % of what the kernel allows on the machine, as systemd does a service, where control groups of version 2 do so at no cost; with those of version 1 each job would start some milliseconds later, so there a number has to be set.",
+        at_reload: false,
+        set: |c, word| {
+            c.pids = match word {
+                "auto" => Pids::Auto,
+                "none" => Pids::None,
+                number => match number.parse() {
+                    Ok(pids @ 1..=MAX_PIDS) => Pids::Most(pids),
+                    _ => return Err(format!("'{word}' is not auto, none or a number from 1 to {MAX_PIDS}")),
+                },
+            };
+            Ok(())
+        },
+        get: |c| match c.pids {
+            Pids::Auto => "auto".to_owned(),
+            Pids::None => "none".to_owned(),
+            Pids::Most(pids) => pids.to_string(),
+        },
     },
     Key {
         name: "supervision.cgroup",

@@ -42,7 +42,10 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         stdin,
         stdout,
         stderr,
-        limits: if own { Limits { cpus: text.cpus, mem_bytes: text.mem_bytes } } else { Limits::PLAIN },
+        limits: match own {
+            true => Limits { cpus: text.cpus, mem_bytes: text.mem_bytes, pids: options.pids },
+            false => Limits::PLAIN,
+        },
         script: text.script.filter(|_| own).map(String::into_bytes),
         outputs: if own { options.output } else { Vec::new() },
         ran: false,

@@ -39,7 +39,7 @@ pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<Stat
     let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
     let mut running: Vec<JobView> = still(view::jobs(running_rows, shared, eyes).await?);
     let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared, eyes).await?);
-    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs, eyes)).collect();
+    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, shared, eyes)).collect();
     let mut room = PAGE_BYTES;
     for jobs in [&mut running, &mut waiting, &mut ended] {
         jobs.truncate(view::fit(jobs, &mut room));

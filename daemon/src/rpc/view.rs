@@ -59,17 +59,17 @@ fn hide(view: &mut JobView) {
 }
 
 /// A job or task as `--json` shows it to a caller.
-pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path, eyes: Eyes) -> JobView {
+pub(super) fn job(row: Row, live: Option<Live>, shared: &Shared, eyes: Eyes) -> JobView {
     let sees = eyes.see(row.uid);
-    let mut view = complete_job(row, live, jobs);
+    let mut view = complete_job(row, live, shared);
     if !sees {
         hide(&mut view);
     }
     view
 }
 
-fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
-    let dir = dir(row.id, jobs);
+fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
+    let dir = dir(row.id, &shared.jobs);
     let expansion = Expansion { job: row.id, name: &row.name, user: &row.user, cwd: &row.cwd };
     // An array has no output; each of its tasks has.
     let path = |pattern: &Option<OsText>| {
@@ -107,6 +107,7 @@ fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         devices: Vec::new(),
         cpus: row.cpus,
         mem_bytes: row.mem,
+        pids: row.options.pids.or(shared.default_pids),
         vram_bytes: None,
         time_limit_ms: row.time_limit,
         stop_signal: row.options.signal.map(Signal::number),
@@ -237,7 +238,7 @@ pub(super) async fn jobs(
             (false, None) => super::jobs::row(shared, row.id).await?.unwrap_or(row),
             _ => row,
         };
-        views.push(job(row, live, &shared.jobs, eyes));
+        views.push(job(row, live, shared, eyes));
     }
     Ok(views)
 }

@@ -41,6 +41,9 @@ pub struct Options {
     /// See [`JobSpec::deadline`].
     #[serde(skip_serializing_if = "is_default")]
     pub deadline: Option<Timestamp>,
+    /// See [`JobSpec::pids`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -62,6 +65,7 @@ impl Options {
             output: spec.output.clone(),
             queue_timeout_ms: spec.queue_timeout_ms,
             deadline: spec.deadline,
+            pids: spec.pids,
         }
     }
 
@@ -80,6 +84,7 @@ impl Options {
             queue_timeout_ms,
             // It was a moment of that job's time.
             deadline: _,
+            pids,
         } = self;
         spec.retry_on = retry_on;
         spec.backoff = backoff;
@@ -90,6 +95,7 @@ impl Options {
         spec.stderr = stderr;
         spec.output = output;
         spec.queue_timeout_ms = queue_timeout_ms;
+        spec.pids = pids;
     }
 
     /// Changed as someone wants.
@@ -99,6 +105,9 @@ impl Options {
         self.deadline = change.deadline.or(self.deadline);
         if let Some(timeout) = change.queue_timeout_ms {
             self.queue_timeout_ms = Some(timeout).filter(|timeout| timeout.0 > 0);
+        }
+        if let Some(pids) = change.pids {
+            self.pids = Some(pids).filter(|pids| *pids > 0);
         }
     }
 
@@ -125,9 +134,10 @@ mod tests {
             output: vec!["*.csv".to_owned()],
             queue_timeout_ms: Some(Millis(2)),
             deadline: Some(Timestamp(3)),
+            pids: Some(4),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 10, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 11, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

@@ -1,6 +1,7 @@
 //! Which kind of tracking this machine gives, where our subtree of control groups is, and the group of each run in it.
 //! It refuses to know what is in a group: signalling and killing belong to [`JobCgroup`].
 
+use super::Settings;
 use super::limits::{self, Limiter, Limits};
 use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
@@ -88,6 +89,17 @@ impl Tracking {
     pub fn findings(&self) -> [Finding; 2] {
         let limiters = self.subtree.as_ref().map_or(&[][..], |subtree| &subtree.limiters);
         [self.finding.clone(), limits::finding(limiters)]
+    }
+
+    /// The most processes of a run that does not say.
+    pub fn default_pids(&self, settings: &Settings) -> Option<u32> {
+        limits::default_pids(settings.pids, settings.mode.is_system(), self.limits_for_free(Limiter::Pids))
+    }
+
+    /// Whether the kernel limits this at no cost, in the group that a run has anyway.
+    pub fn limits_for_free(&self, limiter: Limiter) -> bool {
+        let Some(subtree) = &self.subtree else { return false };
+        subtree.limiters.iter().any(|(one, base)| *one == limiter && *base == subtree.path)
     }
 
     /// The group of this name, made now with these limits; `None` without groups.

@@ -2,6 +2,8 @@
 //! It refuses to choose the limits: they are what the job asked for.
 
 use super::cgroup::{mounted, own_group};
+use crate::config::Pids;
+use qrm_protocol::job::MAX_PIDS;
 use qrm_protocol::method::{Finding, Health};
 use rustix::fs::{Access, AtFlags, CWD, Mode, accessat, mkdirat};
 use rustix::io::Errno;
@@ -16,11 +18,13 @@ pub struct Limits {
     pub cpus: u32,
     /// The most memory at once; `None` is as much as there is.
     pub mem_bytes: Option<u64>,
+    /// The most processes and threads at once; `None` is what the configuration says.
+    pub pids: Option<u32>,
 }
 
 impl Limits {
     /// Of a process that asks for nothing.
-    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None };
+    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None };
 }
 
 /// What can be limited.
@@ -28,6 +32,7 @@ impl Limits {
 pub(super) enum Limiter {
     Memory,
     Cpu,
+    Pids,
 }
 
 /// The weights of one cpu: cpu.weight of version 2, cpu.shares of version 1, as an ordinary process has them.
@@ -36,12 +41,13 @@ const WEIGHT: (u64, u64) = (100, 1_024);
 const WEIGHTS: ((u64, u64), (u64, u64)) = ((1, 10_000), (2, 262_144));
 
 impl Limiter {
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Cpu];
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Cpu, Self::Pids];
 
     fn controller(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Cpu => "cpu",
+            Self::Pids => "pids",
         }
     }
 
@@ -51,6 +57,7 @@ impl Limiter {
         match self {
             Self::Memory => limits.mem_bytes.is_some_and(|bytes| bytes > 0),
             Self::Cpu => !beside || limits.cpus != 1,
+            Self::Pids => limits.pids.is_some(),
         }
     }
 
@@ -78,7 +85,24 @@ impl Limiter {
             (Self::Memory, None) => Ok(()),
             (Self::Cpu, _) if dir.join("cpu.weight").exists() => put("cpu.weight", one(WEIGHT.0, WEIGHTS.0)),
             (Self::Cpu, _) => put("cpu.shares", one(WEIGHT.1, WEIGHTS.1)),
+            // It has the same name in both versions.
+            (Self::Pids, _) => limits.pids.map_or(Ok(()), |pids| put("pids.max", pids.into())),
         }
+    }
+}
+
+/// What a job may have that does not say how many processes: of `auto` in a daemon for all users a part of what the
+/// machine can have, the same as systemd gives a service (`DefaultTasksMax=` of systemd-system.conf(5)), where that costs
+/// nothing because the group is there anyway.
+pub(super) fn default_pids(wanted: Pids, for_all: bool, free: bool) -> Option<u32> {
+    match wanted {
+        Pids::Most(pids) => Some(pids),
+        Pids::Auto if for_all && free => {
+            let read = |file| fs::read_to_string(file).ok()?.trim_end().parse::<u64>().ok();
+            let most = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(read).min()?;
+            Some(u32::try_from(most * 15 / 100).unwrap_or(u32::MAX).clamp(1, MAX_PIDS))
+        }
+        Pids::Auto | Pids::None => None,
     }
 }
 
@@ -141,7 +165,7 @@ pub(super) fn finding(limiters: &[(Limiter, PathBuf)]) -> Finding {
     Finding {
         topic: "limits".to_owned(),
         health: if memory && cpu { Health::Ok } else { Health::Limited },
-        found: format!("{}, {}", word(memory, "memory"), word(cpu, "cpus")),
+        found: format!("{}, {}, {}", word(memory, "memory"), word(cpu, "cpus"), word(has(Limiter::Pids), "processes")),
         means: means.to_owned(),
         mend: (!memory || !cpu).then(|| {
             "let qrmd write to control groups of version 1, or to a subtree of version 2 with the controllers cpu and memory that \

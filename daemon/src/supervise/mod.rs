@@ -20,6 +20,7 @@ mod watch;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
+use crate::config::Pids;
 use crate::mode::Mode;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub boot_id: String,
     /// How jobs are to be tracked.
     pub tracking: Wish,
+    /// The most processes of a job that does not say.
+    pub pids: Pids,
     /// How many files jobs may have open, whatever the daemon needs itself.
     pub open_files: rustix::process::Rlimit,
     /// The limits that shims have.
@@ -149,6 +152,7 @@ pub struct Supervisor {
     mail: Mail,
     thread: Option<JoinHandle<()>>,
     findings: [Finding; 2],
+    default_pids: Option<u32>,
 }
 
 impl Supervisor {
@@ -159,11 +163,12 @@ impl Supervisor {
     pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
         let findings = tracking.findings();
+        let default_pids = tracking.default_pids(&settings);
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
         let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
         let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { mail, thread: Some(thread), findings })
+        Ok(Self { mail, thread: Some(thread), findings, default_pids })
     }
 
     /// Gives an order. It is carried out soon, and never waited for.
@@ -183,6 +188,12 @@ impl Supervisor {
     #[must_use]
     pub fn findings(&self) -> [Finding; 2] {
         self.findings.clone()
+    }
+
+    /// The most processes of a job that does not say how many.
+    #[must_use]
+    pub fn default_pids(&self) -> Option<u32> {
+        self.default_pids
     }
 
     /// Ends the thread and waits for that; jobs go on. Whoever reads the reports must go on reading, or be gone.

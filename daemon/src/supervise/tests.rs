@@ -73,6 +73,7 @@ impl World {
             tracking,
             limits: vec![],
             raises_limits: false,
+            pids: crate::config::Pids::Auto,
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
             mode: crate::mode::Mode::User,
             state_dir: state,

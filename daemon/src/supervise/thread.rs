@@ -37,6 +37,8 @@ pub(super) struct Means {
     pub run_files: RunFiles,
     pub spawner: Spawner,
     pub tracking: Tracking,
+    /// The most processes of a run that does not say.
+    pub default_pids: Option<u32>,
     pub epoll: OwnedFd,
     pub mail: Mail,
     pub identities: Identities,
@@ -70,6 +72,7 @@ impl Thread {
             dirs: JobDirs::open(&settings.jobs_dir, settings.mode)?,
             run_files: RunFiles::open(&settings.runs_dir)?,
             spawner: Spawner::new(&settings.shim, settings.open_files)?,
+            default_pids: tracking.default_pids(&settings),
             tracking,
             epoll,
             identities: Identities::new(mail.clone()),
@@ -224,7 +227,8 @@ impl Thread {
         }
     }
 
-    fn enter(&mut self, launch: Box<Launch>) -> &mut Entry {
+    fn enter(&mut self, mut launch: Box<Launch>) -> &mut Entry {
+        launch.limits.pids = launch.limits.pids.or(self.means.default_pids);
         let (run, token) = (launch.run, self.next_token);
         self.next_token += 1;
         self.tokens.insert(token, run);

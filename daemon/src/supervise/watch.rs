@@ -417,6 +417,7 @@ fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
         oom: exit.oom,
+        pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
         not_kept: exit
             .after
             .filter(|code| *code != 0)

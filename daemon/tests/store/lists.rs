@@ -247,6 +247,7 @@ fn view(row: Row) -> JobView {
         devices: Vec::new(),
         cpus: row.cpus,
         mem_bytes: row.mem,
+        pids: row.options.pids,
         vram_bytes: None,
         time_limit_ms: row.time_limit,
         retries: 0,

@@ -36,6 +36,9 @@ pub struct JobChange {
     /// Memory; 0 is not counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// The most processes and threads at once; 0 is what the configuration says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
     /// How long the command may run; 0 is for ever.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -75,6 +78,7 @@ impl JobChange {
             comment: self.comment.clone(),
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
+            pids: self.pids,
             time_limit_ms: self.time_limit_ms,
             queue_timeout_ms: self.queue_timeout_ms,
             retries: self.retries.unwrap_or_default(),

@@ -93,6 +93,9 @@ pub struct JobView {
     pub cpus: u32,
     /// Memory that is counted for it.
     pub mem_bytes: Option<Bytes>,
+    /// The most processes and threads that it may have at once: what it asked for, else what the configuration says.
+    #[serde(default)]
+    pub pids: Option<u32>,
     /// GPU memory that is counted for it.
     pub vram_bytes: Option<Bytes>,
     /// How long its command may run.

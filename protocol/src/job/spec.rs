@@ -55,6 +55,9 @@ pub struct JobSpec {
     /// Memory; `None`, as 0, is neither counted nor limited.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// The most processes and threads at once; `None`, as 0, is what the configuration says.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
     /// How long the command may run; `None`, as 0, is for ever.
     #[serde(skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -170,6 +173,7 @@ struct RawSpec {
     /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
     mem_bytes: Option<u64>,
+    pids: Option<u32>,
     /// A time limit as people write it, as 90m, instead of `time_limit_ms`.
     time: Option<String>,
     time_limit_ms: Option<u64>,
@@ -242,6 +246,7 @@ pub const SPEC_KEYS: &[&str] = &[
     "cpus",
     "mem",
     "mem_bytes",
+    "pids",
     "time",
     "time_limit_ms",
     "begin",
@@ -306,6 +311,7 @@ impl TryFrom<RawSpec> for JobSpec {
             priority: priority.map_err(|e| e.to_string())?,
             cpus: raw.cpus,
             mem_bytes,
+            pids: raw.pids,
             time_limit_ms,
             begin: raw.begin,
             array: raw.array,
@@ -360,6 +366,7 @@ impl JobSpec {
         // What takes away a value from defaults, or in a change, leaves none.
         self.comment = self.comment.filter(|comment| !comment.is_empty());
         self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
+        self.pids = self.pids.filter(|pids| *pids > 0);
         self.time_limit_ms = self.time_limit_ms.filter(|limit| limit.0 > 0);
         self.queue_timeout_ms = self.queue_timeout_ms.filter(|timeout| timeout.0 > 0);
         self.labels.retain(|_, value| !value.is_empty());
@@ -393,9 +400,7 @@ impl JobSpec {
         if self.retries == 0 && !self.retry_on.is_empty() {
             return Err(Error::invalid("--retry-on without --retries").hint("add --retries N"));
         }
-        if self.mem_bytes.is_some_and(|m| i64::try_from(m.0).is_err()) {
-            return Err(Error::invalid("that is more memory than any machine has"));
-        }
+        self.check_limits()?;
         if self.chdir.as_ref().is_some_and(|dir| !dir.as_bytes().starts_with(b"/")) {
             return Err(Error::invalid("chdir is not an absolute path"));
         }
