@@ -63,6 +63,8 @@ pub struct Config {
     pub memory: Option<Bytes>,
     /// `scheduler.memory_reserve`.
     pub memory_reserve: Bytes,
+    /// `scheduler.cpu` is `hard`: a job never has more cpus than it asked for.
+    pub hard_cpus: bool,
     /// `limits.pids`: the most processes of a job that does not say.
     pub pids: Pids,
     /// `supervision.cgroup`: how the processes of a job are kept together.
@@ -87,6 +89,7 @@ impl Default for Config {
             cpus: None,
             memory: None,
             memory_reserve: Bytes(1 << 30),
+            hard_cpus: false,
             pids: Pids::Auto,
             tracking: Wish::Auto,
             admins: Vec::new(),
@@ -352,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "77", "v2", "a,@b", "c", "own", "7"]) {
+        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "hard", "77", "v2", "a,@b", "c", "own", "7"]) {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);

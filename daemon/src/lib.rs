@@ -357,6 +357,7 @@ fn settings(
         boot_id,
         tracking: config.tracking,
         pids: config.pids,
+        hard_cpus: config.hard_cpus,
         open_files: rustix::process::getrlimit(Resource::Nofile),
         limits: Vec::new(),
         raises_limits: rustix::thread::capabilities(None)

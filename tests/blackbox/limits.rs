@@ -92,6 +92,22 @@ fn cpus_are_shared_by_what_was_asked_for() {
 }
 
 #[test]
+fn with_hard_cpus_a_job_has_no_more_than_it_asked_for_though_others_are_idle() {
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let world = World::with(&[("QRM_SCHEDULER_CPU", "hard")]);
+    if !enforced(&world, "cpus") || cpus < 2 {
+        return println!("skipped: cpus are not enforced here, or there is only one");
+    }
+    let spin = "timeout 2 sh -c 'while :; do :; done & while :; do :; done'; kill 0";
+    let job = world.ended(&world.submit("--cpus 1", spin));
+    let job: qrm_protocol::job::JobView = serde_json::from_value(job).unwrap();
+    let wall = job.ended_at.unwrap().since(job.started_at.unwrap()).0;
+    let used = job.usage.cpu_ms.unwrap() as f64 / wall as f64;
+    // Its share, and a period of the quota in which it began.
+    assert!(used < 1.15, "{used}");
+}
+
+#[test]
 fn a_fork_bomb_stays_below_the_number_of_processes_that_it_asked_for_and_its_failure_says_so() {
     let world = World::new();
     if !enforced(&world, "processes") {

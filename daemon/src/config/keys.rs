@@ -153,6 +153,23 @@ pub const KEYS: &[Key] = &[
         get: |c| c.memory_reserve.to_string(),
     },
     Key {
+        name: "scheduler.cpu",
+        takes: "\"weight\" or \"hard\"",
+        default: "weight",
+        means: "What --cpus of a job means while cpus are idle.",
+        more: "With `weight` a job may use all that others leave, and cpus are shared by weight where there are too few. With `hard` it never has more time on cpus than so many, over each tenth of a second: by a quota, and on whichever cpus there are. A job with `--cpus 0` has what others leave either way. With control groups of version 1 each job starts some milliseconds later with `hard`.",
+        at_reload: false,
+        set: |c, word| {
+            c.hard_cpus = match word {
+                "weight" => false,
+                "hard" => true,
+                _ => return Err(format!("'{word}' is neither \"weight\" nor \"hard\"")),
+            };
+            Ok(())
+        },
+        get: |c| if c.hard_cpus { "hard" } else { "weight" }.to_owned(),
+    },
+    Key {
         name: "limits.pids",
         takes: "a number from 1 to 4194304, \"none\" or \"auto\"",
         default: "auto",

@@ -20,12 +20,23 @@ pub struct Limits {
     pub mem_bytes: Option<u64>,
     /// The most processes and threads at once; `None` is what the configuration says.
     pub pids: Option<u32>,
+    /// It never has more than its cpus, also where others are idle.
+    pub hard: bool,
 }
 
 impl Limits {
     /// Of a process that asks for nothing.
-    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None };
+    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, hard: false };
+
+    /// The time that it may run in each [`PERIOD_US`], on all cpus together. Without a cpu of its own it has what others
+    /// leave, by its weight.
+    fn quota_us(self) -> Option<u64> {
+        (self.hard && self.cpus > 0).then(|| u64::from(self.cpus) * PERIOD_US)
+    }
 }
+
+/// The period of a quota of cpu time: the kernel's own default, and the longest pause of who has used its quota up.
+const PERIOD_US: u64 = 100_000;
 
 /// What can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +67,7 @@ impl Limiter {
     pub fn is_wanted(self, limits: Limits, beside: bool) -> bool {
         match self {
             Self::Memory => limits.mem_bytes.is_some_and(|bytes| bytes > 0),
-            Self::Cpu => !beside || limits.cpus != 1,
+            Self::Cpu => !beside || limits.cpus != 1 || limits.hard,
             Self::Pids => limits.pids.is_some(),
         }
     }
@@ -65,10 +76,11 @@ impl Limiter {
     pub fn set(self, dir: &Path, limits: Limits) -> io::Result<()> {
         let put = |name: &str, value: u64| fs::write(dir.join(name), value.to_string());
         // What this kernel does not have, it does not limit.
-        let maybe = |name: &str, value: u64| match put(name, value) {
+        let text = |name: &str, value: &str| match fs::write(dir.join(name), value) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         };
+        let maybe = |name: &str, value: u64| text(name, &value.to_string());
         let one = |weight: u64, (least, most): (u64, u64)| (weight * u64::from(limits.cpus)).clamp(least, most);
         match (self, limits.mem_bytes) {
             (Self::Memory, Some(bytes)) if dir.join("memory.max").exists() => {
@@ -83,8 +95,18 @@ impl Limiter {
                 maybe("memory.memsw.limit_in_bytes", bytes)
             }
             (Self::Memory, None) => Ok(()),
-            (Self::Cpu, _) if dir.join("cpu.weight").exists() => put("cpu.weight", one(WEIGHT.0, WEIGHTS.0)),
-            (Self::Cpu, _) => put("cpu.shares", one(WEIGHT.1, WEIGHTS.1)),
+            (Self::Cpu, _) if dir.join("cpu.weight").exists() => {
+                put("cpu.weight", one(WEIGHT.0, WEIGHTS.0))?;
+                let quota = |us| text("cpu.max", &format!("{us} {PERIOD_US}"));
+                limits.quota_us().map_or(Ok(()), quota)
+            }
+            (Self::Cpu, _) => {
+                put("cpu.shares", one(WEIGHT.1, WEIGHTS.1))?;
+                let Some(us) = limits.quota_us() else { return Ok(()) };
+                // A quota must fit the period that is there, and each is checked against the other as it is written.
+                maybe("cpu.cfs_period_us", PERIOD_US)?;
+                maybe("cpu.cfs_quota_us", us)
+            }
             // It has the same name in both versions.
             (Self::Pids, _) => limits.pids.map_or(Ok(()), |pids| put("pids.max", pids.into())),
         }

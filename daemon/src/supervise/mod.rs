@@ -62,6 +62,8 @@ pub struct Settings {
     pub tracking: Wish,
     /// The most processes of a job that does not say.
     pub pids: Pids,
+    /// A job never has more cpus than it asked for.
+    pub hard_cpus: bool,
     /// How many files jobs may have open, whatever the daemon needs itself.
     pub open_files: rustix::process::Rlimit,
     /// The limits that shims have.

@@ -74,6 +74,7 @@ impl World {
             limits: vec![],
             raises_limits: false,
             pids: crate::config::Pids::Auto,
+            hard_cpus: false,
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
             mode: crate::mode::Mode::User,
             state_dir: state,

@@ -229,6 +229,7 @@ impl Thread {
 
     fn enter(&mut self, mut launch: Box<Launch>) -> &mut Entry {
         launch.limits.pids = launch.limits.pids.or(self.means.default_pids);
+        launch.limits.hard = self.means.settings.hard_cpus;
         let (run, token) = (launch.run, self.next_token);
         self.next_token += 1;
         self.tokens.insert(token, run);
