@@ -355,7 +355,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "hard", "77", "v2", "a,@b", "c", "own", "7"]) {
+        for (key, value) in
+            KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "hard", "77", "v2", "a,@b", "c", "own", "7"])
+        {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);

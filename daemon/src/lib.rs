@@ -207,7 +207,7 @@ fn run(args: Args) -> Result<(), Error> {
     let supervisor =
         Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
     let supervision = supervisor.findings();
-    let default_pids = supervisor.default_pids();
+    let powers = supervisor.powers();
     let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
@@ -225,7 +225,7 @@ fn run(args: Args) -> Result<(), Error> {
         program: program.clone(),
         replace: AtomicBool::new(false),
         supervision,
-        default_pids,
+        powers,
         stop: tokio::sync::Notify::new(),
         watches: rpc::Watches::default(),
         users: rpc::Users::default(),

@@ -25,6 +25,7 @@ use crate::config::{Config, Sources};
 use crate::engine::Handle;
 use crate::mode::Mode;
 use crate::store::Readers;
+use crate::supervise::Powers;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon;
@@ -80,8 +81,8 @@ pub struct Shared {
     pub replace: AtomicBool,
     /// What supervision found.
     pub supervision: [Finding; 2],
-    /// The most processes of a job that does not say how many.
-    pub default_pids: Option<u32>,
+    /// How jobs are held to their limits.
+    pub powers: Powers,
     /// Told when someone wants the daemon to end.
     pub stop: Notify,
     /// Told when output grows.

@@ -9,7 +9,7 @@ pub(crate) mod spec;
 
 pub use change::JobChange;
 pub use files::{Expansion, Stdin};
-pub use limits::MAX_PIDS;
+pub use limits::{Enforcement, How, MAX_PIDS};
 pub use shown::{JobView, Progress, TaskCounts, UsageView};
 pub use spec::*;
 
@@ -148,6 +148,8 @@ pub enum FailureCause {
     Stage,
     /// The disk or the store.
     Store,
+    /// It had more than it may have of something else than memory and time.
+    Limit,
 }
 
 /// Why a job did not complete.

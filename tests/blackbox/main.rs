@@ -38,6 +38,7 @@ mod system;
 mod terminals;
 mod users;
 mod wait_cancel;
+mod watched;
 #[path = "world.rs"]
 mod world;
 

@@ -25,10 +25,10 @@ pub(crate) struct Wants {
     /// Cpus for it: counted, and its weight where there are too few; at first 1, 0 is legal.
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory for it, as 512M or 10G: counted, and its limit where the kernel can hold it to that; 0 is neither.
+    /// Memory for it, as 512M or 10G: counted, and its limit, beyond which it is ended; 0 is neither.
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<Bytes>,
-    /// The most processes and threads at once, held to where the kernel can; 0, as at first, is what limits.pids says.
+    /// The most processes and threads at once; 0, as at first, is what limits.pids says.
     #[arg(long, value_name = "N")]
     pub pids: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.

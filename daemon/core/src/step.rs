@@ -134,6 +134,25 @@ pub enum Observed {
     LaunchFailed(Run, String),
 }
 
+/// What a run had more of than it may have, where that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Bytes of memory.
+    Memory {
+        /// It had.
+        had: u64,
+        /// It may have.
+        limit: u64,
+    },
+    /// Processes and threads.
+    Pids {
+        /// It had.
+        had: u32,
+        /// It may have.
+        limit: u32,
+    },
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOutcome {
@@ -145,6 +164,8 @@ pub struct RunOutcome {
     pub not_run: Option<String>,
     /// The kernel ended it for want of memory.
     pub oom: bool,
+    /// It was ended because it had too much of something.
+    pub exceeded: Option<Exceeded>,
     /// It was refused a process, for it had as many as this, which is its limit.
     pub pids_refused: Option<u32>,
     /// Why what it left could not be listed.

@@ -6,7 +6,7 @@ use crate::store::Row;
 use crate::supervise::job_dir;
 use qrm_core::{Caller, Live, Waiting};
 use qrm_protocol::ids::{JobRef, Uid};
-use qrm_protocol::job::{Expansion, JobState, JobView, TaskCounts, UsageView};
+use qrm_protocol::job::{Enforcement, Expansion, JobState, JobView, TaskCounts, UsageView};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::Millis;
@@ -82,6 +82,7 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         let cancelled = total.saturating_sub(completed).saturating_sub(failed);
         TaskCounts { total, waiting: 0, running: 0, completed, failed, cancelled }
     });
+    let (all, pids) = (shared.powers.enforcement, row.options.pids.or(shared.powers.default_pids));
     let mut view = JobView {
         id: row.id,
         name: row.name,
@@ -107,7 +108,12 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         devices: Vec::new(),
         cpus: row.cpus,
         mem_bytes: row.mem,
-        pids: row.options.pids.or(shared.default_pids),
+        pids,
+        enforcement: Enforcement {
+            cpus: all.cpus,
+            memory: all.memory.filter(|_| row.mem.is_some()),
+            pids: all.pids.filter(|_| pids.is_some()),
+        },
         vram_bytes: None,
         time_limit_ms: row.time_limit,
         stop_signal: row.options.signal.map(Signal::number),

@@ -3,6 +3,7 @@
 
 use super::Settings;
 use super::limits::{self, Limiter, Limits};
+use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, unlinkat};
@@ -93,7 +94,16 @@ impl Tracking {
 
     /// The most processes of a run that does not say.
     pub fn default_pids(&self, settings: &Settings) -> Option<u32> {
-        limits::default_pids(settings.pids, settings.mode.is_system(), self.limits_for_free(Limiter::Pids))
+        limits::default_pids(
+            settings.pids,
+            settings.mode == crate::mode::Mode::System,
+            self.limits_for_free(Limiter::Pids),
+        )
+    }
+
+    /// How runs are held to their limits.
+    pub fn enforcement(&self) -> Enforcement {
+        limits::enforcement(self.subtree.as_ref().map_or(&[], |subtree| &subtree.limiters))
     }
 
     /// Whether the kernel limits this at no cost, in the group that a run has anyway.

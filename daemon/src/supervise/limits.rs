@@ -3,8 +3,9 @@
 
 use super::cgroup::{mounted, own_group};
 use crate::config::Pids;
-use qrm_protocol::job::MAX_PIDS;
+use qrm_protocol::job::{Enforcement, How, MAX_PIDS};
 use qrm_protocol::method::{Finding, Health};
+use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, accessat, mkdirat};
 use rustix::io::Errno;
 use std::fs;
@@ -60,6 +61,16 @@ impl Limiter {
             Self::Cpu => "cpu",
             Self::Pids => "pids",
         }
+    }
+
+    /// Whether a group that there is has this limit: one of version 2 has the file of each controller that is on.
+    pub fn holds(self, group: &JobCgroup) -> bool {
+        let names: &[&str] = match self {
+            Self::Memory => &["memory.max", "memory.limit_in_bytes"],
+            Self::Cpu => &["cpu.weight", "cpu.shares"],
+            Self::Pids => &["pids.max"],
+        };
+        group.dirs().any(|dir| names.iter().any(|name| dir.join(name).exists()))
     }
 
     /// Whether a run needs a group for this; `beside` the one that tracks it is a group of its own, and entering one
@@ -121,7 +132,8 @@ pub(super) fn default_pids(wanted: Pids, for_all: bool, free: bool) -> Option<u3
         Pids::Most(pids) => Some(pids),
         Pids::Auto if for_all && free => {
             let read = |file| fs::read_to_string(file).ok()?.trim_end().parse::<u64>().ok();
-            let most = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(read).min()?;
+            let most =
+                ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(read).min()?;
             Some(u32::try_from(most * 15 / 100).unwrap_or(u32::MAX).clamp(1, MAX_PIDS))
         }
         Pids::Auto | Pids::None => None,
@@ -167,6 +179,18 @@ pub(super) fn beside(limiter: Limiter, name: &str) -> Option<PathBuf> {
     }
     accessat(CWD, base.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).ok()?;
     Some(base)
+}
+
+/// How runs are held to their limits.
+pub(super) fn enforcement(limiters: &[(Limiter, PathBuf)]) -> Enforcement {
+    let held = |limiter, otherwise| {
+        Some(if limiters.iter().any(|(one, _)| *one == limiter) { How::Enforced } else { otherwise })
+    };
+    Enforcement {
+        cpus: held(Limiter::Cpu, How::None),
+        memory: held(Limiter::Memory, How::Watched),
+        pids: held(Limiter::Pids, How::Watched),
+    }
 }
 
 /// For `qrm doctor`.

@@ -16,6 +16,7 @@ mod spawn;
 mod tests;
 mod thread;
 mod watch;
+mod watched;
 
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
@@ -26,6 +27,7 @@ use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::{JobRef, Uid};
+use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::Finding;
 use qrm_shim::plan::Rlimit;
 use std::io;
@@ -154,7 +156,16 @@ pub struct Supervisor {
     mail: Mail,
     thread: Option<JoinHandle<()>>,
     findings: [Finding; 2],
-    default_pids: Option<u32>,
+    powers: Powers,
+}
+
+/// How jobs are held to their limits here.
+#[derive(Clone, Copy, Debug)]
+pub struct Powers {
+    /// To each that there is.
+    pub enforcement: Enforcement,
+    /// The most processes of a job that does not say how many.
+    pub default_pids: Option<u32>,
 }
 
 impl Supervisor {
@@ -165,12 +176,12 @@ impl Supervisor {
     pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
         let findings = tracking.findings();
-        let default_pids = tracking.default_pids(&settings);
+        let powers = Powers { enforcement: tracking.enforcement(), default_pids: tracking.default_pids(&settings) };
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
         let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
         let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { mail, thread: Some(thread), findings, default_pids })
+        Ok(Self { mail, thread: Some(thread), findings, powers })
     }
 
     /// Gives an order. It is carried out soon, and never waited for.
@@ -192,10 +203,10 @@ impl Supervisor {
         self.findings.clone()
     }
 
-    /// The most processes of a job that does not say how many.
+    /// How jobs are held to their limits here.
     #[must_use]
-    pub fn default_pids(&self) -> Option<u32> {
-        self.default_pids
+    pub fn powers(&self) -> Powers {
+        self.powers
     }
 
     /// Ends the thread and waits for that; jobs go on. Whoever reads the reports must go on reading, or be gone.

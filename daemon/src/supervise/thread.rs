@@ -8,6 +8,7 @@ use super::mail::{Mail, Message};
 use super::run_files::RunFiles;
 use super::spawn::Spawner;
 use super::watch::{self, Entry, State};
+use super::watched::Patrol;
 use super::{Launch, Order, Settings};
 use crate::fault;
 use qrm_core::{Observed, Run, Stage};
@@ -43,6 +44,8 @@ pub(super) struct Means {
     pub mail: Mail,
     pub identities: Identities,
     pub report: Box<dyn Fn(Observed) + Send>,
+    /// Who looks at what runs have.
+    pub patrol: Patrol,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
 }
@@ -76,6 +79,7 @@ impl Thread {
             tracking,
             epoll,
             identities: Identities::new(mail.clone()),
+            patrol: Patrol::new(mail.clone()),
             mail,
             report,
             timers: BTreeSet::new(),
@@ -127,6 +131,7 @@ impl Thread {
                     Ok(Message::Order(order)) => self.carry_out(order),
                     Ok(Message::Buried(run)) => self.with(run, Means::on_buried),
                     Ok(Message::Struck(run)) => self.with(run, |_, entry| entry.striking = false),
+                    Ok(Message::Exceeded(run, what)) => self.with(run, |means, entry| means.on_exceeded(entry, what)),
                     Ok(Message::Identity(uid, found)) => self.on_identity(uid, &found),
                 }
             }

@@ -6,7 +6,7 @@ use super::spawn::Shim;
 use super::thread::Means;
 use super::{Input, Launch};
 use crate::fault;
-use qrm_core::{Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
+use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
@@ -65,6 +65,8 @@ pub(super) struct Entry {
     pub pause: Duration,
     /// When it is looked at by itself.
     pub due: Option<Instant>,
+    /// It had too much of something, and is killed for that.
+    pub exceeded: Option<Exceeded>,
     /// When nobody is awaited any more who would write to its standard input.
     pub input_ends: Option<Instant>,
 }
@@ -115,6 +117,7 @@ impl Entry {
             failed: None,
             pause: FIRST_PAUSE,
             due: None,
+            exceeded: None,
             input_ends: None,
         }
     }
@@ -188,6 +191,7 @@ impl Means {
     pub fn now_running(&mut self, entry: &mut Entry, shim: Shim) {
         entry.state = State::Running(shim);
         entry.failed = None;
+        self.watch_limits(entry);
         if let Some(launch) = &mut entry.launch {
             launch.env = Vec::new();
             launch.argv.truncate(1);
@@ -304,13 +308,14 @@ impl Means {
     /// There is a record of its end.
     pub fn on_exit(&mut self, entry: &mut Entry, exit: &Exit) {
         fault::point("qrmd.15");
-        let outcome = outcome(exit, entry.launch.as_deref());
+        let outcome = outcome(exit, entry);
         self.finish(entry, Observed::Ended(entry.run, outcome));
     }
 
     /// The run is over. Its group goes, and the engine is told unless it does not want to know any more.
     pub fn finish(&mut self, entry: &mut Entry, observed: Observed) {
         self.cancel(entry);
+        self.patrol.forget(entry.run);
         entry.launch = None;
         entry.waiting.clear();
         self.remove_group(entry);
@@ -411,12 +416,18 @@ fn timestamp(wall_ms: u64) -> Timestamp {
 }
 
 /// What a record of an end means to the engine.
-fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
+fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
+    let launch = entry.launch.as_deref();
+    let measured = match entry.exceeded {
+        Some(Exceeded::Memory { had, .. }) => had,
+        _ => 0,
+    };
     RunOutcome {
         exit_code: exit.code,
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
-        oom: exit.oom,
+        oom: exit.oom || measured > 0,
+        exceeded: entry.exceeded,
         pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
         not_kept: exit
             .after
@@ -426,7 +437,7 @@ fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {
             cpu_ms: exit.user_us.saturating_add(exit.system_us).saturating_add(500) / 1000,
-            peak_memory_bytes: exit.peak_memory_bytes,
+            peak_memory_bytes: exit.peak_memory_bytes.max(measured),
         },
     }
 }

@@ -1,11 +1,38 @@
-//! What a job may have at most, beyond what is counted for it: what can be asked for.
+//! What a job may have at most, beyond what is counted for it: what can be asked for, and how it is held to that.
 //! It refuses to know which of it a machine can hold a job to.
 
 use super::JobSpec;
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
 
 /// The most processes that one machine can have: `PID_MAX_LIMIT` of Linux.
 pub const MAX_PIDS: u32 = 1 << 22;
+
+/// How a job is held to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// The kernel does not let it have more.
+    Enforced,
+    /// It is looked at several times a second, and ended if it has more.
+    Watched,
+    /// Nothing holds it to that.
+    None,
+}
+
+/// How a job is held to its limits by the daemon that runs now; nothing for what it has no limit of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Enforcement {
+    /// To its share of the cpus where there are too few, or to its cpus if `scheduler.cpu` is `hard`.
+    pub cpus: Option<How>,
+    /// To its memory.
+    pub memory: Option<How>,
+    /// To the number of its processes.
+    pub pids: Option<How>,
+}
 
 impl JobSpec {
     /// Whether its limits can be meant.

@@ -1,7 +1,7 @@
 //! A job as it is shown: the keys of `--json`, stable, additions only.
 //! It refuses to know where the values come from.
 
-use super::{ArraySpec, Failure, JobState};
+use super::{ArraySpec, Enforcement, Failure, JobState};
 use crate::amount::{Bytes, Priority};
 use crate::ids::JobRef;
 pub use crate::progress::Progress;
@@ -96,6 +96,9 @@ pub struct JobView {
     /// The most processes and threads that it may have at once: what it asked for, else what the configuration says.
     #[serde(default)]
     pub pids: Option<u32>,
+    /// How it is held to these.
+    #[serde(default)]
+    pub enforcement: Enforcement,
     /// GPU memory that is counted for it.
     pub vram_bytes: Option<Bytes>,
     /// How long its command may run.
