@@ -63,6 +63,12 @@ pub struct Config {
     pub memory: Option<Bytes>,
     /// `scheduler.memory_reserve`.
     pub memory_reserve: Bytes,
+    /// `host.disk`: what is offered for scratch directories; what is free, less `scheduler.disk_reserve`, if not set.
+    pub disk: Option<Bytes>,
+    /// `scheduler.disk_reserve`.
+    pub disk_reserve: Bytes,
+    /// `scratch.directory`: where scratch directories are, if not in the state directory.
+    pub scratch_dir: Option<PathBuf>,
     /// `scheduler.cpu` is `hard`: a job never has more cpus than it asked for.
     pub hard_cpus: bool,
     /// `limits.pids`: the most processes of a job that does not say.
@@ -89,6 +95,9 @@ impl Default for Config {
             cpus: None,
             memory: None,
             memory_reserve: Bytes(1 << 30),
+            disk: None,
+            disk_reserve: Bytes(1 << 30),
+            scratch_dir: None,
             hard_cpus: false,
             pids: Pids::Auto,
             tracking: Wish::Auto,
@@ -273,7 +282,7 @@ impl Config {
             let begin = section.span().start;
             let Some(keys) = value.get_ref().as_table() else {
                 let why = format!("'{}' stands outside of a section", section.get_ref());
-                let hint = "sections are [store], [host], [scheduler], [limits], [supervision] and [users]";
+                let hint = "sections are [store], [host], [scheduler], [scratch], [limits], [supervision] and [users]";
                 mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
                 continue;
             };
@@ -356,7 +365,7 @@ mod tests {
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
         for (key, value) in
-            KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "hard", "77", "v2", "a,@b", "c", "own", "7"])
+            KEYS.iter().zip(["relaxed", "2d", "3", "512M", "5G", "2G", "3G", "hard", "/s", "77", "v2", "a,@b", "c", "own", "7"])
         {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();

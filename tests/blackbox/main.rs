@@ -30,6 +30,7 @@ mod permissions;
 mod retry;
 mod run;
 mod schema;
+mod scratch;
 mod scripts;
 mod stages;
 mod stop;

@@ -129,6 +129,7 @@ impl Options {
             cpus: wants.cpus,
             mem_bytes: wants.mem,
             pids: wants.pids,
+            disk_bytes: wants.disk,
             time_limit_ms: wants.time,
             begin: wants.begin,
             after: self.after,

@@ -38,6 +38,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         cpus: wants.cpus,
         mem_bytes: wants.mem,
         pids: wants.pids,
+        disk_bytes: wants.disk,
         time_limit_ms: wants.time,
         begin: wants.begin,
         retries: wants.retries,

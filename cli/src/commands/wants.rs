@@ -28,6 +28,10 @@ pub(crate) struct Wants {
     /// Memory for it, as 512M or 10G: counted, and its limit, beyond which it is ended; 0 is neither.
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<Bytes>,
+    /// A scratch directory for it, of at most this size, as 20G: counted, told to it as QRM_SCRATCH_DIR and TMPDIR, and
+    /// removed when it is over; 0 is none.
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Bytes>,
     /// The most processes and threads at once; 0, as at first, is what limits.pids says.
     #[arg(long, value_name = "N")]
     pub pids: Option<u32>,
@@ -66,6 +70,7 @@ impl Wants {
             priority: self.priority.or(others.priority),
             cpus: self.cpus.or(others.cpus),
             mem: self.mem.or(others.mem),
+            disk: self.disk.or(others.disk),
             pids: self.pids.or(others.pids),
             time: self.time.or(others.time),
             signal: self.signal.or(others.signal),

@@ -220,6 +220,14 @@ fn had_too_much(of: Exceeded) -> (FailureCause, String) {
                 Bytes(limit)
             ),
         ),
+        Exceeded::Scratch { had, limit } => (
+            FailureCause::Limit,
+            format!("its scratch directory held {}, and its limit of {} ended it", Bytes(had), Bytes(limit)),
+        ),
+        Exceeded::Depth(most) => (
+            FailureCause::Limit,
+            format!("its scratch directory was more than {most} directories deep, where its limit can not be watched"),
+        ),
         Exceeded::Pids { had, limit } => (
             FailureCause::Limit,
             format!("it had {had} processes and threads, and its limit of {limit}, which is watched, ended it"),

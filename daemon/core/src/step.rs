@@ -107,14 +107,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub enum Observed {
     /// What there is to share.
-    Machine {
-        /// Tells boots apart.
-        boot_id: String,
-        /// Cpus offered.
-        cpus: u32,
-        /// Memory offered.
-        mem_bytes: u64,
-    },
+    Machine(crate::Machine),
     /// A run's command was released.
     Executing {
         /// Which.
@@ -144,6 +137,15 @@ pub enum Exceeded {
         /// It may have.
         limit: u64,
     },
+    /// Bytes in its scratch directory.
+    Scratch {
+        /// It had.
+        had: u64,
+        /// It may have.
+        limit: u64,
+    },
+    /// Its scratch directory has directories below each other that are more than so many.
+    Depth(usize),
     /// Processes and threads.
     Pids {
         /// It had.
@@ -377,11 +379,9 @@ impl Deciding<'_> {
 
     fn observed(&mut self, observed: Observed) {
         match observed {
-            Observed::Machine { boot_id, cpus, mem_bytes } => {
-                let machine = crate::Machine { boot_id: boot_id.clone(), cpus, mem_bytes };
-                if machine != self.core.machine {
-                    self.emit(Event::MachineFound { boot_id, cpus, mem_bytes });
-                }
+            Observed::Machine(machine) if machine == self.core.machine => {}
+            Observed::Machine(crate::Machine { boot_id, cpus, mem_bytes, disk_bytes }) => {
+                self.emit(Event::MachineFound { boot_id, cpus, mem_bytes, disk_bytes });
             }
             Observed::Executing { run, pid, at, boot_ms } => {
                 let known = self.current(run).filter(|state| state.released.is_none());

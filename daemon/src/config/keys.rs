@@ -143,6 +143,22 @@ pub const KEYS: &[Key] = &[
         get: |c| c.memory.map_or_else(|| ALL.to_owned(), |memory| memory.to_string()),
     },
     Key {
+        name: "host.disk",
+        takes: "a size, as \"500G\", or \"all\"",
+        default: ALL,
+        means: "The room for scratch directories of jobs (--disk).",
+        more: "With `all` it is what is free where they are when the daemon starts or reloads, and what is in those of running jobs, less `scheduler.disk_reserve`.",
+        at_reload: true,
+        set: |c, word| match word {
+            ALL => {
+                c.disk = None;
+                Ok(())
+            }
+            size => text(size.parse()).map(|disk: Bytes| c.disk = Some(disk)),
+        },
+        get: |c| c.disk.map_or_else(|| ALL.to_owned(), |disk| disk.to_string()),
+    },
+    Key {
         name: "scheduler.memory_reserve",
         takes: "a size, as \"1G\"",
         default: "1G",
@@ -151,6 +167,16 @@ pub const KEYS: &[Key] = &[
         at_reload: true,
         set: |c, word| text(word.parse()).map(|reserve: Bytes| c.memory_reserve = reserve),
         get: |c| c.memory_reserve.to_string(),
+    },
+    Key {
+        name: "scheduler.disk_reserve",
+        takes: "a size, as \"1G\"",
+        default: "1G",
+        means: "The free disk that is not for scratch directories.",
+        more: "It counts where `host.disk` does not say.",
+        at_reload: true,
+        set: |c, word| text(word.parse()).map(|reserve: Bytes| c.disk_reserve = reserve),
+        get: |c| c.disk_reserve.to_string(),
     },
     Key {
         name: "scheduler.cpu",
@@ -168,6 +194,23 @@ pub const KEYS: &[Key] = &[
             Ok(())
         },
         get: |c| if c.hard_cpus { "hard" } else { "weight" }.to_owned(),
+    },
+    Key {
+        name: "scratch.directory",
+        takes: "an absolute path, or \"state\"",
+        default: "state",
+        means: "Where scratch directories of jobs are (--disk).",
+        more: "With `state` they are in the state directory, as `scratch`. Another directory must exist; in it the daemon makes one of its own, so that several daemons can have the same.",
+        at_reload: false,
+        set: |c, word| {
+            c.scratch_dir = match word {
+                "state" => None,
+                path if path.starts_with('/') => Some(path.into()),
+                _ => return Err(format!("'{word}' is not an absolute path")),
+            };
+            Ok(())
+        },
+        get: |c| c.scratch_dir.as_ref().map_or_else(|| "state".to_owned(), |dir| dir.display().to_string()),
     },
     Key {
         name: "limits.pids",

@@ -1,6 +1,7 @@
 //! What a job asked for that has no column of its own: few jobs have any of it, and no list looks for it.
 //! It refuses to hold environments.
 
+use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::{Backoff, JobChange, JobSpec, RetryOn, Stdin};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
@@ -44,6 +45,9 @@ pub struct Options {
     /// See [`JobSpec::pids`].
     #[serde(skip_serializing_if = "is_default")]
     pub pids: Option<u32>,
+    /// See [`JobSpec::disk_bytes`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -66,6 +70,7 @@ impl Options {
             queue_timeout_ms: spec.queue_timeout_ms,
             deadline: spec.deadline,
             pids: spec.pids,
+            disk_bytes: spec.disk_bytes,
         }
     }
 
@@ -85,6 +90,7 @@ impl Options {
             // It was a moment of that job's time.
             deadline: _,
             pids,
+            disk_bytes,
         } = self;
         spec.retry_on = retry_on;
         spec.backoff = backoff;
@@ -96,6 +102,7 @@ impl Options {
         spec.output = output;
         spec.queue_timeout_ms = queue_timeout_ms;
         spec.pids = pids;
+        spec.disk_bytes = disk_bytes;
     }
 
     /// Changed as someone wants.
@@ -108,6 +115,9 @@ impl Options {
         }
         if let Some(pids) = change.pids {
             self.pids = Some(pids).filter(|pids| *pids > 0);
+        }
+        if let Some(disk) = change.disk_bytes {
+            self.disk_bytes = Some(disk).filter(|disk| disk.0 > 0);
         }
     }
 
@@ -135,9 +145,10 @@ mod tests {
             queue_timeout_ms: Some(Millis(2)),
             deadline: Some(Timestamp(3)),
             pids: Some(4),
+            disk_bytes: Some(Bytes(5)),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 11, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 12, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

@@ -292,7 +292,7 @@ impl Subtree {
 const OPEN_DIR: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
 /// `qrm-` and 32 bits of FNV-1a over the state directory, so that daemons of several states do not meet.
-fn base_name(state_dir: &Path) -> String {
+pub(super) fn base_name(state_dir: &Path) -> String {
     let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     format!("{PREFIX}{:08x}", state_dir.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash))
 }

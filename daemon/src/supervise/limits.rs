@@ -21,13 +21,15 @@ pub struct Limits {
     pub mem_bytes: Option<u64>,
     /// The most processes and threads at once; `None` is what the configuration says.
     pub pids: Option<u32>,
+    /// The size of its scratch directory, which it has only then.
+    pub disk_bytes: Option<u64>,
     /// It never has more than its cpus, also where others are idle.
     pub hard: bool,
 }
 
 impl Limits {
     /// Of a process that asks for nothing.
-    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, hard: false };
+    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, hard: false };
 
     /// The time that it may run in each [`PERIOD_US`], on all cpus together. Without a cpu of its own it has what others
     /// leave, by its weight.
@@ -190,6 +192,7 @@ pub(super) fn enforcement(limiters: &[(Limiter, PathBuf)]) -> Enforcement {
         cpus: held(Limiter::Cpu, How::None),
         memory: held(Limiter::Memory, How::Watched),
         pids: held(Limiter::Pids, How::Watched),
+        disk: Some(How::Watched),
     }
 }
 

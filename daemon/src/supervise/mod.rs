@@ -10,6 +10,7 @@ mod launch;
 mod limits;
 mod mail;
 mod run_files;
+pub mod scratch;
 mod signal;
 mod spawn;
 #[cfg(test)]
@@ -64,6 +65,8 @@ pub struct Settings {
     pub tracking: Wish,
     /// The most processes of a job that does not say.
     pub pids: Pids,
+    /// The directory of all scratch directories; made when there is one.
+    pub scratch: PathBuf,
     /// A job never has more cpus than it asked for.
     pub hard_cpus: bool,
     /// How many files jobs may have open, whatever the daemon needs itself.

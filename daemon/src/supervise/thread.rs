@@ -6,6 +6,7 @@ use super::files::JobDirs;
 use super::identity::{Found, Identities};
 use super::mail::{Mail, Message};
 use super::run_files::RunFiles;
+use super::scratch::Scratches;
 use super::spawn::Spawner;
 use super::watch::{self, Entry, State};
 use super::watched::Patrol;
@@ -44,8 +45,9 @@ pub(super) struct Means {
     pub mail: Mail,
     pub identities: Identities,
     pub report: Box<dyn Fn(Observed) + Send>,
-    /// Who looks at what runs have.
-    pub patrol: Patrol,
+    /// Who looks at what processes have, and who at what directories have.
+    pub patrols: [Patrol; 2],
+    pub scratches: Scratches,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
 }
@@ -79,7 +81,8 @@ impl Thread {
             tracking,
             epoll,
             identities: Identities::new(mail.clone()),
-            patrol: Patrol::new(mail.clone()),
+            patrols: Patrol::both(&mail),
+            scratches: Scratches::new(settings.scratch.clone(), settings.mode),
             mail,
             report,
             timers: BTreeSet::new(),

@@ -1,8 +1,9 @@
-//! Limits that the kernel does not hold a run to: a thread looks at what its processes have, a few times a second while there
-//! are such runs. It refuses to end anybody: that is the supervising thread's, which is told.
+//! Limits that the kernel does not hold a run to: one thread looks at what processes have, another at what is in scratch
+//! directories, a few times a second while there are such runs. It refuses to end anybody: that is the supervising thread's, which is told.
 
 use super::limits::Limiter;
 use super::mail::{Mail, Message};
+use super::scratch::{MAX_DEPTH, Measured, measure};
 use super::signal::process;
 use super::thread::Means;
 use super::watch::{Entry, State};
@@ -12,19 +13,30 @@ use qrm_shim::proc::Process;
 use qrm_shim::tree;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// The pause between two looks, so that who has too much is ended within a quarter of a second.
-const PAUSE: Duration = Duration::from_millis(200);
-/// Of the time, looking takes at most one part in so many, however many processes there are.
-const SHARE: u32 = 5;
+/// How often there is a look.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// The name of the thread.
+    name: &'static str,
+    /// Between two looks.
+    pause: Duration,
+    /// And so many times as long as the look took, however much there was to look at.
+    times: u32,
+}
 
-/// Whose processes are looked at, and what they may have together.
-struct Watched {
-    members: Members,
-    memory: Option<u64>,
-    pids: Option<u32>,
+/// Who has too much memory is ended within a quarter of a second.
+const PROCESSES: Pace = Pace { name: "patrol", pause: Duration::from_millis(200), times: 4 };
+/// A directory can hold millions of files, and looking at them keeps its disk busy.
+const SCRATCH: Pace = Pace { name: "patrol-scratch", pause: Duration::from_millis(250), times: 10 };
+
+/// What is looked at, and how much of it there may be.
+enum Watched {
+    Processes { members: Members, memory: Option<u64>, pids: Option<u32> },
+    Scratch { dir: OwnedFd, limit: u64 },
 }
 
 /// Who belongs to a run.
@@ -44,12 +56,14 @@ enum Word {
 /// The way to the thread that looks; it is made when there is something to look at.
 pub(super) struct Patrol {
     mail: Mail,
+    pace: Pace,
     words: Option<Sender<Word>>,
 }
 
 impl Patrol {
-    pub fn new(mail: Mail) -> Self {
-        Self { mail, words: None }
+    /// That of processes, and that of scratch directories: a disk that does not answer keeps nobody else waiting.
+    pub fn both(mail: &Mail) -> [Self; 2] {
+        [PROCESSES, SCRATCH].map(|pace| Self { mail: mail.clone(), pace, words: None })
     }
 
     fn watch(&mut self, run: Run, watched: Watched) -> io::Result<()> {
@@ -57,8 +71,8 @@ impl Patrol {
             Some(words) => words,
             None => {
                 let (words, heard) = channel();
-                let mail = self.mail.clone();
-                std::thread::Builder::new().name("patrol".to_owned()).spawn(move || patrol(&heard, &mail))?;
+                let (mail, pace) = (self.mail.clone(), self.pace);
+                std::thread::Builder::new().name(pace.name.to_owned()).spawn(move || patrol(&heard, &mail, pace))?;
                 self.words.insert(words)
             }
         };
@@ -84,20 +98,21 @@ impl Means {
         let is_held = |limiter: Limiter| group.is_some_and(|group| limiter.holds(group));
         let memory = launch.limits.mem_bytes.filter(|bytes| *bytes > 0 && !is_held(Limiter::Memory));
         let pids = launch.limits.pids.filter(|_| !is_held(Limiter::Pids));
-        if memory.or(pids.map(u64::from)).is_none() {
-            return;
+        let [processes, scratch] = &mut self.patrols;
+        if memory.is_some() || pids.is_some() {
+            let members = match group {
+                Some(group) => Ok(Some(Members::Group(group.clone()))),
+                None => process(shim).map(|root| root.map(Members::Below)),
+            };
+            complain(entry, members.and_then(|members| match members {
+                Some(members) => processes.watch(entry.run, Watched::Processes { members, memory, pids }),
+                // It has ended meanwhile.
+                None => Ok(()),
+            }));
         }
-        let members = match group {
-            Some(group) => Ok(Some(Members::Group(group.clone()))),
-            None => process(shim).map(|root| root.map(Members::Below)),
-        };
-        let watching = members.and_then(|members| match members {
-            Some(members) => self.patrol.watch(entry.run, Watched { members, memory, pids }),
-            // It has ended meanwhile.
-            None => Ok(()),
-        });
-        if let Err(error) = watching {
-            tracing::error!(job = %entry.run.job, run = %entry.run, %error, "the limits of a run can not be watched");
+        if let Some(limit) = launch.limits.disk_bytes {
+            let dir = self.scratches.open(entry.run);
+            complain(entry, dir.and_then(|dir| scratch.watch(entry.run, Watched::Scratch { dir, limit })));
         }
     }
 
@@ -111,8 +126,14 @@ impl Means {
     }
 }
 
+fn complain(entry: &Entry, watching: io::Result<()>) {
+    if let Err(error) = watching {
+        tracing::error!(job = %entry.run.job, run = %entry.run, %error, "a limit of a run can not be watched");
+    }
+}
+
 /// Looks until nobody can tell it any more that there is something to look at.
-fn patrol(words: &Receiver<Word>, mail: &Mail) {
+fn patrol(words: &Receiver<Word>, mail: &Mail, pace: Pace) {
     let mut watched: BTreeMap<Run, Watched> = BTreeMap::new();
     let mut due = Instant::now();
     loop {
@@ -123,7 +144,7 @@ fn patrol(words: &Receiver<Word>, mail: &Mail) {
         match word {
             Ok(Word::Watch(run, what)) => {
                 if watched.is_empty() {
-                    due = Instant::now() + PAUSE;
+                    due = Instant::now() + pace.pause;
                 }
                 watched.insert(run, what);
             }
@@ -142,7 +163,7 @@ fn patrol(words: &Receiver<Word>, mail: &Mail) {
                         true
                     }
                 });
-                due = Instant::now() + PAUSE.max(began.elapsed() * (SHARE - 1));
+                due = Instant::now() + pace.pause.max(began.elapsed() * pace.times);
             }
         }
     }
@@ -150,7 +171,17 @@ fn patrol(words: &Receiver<Word>, mail: &Mail) {
 
 /// What a run has too much of.
 fn look(watched: &Watched) -> io::Result<Option<Exceeded>> {
-    let pids = match &watched.members {
+    match watched {
+        Watched::Processes { members, memory, pids } => look_at_processes(members, *memory, *pids),
+        Watched::Scratch { dir, limit } => Ok(match measure(dir, *limit, None)? {
+            Measured::Bytes(had) => (had > *limit).then_some(Exceeded::Scratch { had, limit: *limit }),
+            Measured::TooDeep => Some(Exceeded::Depth(MAX_DEPTH)),
+        }),
+    }
+}
+
+fn look_at_processes(members: &Members, memory: Option<u64>, most: Option<u32>) -> io::Result<Option<Exceeded>> {
+    let pids = match members {
         Members::Group(group) => group.procs()?,
         Members::Below(root) if Process::of(root.pid)? != Some(*root) => Vec::new(),
         Members::Below(root) => tree::descendants(root.pid)?.into_iter().map(|process| process.pid).collect(),
@@ -159,12 +190,12 @@ fn look(watched: &Watched) -> io::Result<Option<Exceeded>> {
     for has in pids.iter().filter_map(|pid| Has::of(*pid)) {
         sum = Has { threads: sum.threads + has.threads, bytes: sum.bytes + has.bytes };
     }
-    if let Some(limit) = watched.pids
+    if let Some(limit) = most
         && sum.threads > limit
     {
         return Ok(Some(Exceeded::Pids { had: sum.threads, limit }));
     }
-    let Some(limit) = watched.memory.filter(|limit| sum.bytes > *limit) else { return Ok(None) };
+    let Some(limit) = memory.filter(|limit| sum.bytes > *limit) else { return Ok(None) };
     // What several of them share was counted for each. To find out what they have together costs more, and is only
     // asked if it matters.
     let had = pids.iter().map(|pid| proportional(*pid).or_else(|| Some(Has::of(*pid)?.bytes)).unwrap_or(0)).sum();

@@ -39,6 +39,9 @@ pub struct JobChange {
     /// The most processes and threads at once; 0 is what the configuration says.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pids: Option<u32>,
+    /// Room for files; 0 is no directory for them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
     /// How long the command may run; 0 is for ever.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -79,6 +82,7 @@ impl JobChange {
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
             pids: self.pids,
+            disk_bytes: self.disk_bytes,
             time_limit_ms: self.time_limit_ms,
             queue_timeout_ms: self.queue_timeout_ms,
             retries: self.retries.unwrap_or_default(),

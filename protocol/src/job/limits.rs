@@ -32,6 +32,8 @@ pub struct Enforcement {
     pub memory: Option<How>,
     /// To the number of its processes.
     pub pids: Option<How>,
+    /// To the size of its scratch directory.
+    pub disk: Option<How>,
 }
 
 impl JobSpec {
@@ -39,6 +41,9 @@ impl JobSpec {
     pub(super) fn check_limits(&self) -> Result<(), Error> {
         if self.mem_bytes.is_some_and(|m| i64::try_from(m.0).is_err()) {
             return Err(Error::invalid("that is more memory than any machine has"));
+        }
+        if self.disk_bytes.is_some_and(|disk| i64::try_from(disk.0).is_err()) {
+            return Err(Error::invalid("that is more disk than any machine has"));
         }
         if self.pids.is_some_and(|pids| pids > MAX_PIDS) {
             return Err(Error::invalid(format!("--pids is at most {MAX_PIDS}, the most that a machine can have")));

@@ -96,6 +96,9 @@ pub struct JobView {
     /// The most processes and threads that it may have at once: what it asked for, else what the configuration says.
     #[serde(default)]
     pub pids: Option<u32>,
+    /// Room for files in its scratch directory that is counted for it.
+    #[serde(default)]
+    pub disk_bytes: Option<Bytes>,
     /// How it is held to these.
     #[serde(default)]
     pub enforcement: Enforcement,

@@ -58,6 +58,9 @@ pub struct JobSpec {
     /// The most processes and threads at once; `None`, as 0, is what the configuration says.
     #[serde(skip_serializing_if = "is_default")]
     pub pids: Option<u32>,
+    /// Room for files in a directory of its own that goes when it is over; `None`, as 0, is no such directory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
     /// How long the command may run; `None`, as 0, is for ever.
     #[serde(skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -157,7 +160,8 @@ pub const DEFAULT_GRACE: Millis = Millis(10_000);
 pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
 
 /// The variables by which a job knows itself; nobody else sets them.
-pub const OWN_ENV: [&str; 5] = ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SOCKET"];
+pub const OWN_ENV: [&str; 6] =
+    ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SCRATCH_DIR", "QRM_SOCKET"];
 
 /// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
 #[derive(Deserialize)]
@@ -174,6 +178,9 @@ struct RawSpec {
     mem: Option<String>,
     mem_bytes: Option<u64>,
     pids: Option<u32>,
+    /// Room for files as people write it, as 20G, instead of `disk_bytes`.
+    disk: Option<String>,
+    disk_bytes: Option<u64>,
     /// A time limit as people write it, as 90m, instead of `time_limit_ms`.
     time: Option<String>,
     time_limit_ms: Option<u64>,
@@ -247,6 +254,8 @@ pub const SPEC_KEYS: &[&str] = &[
     "mem",
     "mem_bytes",
     "pids",
+    "disk",
+    "disk_bytes",
     "time",
     "time_limit_ms",
     "begin",
@@ -285,11 +294,13 @@ impl TryFrom<RawSpec> for JobSpec {
 
     fn try_from(raw: RawSpec) -> Result<Self, String> {
         let both = |a: &str, b: &str| format!("'{a}' and '{b}' say the same thing; give one of them");
-        let mem_bytes = match (raw.mem, raw.mem_bytes) {
-            (Some(_), Some(_)) => return Err(both("mem", "mem_bytes")),
-            (Some(text), None) => Some(text.parse().map_err(|e| format!("mem: {e}"))?),
-            (None, bytes) => bytes.map(Bytes),
+        let bytes = |name: &str, text: Option<String>, bytes: Option<u64>| match (text, bytes) {
+            (Some(_), Some(_)) => Err(both(name, &format!("{name}_bytes"))),
+            (Some(text), None) => text.parse().map(Some).map_err(|e| format!("{name}: {e}")),
+            (None, bytes) => Ok(bytes.map(Bytes)),
         };
+        let mem_bytes = bytes("mem", raw.mem, raw.mem_bytes)?;
+        let disk_bytes = bytes("disk", raw.disk, raw.disk_bytes)?;
         let millis = |name: &str, text: Option<String>, ms: Option<u64>| match (text, ms) {
             (Some(_), Some(_)) => {
                 Err(both(name, &format!("{name}{}", if name == "time" { "_limit_ms" } else { "_ms" })))
@@ -312,6 +323,7 @@ impl TryFrom<RawSpec> for JobSpec {
             cpus: raw.cpus,
             mem_bytes,
             pids: raw.pids,
+            disk_bytes,
             time_limit_ms,
             begin: raw.begin,
             array: raw.array,
@@ -367,6 +379,7 @@ impl JobSpec {
         self.comment = self.comment.filter(|comment| !comment.is_empty());
         self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
         self.pids = self.pids.filter(|pids| *pids > 0);
+        self.disk_bytes = self.disk_bytes.filter(|disk| disk.0 > 0);
         self.time_limit_ms = self.time_limit_ms.filter(|limit| limit.0 > 0);
         self.queue_timeout_ms = self.queue_timeout_ms.filter(|timeout| timeout.0 > 0);
         self.labels.retain(|_, value| !value.is_empty());
