@@ -156,3 +156,20 @@ fn a_number_of_processes_is_what_the_configuration_says_unless_the_job_does() {
         assert!(said.code == 2 && said.err.contains(says), "{said:?}");
     }
 }
+
+#[test]
+fn each_process_has_as_many_open_files_as_were_asked_for_and_more_than_may_be_is_told() {
+    let world = World::new();
+    let id = world.submit("--open-files 64", "ulimit -Sn; ulimit -Hn");
+    assert_eq!((world.ended(&id)["open_files"].as_u64(), world.run(&format!("logs {id}")).ok().as_str()), (Some(64), "64\n64\n"));
+    assert!(world.run(&format!("show {id}")).ok().contains("open files   at most 64"));
+    // No machine can have so many.
+    let id = world.submit("--open-files 2147483647", "true");
+    let job = world.ended(&id);
+    assert!(job["failure"]["message"].as_str().unwrap().contains("with 2147483647 open files"), "{job}");
+    let said = world.run("submit --open-files 3 true");
+    assert!(said.code == 2 && said.err.contains("--open-files 3 is not from 16"), "{said:?}");
+    let held = world.submit("--hold --open-files 64", "true");
+    world.run(&format!("update {held} --open-files 65")).ok();
+    assert_eq!(world.show(&held)["open_files"], 65);
+}

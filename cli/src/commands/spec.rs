@@ -130,6 +130,7 @@ impl Options {
             mem_bytes: wants.mem,
             pids: wants.pids,
             disk_bytes: wants.disk,
+            open_files: wants.open_files,
             time_limit_ms: wants.time,
             begin: wants.begin,
             after: self.after,

@@ -39,6 +39,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         mem_bytes: wants.mem,
         pids: wants.pids,
         disk_bytes: wants.disk,
+        open_files: wants.open_files,
         time_limit_ms: wants.time,
         begin: wants.begin,
         retries: wants.retries,

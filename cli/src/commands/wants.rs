@@ -35,6 +35,9 @@ pub(crate) struct Wants {
     /// The most processes and threads at once; 0, as at first, is what limits.pids says.
     #[arg(long, value_name = "N")]
     pub pids: Option<u32>,
+    /// The most files that each of its processes may have open; 0, as at first, is what you have.
+    #[arg(long, value_name = "N")]
+    pub open_files: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<Millis>,
@@ -72,6 +75,7 @@ impl Wants {
             mem: self.mem.or(others.mem),
             disk: self.disk.or(others.disk),
             pids: self.pids.or(others.pids),
+            open_files: self.open_files.or(others.open_files),
             time: self.time.or(others.time),
             signal: self.signal.or(others.signal),
             grace: self.grace.or(others.grace),

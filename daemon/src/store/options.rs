@@ -48,6 +48,9 @@ pub struct Options {
     /// See [`JobSpec::disk_bytes`].
     #[serde(skip_serializing_if = "is_default")]
     pub disk_bytes: Option<Bytes>,
+    /// See [`JobSpec::open_files`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub open_files: Option<u32>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -71,6 +74,7 @@ impl Options {
             deadline: spec.deadline,
             pids: spec.pids,
             disk_bytes: spec.disk_bytes,
+            open_files: spec.open_files,
         }
     }
 
@@ -91,6 +95,7 @@ impl Options {
             deadline: _,
             pids,
             disk_bytes,
+            open_files,
         } = self;
         spec.retry_on = retry_on;
         spec.backoff = backoff;
@@ -103,6 +108,7 @@ impl Options {
         spec.queue_timeout_ms = queue_timeout_ms;
         spec.pids = pids;
         spec.disk_bytes = disk_bytes;
+        spec.open_files = open_files;
     }
 
     /// Changed as someone wants.
@@ -112,6 +118,9 @@ impl Options {
         self.deadline = change.deadline.or(self.deadline);
         if let Some(timeout) = change.queue_timeout_ms {
             self.queue_timeout_ms = Some(timeout).filter(|timeout| timeout.0 > 0);
+        }
+        if let Some(limit) = change.open_files {
+            self.open_files = Some(limit).filter(|limit| *limit > 0);
         }
         if let Some(pids) = change.pids {
             self.pids = Some(pids).filter(|pids| *pids > 0);
@@ -146,9 +155,10 @@ mod tests {
             deadline: Some(Timestamp(3)),
             pids: Some(4),
             disk_bytes: Some(Bytes(5)),
+            open_files: Some(6),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 12, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 13, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

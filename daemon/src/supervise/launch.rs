@@ -279,7 +279,13 @@ fn limits_of(settings: &Settings, launch: &Launch) -> Vec<Rlimit> {
         Rlimit { soft: limit.soft.min(most), hard: limit.hard.min(most), ..*limit }
     };
     let is_other = |limit: &Rlimit| !settings.limits.contains(limit);
-    launch.rlimits.iter().map(bounded).filter(is_other).collect()
+    let mut limits: Vec<Rlimit> = launch.rlimits.iter().map(bounded).filter(is_other).collect();
+    // What was asked for is given as it is, or the job says why not.
+    if let Some(files) = launch.limits.open_files {
+        limits.retain(|limit| limit.resource != libc::RLIMIT_NOFILE);
+        limits.push(Rlimit { resource: libc::RLIMIT_NOFILE, soft: files.into(), hard: files.into() });
+    }
+    limits
 }
 
 fn log<'a>(path: Option<&'a [u8]>, usual: &'a str) -> LogTarget<&'a [u8]> {

@@ -23,13 +23,15 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// The size of its scratch directory, which it has only then.
     pub disk_bytes: Option<u64>,
+    /// The most files that each of its processes may have open; `None`, as 0, is what its submitter has.
+    pub open_files: Option<u32>,
     /// It never has more than its cpus, also where others are idle.
     pub hard: bool,
 }
 
 impl Limits {
     /// Of a process that asks for nothing.
-    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, hard: false };
+    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, open_files: None, hard: false };
 
     /// The time that it may run in each [`PERIOD_US`], on all cpus together. Without a cpu of its own it has what others
     /// leave, by its weight.
@@ -193,6 +195,7 @@ pub(super) fn enforcement(limiters: &[(Limiter, PathBuf)]) -> Enforcement {
         memory: held(Limiter::Memory, How::Watched),
         pids: held(Limiter::Pids, How::Watched),
         disk: Some(How::Watched),
+        open_files: Some(How::Enforced),
     }
 }
 

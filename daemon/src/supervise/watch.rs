@@ -4,7 +4,7 @@
 use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
-use super::{Input, Launch};
+use super::{Input, Launch, Limits};
 use crate::fault;
 use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
@@ -406,6 +406,9 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
         (Step::User, _) => "cannot become its user".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
         (Step::Started, _) => "cannot record its start".to_owned(),
+        (Step::Rlimit, Some(Launch { limits: Limits { open_files: Some(files), .. }, .. })) => {
+            format!("cannot set its limits, with {files} open files")
+        }
         (Step::Rlimit, _) => "cannot set its limits".to_owned(),
         (Step::Nice, _) => "cannot set its nice value".to_owned(),
     };

@@ -248,6 +248,7 @@ fn view(row: Row) -> JobView {
         cpus: row.cpus,
         mem_bytes: row.mem,
         pids: row.options.pids,
+        open_files: row.options.open_files,
         disk_bytes: row.options.disk_bytes,
         enforcement: qrm_protocol::job::Enforcement::default(),
         vram_bytes: None,

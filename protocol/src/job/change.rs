@@ -42,6 +42,9 @@ pub struct JobChange {
     /// Room for files; 0 is no directory for them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disk_bytes: Option<Bytes>,
+    /// The most files that each process may have open; 0 is what its submitter has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub open_files: Option<u32>,
     /// How long the command may run; 0 is for ever.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -81,6 +84,7 @@ impl JobChange {
             comment: self.comment.clone(),
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
+            open_files: self.open_files,
             pids: self.pids,
             disk_bytes: self.disk_bytes,
             time_limit_ms: self.time_limit_ms,

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The most processes that one machine can have: `PID_MAX_LIMIT` of Linux.
 pub const MAX_PIDS: u32 = 1 << 22;
 
+/// The fewest files that a program can be started with, and the most that the kernel can count.
+pub const OPEN_FILES: std::ops::RangeInclusive<u32> = 16..=i32::MAX.unsigned_abs();
+
 /// How a job is held to a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -27,13 +30,20 @@ pub enum How {
 #[serde(default)]
 pub struct Enforcement {
     /// To its share of the cpus where there are too few, or to its cpus if `scheduler.cpu` is `hard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<How>,
     /// To its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<How>,
     /// To the number of its processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<How>,
     /// To the size of its scratch directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<How>,
+    /// Each of its processes to the number of its open files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<How>,
 }
 
 impl JobSpec {
@@ -47,6 +57,9 @@ impl JobSpec {
         }
         if self.pids.is_some_and(|pids| pids > MAX_PIDS) {
             return Err(Error::invalid(format!("--pids is at most {MAX_PIDS}, the most that a machine can have")));
+        }
+        if let Some(files) = self.open_files.filter(|files| !OPEN_FILES.contains(files)) {
+            return Err(Error::invalid(format!("--open-files {files} is not from {} to {}", OPEN_FILES.start(), OPEN_FILES.end())));
         }
         Ok(())
     }

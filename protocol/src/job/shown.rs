@@ -99,6 +99,9 @@ pub struct JobView {
     /// Room for files in its scratch directory that is counted for it.
     #[serde(default)]
     pub disk_bytes: Option<Bytes>,
+    /// The most files that each of its processes may have open, if it asked for that.
+    #[serde(default)]
+    pub open_files: Option<u32>,
     /// How it is held to these.
     #[serde(default)]
     pub enforcement: Enforcement,

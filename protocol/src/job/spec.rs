@@ -55,6 +55,9 @@ pub struct JobSpec {
     /// Memory; `None`, as 0, is neither counted nor limited.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// The most files that each of its processes may have open; `None`, as 0, is what its submitter has.
+    #[serde(skip_serializing_if = "is_default")]
+    pub open_files: Option<u32>,
     /// The most processes and threads at once; `None`, as 0, is what the configuration says.
     #[serde(skip_serializing_if = "is_default")]
     pub pids: Option<u32>,
@@ -177,6 +180,7 @@ struct RawSpec {
     /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
     mem_bytes: Option<u64>,
+    open_files: Option<u32>,
     pids: Option<u32>,
     /// Room for files as people write it, as 20G, instead of `disk_bytes`.
     disk: Option<String>,
@@ -253,6 +257,7 @@ pub const SPEC_KEYS: &[&str] = &[
     "cpus",
     "mem",
     "mem_bytes",
+    "open_files",
     "pids",
     "disk",
     "disk_bytes",
@@ -322,6 +327,7 @@ impl TryFrom<RawSpec> for JobSpec {
             priority: priority.map_err(|e| e.to_string())?,
             cpus: raw.cpus,
             mem_bytes,
+            open_files: raw.open_files,
             pids: raw.pids,
             disk_bytes,
             time_limit_ms,
@@ -378,6 +384,7 @@ impl JobSpec {
         // What takes away a value from defaults, or in a change, leaves none.
         self.comment = self.comment.filter(|comment| !comment.is_empty());
         self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
+        self.open_files = self.open_files.filter(|limit| *limit > 0);
         self.pids = self.pids.filter(|pids| *pids > 0);
         self.disk_bytes = self.disk_bytes.filter(|disk| disk.0 > 0);
         self.time_limit_ms = self.time_limit_ms.filter(|limit| limit.0 > 0);
