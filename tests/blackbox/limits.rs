@@ -173,3 +173,29 @@ fn each_process_has_as_many_open_files_as_were_asked_for_and_more_than_may_be_is
     world.run(&format!("update {held} --open-files 65")).ok();
     assert_eq!(world.show(&held)["open_files"], 65);
 }
+
+#[test]
+fn a_share_of_the_disks_is_given_where_there_is_such_a_thing_and_elsewhere_it_is_said_that_it_is_not() {
+    let world = World::new();
+    let gate = Gate::new(&world, "gate");
+    let id = world.submit("--io-weight 300", &gate.wait());
+    world.executing(&id);
+    let job = world.show(&id);
+    let shown = world.run(&format!("show {id}")).ok();
+    match job["enforcement"]["io_weight"].as_str() {
+        Some("enforced") => {
+            let weights = ["io.weight", "io.bfq.weight", "blkio.bfq.weight", "blkio.weight"];
+            let groups = crate::world::subtrees(&world.state()).into_iter().map(|base| base.join(format!("{id}-execute-1")));
+            let files = groups.flat_map(|group| weights.map(|name| group.join(name)));
+            let found: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+            assert!(found.contains("300") || found.contains("1000"), "{found}");
+        }
+        other => {
+            assert_eq!(other, Some("none"));
+            assert!(shown.contains("300 (not enforced)"), "{shown}");
+        }
+    }
+    gate.open(1);
+    assert_eq!(world.ended(&id)["state"], "completed");
+    assert!(world.run("submit --io-weight 10001 true").err.contains("is not from 1 to 10000"));
+}

@@ -131,6 +131,7 @@ impl Options {
             pids: wants.pids,
             disk_bytes: wants.disk,
             open_files: wants.open_files,
+            io_weight: wants.io_weight,
             time_limit_ms: wants.time,
             begin: wants.begin,
             after: self.after,

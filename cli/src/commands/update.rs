@@ -40,6 +40,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
         pids: wants.pids,
         disk_bytes: wants.disk,
         open_files: wants.open_files,
+        io_weight: wants.io_weight,
         time_limit_ms: wants.time,
         begin: wants.begin,
         retries: wants.retries,

@@ -38,6 +38,9 @@ pub(crate) struct Wants {
     /// The most files that each of its processes may have open; 0, as at first, is what you have.
     #[arg(long, value_name = "N")]
     pub open_files: Option<u32>,
+    /// Its share of the disks where several jobs want them, 1 to 10000; 0, as at first, is 100.
+    #[arg(long, value_name = "N")]
+    pub io_weight: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<Millis>,
@@ -76,6 +79,7 @@ impl Wants {
             disk: self.disk.or(others.disk),
             pids: self.pids.or(others.pids),
             open_files: self.open_files.or(others.open_files),
+            io_weight: self.io_weight.or(others.io_weight),
             time: self.time.or(others.time),
             signal: self.signal.or(others.signal),
             grace: self.grace.or(others.grace),

@@ -159,11 +159,12 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
             retries => format!("{} of {}", job.attempt, retries + 1),
         }),
     );
-    let Enforcement { cpus, memory, pids, disk, open_files } = job.enforcement;
+    let Enforcement { cpus, memory, pids, disk, open_files, io_weight } = job.enforcement;
     put("cpus", Some(held(job.cpus.to_string(), cpus)));
     put("memory", job.mem_bytes.map(|m| held(m.to_string(), memory)));
     put("scratch", job.disk_bytes.map(|most| held(most.to_string(), disk)));
     put("processes", job.pids.map(|most| held(format!("at most {most}"), pids)));
+    put("I/O weight", job.io_weight.map(|weight| held(weight.to_string(), io_weight)));
     put("open files", job.open_files.map(|most| held(format!("at most {most}"), open_files)));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
     // Only what is not as it is with all others.

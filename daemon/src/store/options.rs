@@ -48,6 +48,9 @@ pub struct Options {
     /// See [`JobSpec::disk_bytes`].
     #[serde(skip_serializing_if = "is_default")]
     pub disk_bytes: Option<Bytes>,
+    /// See [`JobSpec::io_weight`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_weight: Option<u32>,
     /// See [`JobSpec::open_files`].
     #[serde(skip_serializing_if = "is_default")]
     pub open_files: Option<u32>,
@@ -74,6 +77,7 @@ impl Options {
             deadline: spec.deadline,
             pids: spec.pids,
             disk_bytes: spec.disk_bytes,
+            io_weight: spec.io_weight,
             open_files: spec.open_files,
         }
     }
@@ -95,6 +99,7 @@ impl Options {
             deadline: _,
             pids,
             disk_bytes,
+            io_weight,
             open_files,
         } = self;
         spec.retry_on = retry_on;
@@ -108,6 +113,7 @@ impl Options {
         spec.queue_timeout_ms = queue_timeout_ms;
         spec.pids = pids;
         spec.disk_bytes = disk_bytes;
+        spec.io_weight = io_weight;
         spec.open_files = open_files;
     }
 
@@ -121,6 +127,9 @@ impl Options {
         }
         if let Some(limit) = change.open_files {
             self.open_files = Some(limit).filter(|limit| *limit > 0);
+        }
+        if let Some(limit) = change.io_weight {
+            self.io_weight = Some(limit).filter(|limit| *limit > 0);
         }
         if let Some(pids) = change.pids {
             self.pids = Some(pids).filter(|pids| *pids > 0);
@@ -155,10 +164,11 @@ mod tests {
             deadline: Some(Timestamp(3)),
             pids: Some(4),
             disk_bytes: Some(Bytes(5)),
+            io_weight: Some(7),
             open_files: Some(6),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 13, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 14, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

@@ -25,13 +25,15 @@ pub struct Limits {
     pub disk_bytes: Option<u64>,
     /// The most files that each of its processes may have open; `None`, as 0, is what its submitter has.
     pub open_files: Option<u32>,
+    /// Its share of the disks where several want them, 1 to 10000, as 100 is for others; `None`, as 0, is 100.
+    pub io_weight: Option<u32>,
     /// It never has more than its cpus, also where others are idle.
     pub hard: bool,
 }
 
 impl Limits {
     /// Of a process that asks for nothing.
-    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, open_files: None, hard: false };
+    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, io_weight: None, open_files: None, hard: false };
 
     /// The time that it may run in each [`PERIOD_US`], on all cpus together. Without a cpu of its own it has what others
     /// leave, by its weight.
@@ -49,6 +51,7 @@ pub(super) enum Limiter {
     Memory,
     Cpu,
     Pids,
+    Io,
 }
 
 /// The weights of one cpu: cpu.weight of version 2, cpu.shares of version 1, as an ordinary process has them.
@@ -57,24 +60,37 @@ const WEIGHT: (u64, u64) = (100, 1_024);
 const WEIGHTS: ((u64, u64), (u64, u64)) = ((1, 10_000), (2, 262_144));
 
 impl Limiter {
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Cpu, Self::Pids];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Cpu, Self::Pids, Self::Io];
 
-    fn controller(self) -> &'static str {
+    /// What it is called in version 2, and in version 1.
+    fn controllers(self) -> (&'static str, &'static str) {
         match self {
-            Self::Memory => "memory",
-            Self::Cpu => "cpu",
-            Self::Pids => "pids",
+            Self::Memory => ("memory", "memory"),
+            Self::Cpu => ("cpu", "cpu"),
+            Self::Pids => ("pids", "pids"),
+            Self::Io => ("io", "blkio"),
         }
+    }
+
+    /// The files of which a group of either version has one where there is such a limit. That there is a controller is not
+    /// enough: disks are shared by weight only where their scheduler can.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Memory => &["memory.max", "memory.limit_in_bytes"],
+            Self::Cpu => &["cpu.weight", "cpu.shares"],
+            Self::Pids => &["pids.max"],
+            Self::Io => &["io.weight", "io.bfq.weight", "blkio.bfq.weight", "blkio.weight"],
+        }
+    }
+
+    /// The first of those that this group has.
+    pub fn file(self, dir: &Path) -> Option<&'static str> {
+        self.files().iter().copied().find(|name| dir.join(name).exists())
     }
 
     /// Whether a group that there is has this limit: one of version 2 has the file of each controller that is on.
     pub fn holds(self, group: &JobCgroup) -> bool {
-        let names: &[&str] = match self {
-            Self::Memory => &["memory.max", "memory.limit_in_bytes"],
-            Self::Cpu => &["cpu.weight", "cpu.shares"],
-            Self::Pids => &["pids.max"],
-        };
-        group.dirs().any(|dir| names.iter().any(|name| dir.join(name).exists()))
+        group.dirs().any(|dir| self.file(dir).is_some())
     }
 
     /// Whether a run needs a group for this; `beside` the one that tracks it is a group of its own, and entering one
@@ -84,6 +100,7 @@ impl Limiter {
             Self::Memory => limits.mem_bytes.is_some_and(|bytes| bytes > 0),
             Self::Cpu => !beside || limits.cpus != 1 || limits.hard,
             Self::Pids => limits.pids.is_some(),
+            Self::Io => limits.io_weight.is_some(),
         }
     }
 
@@ -122,6 +139,15 @@ impl Limiter {
                 maybe("cpu.cfs_period_us", PERIOD_US)?;
                 maybe("cpu.cfs_quota_us", us)
             }
+            (Self::Io, _) => {
+                let Some((weight, file)) = limits.io_weight.map(u64::from).zip(self.file(dir)) else { return Ok(()) };
+                match file {
+                    "io.weight" => put(file, weight),
+                    // The usual weight of bfq is 100 as well, and that of its predecessor 500.
+                    "blkio.weight" => put(file, (weight * 5).clamp(10, 1_000)),
+                    _ => put(file, weight.clamp(1, 1_000)),
+                }
+            }
             // It has the same name in both versions.
             (Self::Pids, _) => limits.pids.map_or(Ok(()), |pids| put("pids.max", pids.into())),
         }
@@ -159,7 +185,7 @@ pub(super) fn weigh(base: &Path) {
 
 /// The subtree of version 2, if it limits this there.
 pub(super) fn own(limiter: Limiter, parent: &Path, base: &Path) -> Option<PathBuf> {
-    let name = limiter.controller();
+    let (name, _) = limiter.controllers();
     let has = |file: PathBuf| fs::read_to_string(file).is_ok_and(|all| all.split_whitespace().any(|one| one == name));
     for dir in [parent, base] {
         let enabled = dir.join("cgroup.subtree_control");
@@ -168,12 +194,12 @@ pub(super) fn own(limiter: Limiter, parent: &Path, base: &Path) -> Option<PathBu
             return None;
         }
     }
-    Some(base.to_owned())
+    limiter.file(base).map(|_| base.to_owned())
 }
 
 /// A subtree of the hierarchy of version 1 that limits this, made now.
 pub(super) fn beside(limiter: Limiter, name: &str) -> Option<PathBuf> {
-    let controller = limiter.controller();
+    let (_, controller) = limiter.controllers();
     let (own, _) = own_group(&fs::read_to_string("/proc/self/cgroup").ok()?, controller)?;
     let base = mounted(&fs::read_to_string("/proc/self/mountinfo").ok()?, controller, &own)?.join(name);
     let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
@@ -181,8 +207,14 @@ pub(super) fn beside(limiter: Limiter, name: &str) -> Option<PathBuf> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(_) => return None,
     }
-    accessat(CWD, base.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).ok()?;
-    Some(base)
+    let can = accessat(CWD, base.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    if can && limiter.file(&base).is_some() {
+        return Some(base);
+    }
+    if let Err(error) = fs::remove_dir(&base) {
+        tracing::debug!(%error, base = %base.display(), "a control group that limits nothing stays");
+    }
+    None
 }
 
 /// How runs are held to their limits.
@@ -194,6 +226,7 @@ pub(super) fn enforcement(limiters: &[(Limiter, PathBuf)]) -> Enforcement {
         cpus: held(Limiter::Cpu, How::None),
         memory: held(Limiter::Memory, How::Watched),
         pids: held(Limiter::Pids, How::Watched),
+        io_weight: held(Limiter::Io, How::None),
         disk: Some(How::Watched),
         open_files: Some(How::Enforced),
     }

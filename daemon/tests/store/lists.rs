@@ -249,6 +249,7 @@ fn view(row: Row) -> JobView {
         mem_bytes: row.mem,
         pids: row.options.pids,
         open_files: row.options.open_files,
+        io_weight: row.options.io_weight,
         disk_bytes: row.options.disk_bytes,
         enforcement: qrm_protocol::job::Enforcement::default(),
         vram_bytes: None,

@@ -45,6 +45,9 @@ pub struct JobChange {
     /// The most files that each process may have open; 0 is what its submitter has.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open_files: Option<u32>,
+    /// Its share of the disks; 0 is that of others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub io_weight: Option<u32>,
     /// How long the command may run; 0 is for ever.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -84,6 +87,7 @@ impl JobChange {
             comment: self.comment.clone(),
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
+            io_weight: self.io_weight,
             open_files: self.open_files,
             pids: self.pids,
             disk_bytes: self.disk_bytes,

@@ -11,6 +11,9 @@ pub const MAX_PIDS: u32 = 1 << 22;
 /// The fewest files that a program can be started with, and the most that the kernel can count.
 pub const OPEN_FILES: std::ops::RangeInclusive<u32> = 16..=i32::MAX.unsigned_abs();
 
+/// The largest share of the disks, as control groups of version 2 have it; the usual one is 100.
+pub const MAX_IO_WEIGHT: u32 = 10_000;
+
 /// How a job is held to a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -41,6 +44,9 @@ pub struct Enforcement {
     /// To the size of its scratch directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<How>,
+    /// To its share of the disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<How>,
     /// Each of its processes to the number of its open files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_files: Option<How>,
@@ -57,6 +63,9 @@ impl JobSpec {
         }
         if self.pids.is_some_and(|pids| pids > MAX_PIDS) {
             return Err(Error::invalid(format!("--pids is at most {MAX_PIDS}, the most that a machine can have")));
+        }
+        if let Some(weight) = self.io_weight.filter(|weight| *weight > MAX_IO_WEIGHT) {
+            return Err(Error::invalid(format!("--io-weight {weight} is not from 1 to {MAX_IO_WEIGHT}; others have 100")));
         }
         if let Some(files) = self.open_files.filter(|files| !OPEN_FILES.contains(files)) {
             return Err(Error::invalid(format!("--open-files {files} is not from {} to {}", OPEN_FILES.start(), OPEN_FILES.end())));

@@ -102,6 +102,9 @@ pub struct JobView {
     /// The most files that each of its processes may have open, if it asked for that.
     #[serde(default)]
     pub open_files: Option<u32>,
+    /// Its share of the disks where several want them, if it asked for one; others have 100.
+    #[serde(default)]
+    pub io_weight: Option<u32>,
     /// How it is held to these.
     #[serde(default)]
     pub enforcement: Enforcement,

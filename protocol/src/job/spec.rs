@@ -55,6 +55,9 @@ pub struct JobSpec {
     /// Memory; `None`, as 0, is neither counted nor limited.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// Its share of the disks where several want them, 1 to 10000, as 100 is for others; `None`, as 0, is 100.
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_weight: Option<u32>,
     /// The most files that each of its processes may have open; `None`, as 0, is what its submitter has.
     #[serde(skip_serializing_if = "is_default")]
     pub open_files: Option<u32>,
@@ -180,6 +183,7 @@ struct RawSpec {
     /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
     mem_bytes: Option<u64>,
+    io_weight: Option<u32>,
     open_files: Option<u32>,
     pids: Option<u32>,
     /// Room for files as people write it, as 20G, instead of `disk_bytes`.
@@ -257,6 +261,7 @@ pub const SPEC_KEYS: &[&str] = &[
     "cpus",
     "mem",
     "mem_bytes",
+    "io_weight",
     "open_files",
     "pids",
     "disk",
@@ -327,6 +332,7 @@ impl TryFrom<RawSpec> for JobSpec {
             priority: priority.map_err(|e| e.to_string())?,
             cpus: raw.cpus,
             mem_bytes,
+            io_weight: raw.io_weight,
             open_files: raw.open_files,
             pids: raw.pids,
             disk_bytes,
@@ -384,6 +390,7 @@ impl JobSpec {
         // What takes away a value from defaults, or in a change, leaves none.
         self.comment = self.comment.filter(|comment| !comment.is_empty());
         self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
+        self.io_weight = self.io_weight.filter(|limit| *limit > 0);
         self.open_files = self.open_files.filter(|limit| *limit > 0);
         self.pids = self.pids.filter(|pids| *pids > 0);
         self.disk_bytes = self.disk_bytes.filter(|disk| disk.0 > 0);
