@@ -80,7 +80,7 @@ pub struct Shared {
     /// The end is to be followed by the program that is there by then.
     pub replace: AtomicBool,
     /// What supervision found.
-    pub supervision: [Finding; 2],
+    pub supervision: Vec<Finding>,
     /// How jobs are held to their limits.
     pub powers: Powers,
     /// Told when someone wants the daemon to end.

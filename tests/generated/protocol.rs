@@ -57,10 +57,10 @@ fn shortened(method: &str, mut result: Value) -> Value {
         }
         "doctor" => {
             result["findings"] = json!([{
-                "topic": "limits",
+                "topic": "memory limit",
                 "health": "ok",
-                "found": "memory enforced, cpus enforced",
-                "means": "a job that takes more memory is ended",
+                "found": "enforced by memory.max",
+                "means": "the kernel ends a job that needs more",
                 "mend": null,
             }]);
         }

@@ -148,8 +148,8 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
             )),
         },
     };
-    let [tracking, limits] = shared.supervision.clone();
-    let mut findings = vec![tracking, store, limits];
+    let mut findings = vec![store];
+    findings.extend(shared.supervision.iter().cloned());
     findings.extend(place::room(&shared.state));
     Ok(DoctorReply { findings })
 }

@@ -3,6 +3,7 @@
 
 use super::Settings;
 use super::limits::{self, Limiter, Limits};
+use super::matrix;
 use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
@@ -86,10 +87,11 @@ impl Tracking {
         }
     }
 
-    /// For `qrm doctor`: how processes are tracked, and what is limited.
-    pub fn findings(&self) -> [Finding; 2] {
+    /// For `qrm doctor`: how processes are tracked, and what jobs are held to.
+    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
         let limiters = self.subtree.as_ref().map_or(&[][..], |subtree| &subtree.limiters);
-        [self.finding.clone(), limits::finding(limiters)]
+        let limits = matrix::findings(limiters, settings, self.default_pids(settings));
+        std::iter::once(self.finding.clone()).chain(limits).collect()
     }
 
     /// The most processes of a run that does not say.

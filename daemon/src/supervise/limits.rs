@@ -4,7 +4,6 @@
 use super::cgroup::{mounted, own_group};
 use crate::config::Pids;
 use qrm_protocol::job::{Enforcement, How, MAX_PIDS};
-use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, accessat, mkdirat};
 use rustix::io::Errno;
@@ -88,6 +87,15 @@ impl Limiter {
         self.files().iter().copied().find(|name| dir.join(name).exists())
     }
 
+    /// Whether something comes of what is written into a group here.
+    fn is_any_use(self, dir: &Path) -> bool {
+        match (self, self.file(dir)) {
+            (_, None) => false,
+            (Self::Io, Some(_)) => disks_are_shared(),
+            (_, Some(_)) => true,
+        }
+    }
+
     /// Whether a group that there is has this limit: one of version 2 has the file of each controller that is on.
     pub fn holds(self, group: &JobCgroup) -> bool {
         group.dirs().any(|dir| self.file(dir).is_some())
@@ -154,6 +162,17 @@ impl Limiter {
     }
 }
 
+/// Whether a disk has a scheduler that shares it by weight, or the cost of what is done with it is reckoned (io.cost.qos of
+/// cgroup-v2.rst); with any other the weights of groups are only numbers.
+fn disks_are_shared() -> bool {
+    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let scheduler = |disk: fs::DirEntry| fs::read_to_string(disk.path().join("queue/scheduler")).unwrap_or_default();
+    let shares = |scheduler: String| scheduler.contains("[bfq]") || scheduler.contains("[cfq]");
+    let costs = fs::read_to_string("/proc/self/mountinfo").ok().and_then(|mounts| mounted(&mounts, "", Path::new("/")));
+    let costs = costs.and_then(|root| fs::read_to_string(root.join("io.cost.qos")).ok());
+    costs.is_some_and(|costs| costs.contains("enable=1")) || disks.map(scheduler).any(shares)
+}
+
 /// What a job may have that does not say how many processes: of `auto` in a daemon for all users a part of what the
 /// machine can have, the same as systemd gives a service (`DefaultTasksMax=` of systemd-system.conf(5)), where that costs
 /// nothing because the group is there anyway.
@@ -194,7 +213,7 @@ pub(super) fn own(limiter: Limiter, parent: &Path, base: &Path) -> Option<PathBu
             return None;
         }
     }
-    limiter.file(base).map(|_| base.to_owned())
+    limiter.is_any_use(base).then(|| base.to_owned())
 }
 
 /// A subtree of the hierarchy of version 1 that limits this, made now.
@@ -208,7 +227,7 @@ pub(super) fn beside(limiter: Limiter, name: &str) -> Option<PathBuf> {
         Err(_) => return None,
     }
     let can = accessat(CWD, base.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).is_ok();
-    if can && limiter.file(&base).is_some() {
+    if can && limiter.is_any_use(&base) {
         return Some(base);
     }
     if let Err(error) = fs::remove_dir(&base) {
@@ -229,33 +248,5 @@ pub(super) fn enforcement(limiters: &[(Limiter, PathBuf)]) -> Enforcement {
         io_weight: held(Limiter::Io, How::None),
         disk: Some(How::Watched),
         open_files: Some(How::Enforced),
-    }
-}
-
-/// For `qrm doctor`.
-pub(super) fn finding(limiters: &[(Limiter, PathBuf)]) -> Finding {
-    let has = |limiter| limiters.iter().any(|(one, _)| *one == limiter);
-    let (memory, cpu) = (has(Limiter::Memory), has(Limiter::Cpu));
-    let word = |has: bool, what: &str| format!("{what} {}", if has { "enforced" } else { "counted only" });
-    let means = match (memory, cpu) {
-        (true, true) => "a job that takes more memory than its --mem is ended, and cpus are shared by --cpus",
-        (true, false) => {
-            "a job that takes more memory than its --mem is ended; one that uses more cpus than its --cpus is not slowed"
-        }
-        (false, true) => "cpus are shared by --cpus; a job that takes more memory than its --mem is not stopped",
-        (false, false) => {
-            "jobs that ask for more than is left wait; a job that takes more than it asked for is not stopped"
-        }
-    };
-    Finding {
-        topic: "limits".to_owned(),
-        health: if memory && cpu { Health::Ok } else { Health::Limited },
-        found: format!("{}, {}, {}", word(memory, "memory"), word(cpu, "cpus"), word(has(Limiter::Pids), "processes")),
-        means: means.to_owned(),
-        mend: (!memory || !cpu).then(|| {
-            "let qrmd write to control groups of version 1, or to a subtree of version 2 with the controllers cpu and memory that \
-             holds no process itself"
-                .to_owned()
-        }),
     }
 }

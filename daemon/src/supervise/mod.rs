@@ -9,6 +9,7 @@ pub mod identity;
 mod launch;
 mod limits;
 mod mail;
+mod matrix;
 mod run_files;
 pub mod scratch;
 mod signal;
@@ -158,7 +159,7 @@ pub enum Order {
 pub struct Supervisor {
     mail: Mail,
     thread: Option<JoinHandle<()>>,
-    findings: [Finding; 2],
+    findings: Vec<Finding>,
     powers: Powers,
 }
 
@@ -178,7 +179,7 @@ impl Supervisor {
     /// The wish for tracking cannot be met, the job directories cannot be opened, or the thread cannot be made.
     pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
-        let findings = tracking.findings();
+        let findings = tracking.findings(&settings);
         let powers = Powers { enforcement: tracking.enforcement(), default_pids: tracking.default_pids(&settings) };
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
@@ -202,7 +203,7 @@ impl Supervisor {
 
     /// How jobs are tracked on this machine, and what is limited, what that means, and what would mend it.
     #[must_use]
-    pub fn findings(&self) -> [Finding; 2] {
+    pub fn findings(&self) -> Vec<Finding> {
         self.findings.clone()
     }
 
