@@ -161,7 +161,10 @@ fn a_number_of_processes_is_what_the_configuration_says_unless_the_job_does() {
 fn each_process_has_as_many_open_files_as_were_asked_for_and_more_than_may_be_is_told() {
     let world = World::new();
     let id = world.submit("--open-files 64", "ulimit -Sn; ulimit -Hn");
-    assert_eq!((world.ended(&id)["open_files"].as_u64(), world.run(&format!("logs {id}")).ok().as_str()), (Some(64), "64\n64\n"));
+    assert_eq!(
+        (world.ended(&id)["open_files"].as_u64(), world.run(&format!("logs {id}")).ok().as_str()),
+        (Some(64), "64\n64\n")
+    );
     assert!(world.run(&format!("show {id}")).ok().contains("open files   at most 64"));
     // No machine can have so many.
     let id = world.submit("--open-files 2147483647", "true");
@@ -185,7 +188,8 @@ fn a_share_of_the_disks_is_given_where_there_is_such_a_thing_and_elsewhere_it_is
     match job["enforcement"]["io_weight"].as_str() {
         Some("enforced") => {
             let weights = ["io.weight", "io.bfq.weight", "blkio.bfq.weight", "blkio.weight"];
-            let groups = crate::world::subtrees(&world.state()).into_iter().map(|base| base.join(format!("{id}-execute-1")));
+            let groups =
+                crate::world::subtrees(&world.state()).into_iter().map(|base| base.join(format!("{id}-execute-1")));
             let files = groups.flat_map(|group| weights.map(|name| group.join(name)));
             let found: String = files.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
             assert!(found.contains("300") || found.contains("1000"), "{found}");

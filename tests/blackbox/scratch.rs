@@ -70,9 +70,13 @@ fn a_job_that_asks_for_room_has_a_directory_of_its_own_until_it_is_over() {
 fn a_job_that_fills_more_than_it_asked_for_is_ended_and_says_so() {
     let world = World::new();
     let id = world.submit("--disk 2M", "head -c 3M /dev/zero >$TMPDIR/large; exec sleep 1000");
-    let deep = world.submit("--disk 2M", "cd $TMPDIR; while mkdir d && cd -P d; do :; done 2>/dev/null; exec sleep 1000");
+    let deep =
+        world.submit("--disk 2M", "cd $TMPDIR; while mkdir d && cd -P d; do :; done 2>/dev/null; exec sleep 1000");
     let job = world.ended(&id);
-    assert_eq!((job["failure"]["kind"].as_str(), job["failure"]["cause"].as_str()), (Some("ExecuteError"), Some("limit")));
+    assert_eq!(
+        (job["failure"]["kind"].as_str(), job["failure"]["cause"].as_str()),
+        (Some("ExecuteError"), Some("limit"))
+    );
     let message = job["failure"]["message"].as_str().unwrap();
     assert!(message.contains("its scratch directory held 3M, and its limit of 2M ended it"), "{message}");
     // Where nobody can look, nobody can be held to anything.

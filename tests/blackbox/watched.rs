@@ -68,7 +68,8 @@ fn a_job_with_more_processes_than_it_may_have_is_ended_and_says_how_many_they_we
 
 #[test]
 fn the_doctor_says_of_each_limit_what_holds_it() {
-    let world = World::with(&[("QRM_SUPERVISION_CGROUP", "none"), ("QRM_SCHEDULER_CPU", "hard"), ("QRM_LIMITS_PIDS", "99")]);
+    let world =
+        World::with(&[("QRM_SUPERVISION_CGROUP", "none"), ("QRM_SCHEDULER_CPU", "hard"), ("QRM_LIMITS_PIDS", "99")]);
     let said = world.run("--json doctor").json();
     for (topic, found, health) in [
         ("memory limit", "watched every 200 ms", "limited"),
@@ -82,6 +83,10 @@ fn the_doctor_says_of_each_limit_what_holds_it() {
         let finding = said["findings"].as_array().unwrap().iter().find(|finding| finding["topic"] == topic);
         let finding = finding.unwrap_or_else(|| panic!("nothing of {topic}: {said}"));
         assert!(finding["found"].as_str().unwrap().contains(found), "{finding}");
-        assert_eq!((finding["health"].as_str(), finding["mend"].is_null()), (Some(health), health == "ok"), "{finding}");
+        assert_eq!(
+            (finding["health"].as_str(), finding["mend"].is_null()),
+            (Some(health), health == "ok"),
+            "{finding}"
+        );
     }
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Machine, Now, Observed, Refusal, Role, Run, RunOutcome,
-    RunSignal, Stage, Step, Waiting,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Machine, Now, Observed, Refusal, Role, Run,
+    RunOutcome, RunSignal, Stage, Step, Waiting,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobChange, JobSpec, JobState};

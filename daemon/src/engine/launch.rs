@@ -43,7 +43,15 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         stdout,
         stderr,
         limits: match own {
-            true => Limits { cpus: text.cpus, mem_bytes: text.mem_bytes, pids: options.pids, hard: false, open_files: options.open_files, io_weight: options.io_weight, disk_bytes: options.disk_bytes.map(|disk| disk.0) },
+            true => Limits {
+                cpus: text.cpus,
+                mem_bytes: text.mem_bytes,
+                pids: options.pids,
+                hard: false,
+                open_files: options.open_files,
+                io_weight: options.io_weight,
+                disk_bytes: options.disk_bytes.map(|disk| disk.0),
+            },
             false => Limits::PLAIN,
         },
         script: text.script.filter(|_| own).map(String::into_bytes),

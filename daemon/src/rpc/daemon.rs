@@ -26,8 +26,10 @@ const ENDED: u32 = 4;
 
 pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     let eyes = view::Eyes::of(client, shared);
-    let glance = |core: &Core, _| (core.machine(), core.disk(), core.counts(), core.running(RUNNING), core.line(WAITING));
-    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), (disk_bytes, disk_used_bytes), jobs, running, waiting) = shared.engine.look(glance).await?;
+    let glance =
+        |core: &Core, _| (core.machine(), core.disk(), core.counts(), core.running(RUNNING), core.line(WAITING));
+    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), (disk_bytes, disk_used_bytes), jobs, running, waiting) =
+        shared.engine.look(glance).await?;
     let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
         let rows = |ids: Vec<JobRef>| {
             ids.into_iter().filter_map(|id| reader.row(id).transpose()).collect::<Result<Vec<_>, _>>()

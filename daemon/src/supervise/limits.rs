@@ -32,7 +32,8 @@ pub struct Limits {
 
 impl Limits {
     /// Of a process that asks for nothing.
-    pub const PLAIN: Self = Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, io_weight: None, open_files: None, hard: false };
+    pub const PLAIN: Self =
+        Self { cpus: 1, mem_bytes: None, pids: None, disk_bytes: None, io_weight: None, open_files: None, hard: false };
 
     /// The time that it may run in each [`PERIOD_US`], on all cpus together. Without a cpu of its own it has what others
     /// leave, by its weight.

@@ -18,7 +18,11 @@ struct Held {
 }
 
 /// All limits, in the order in which people miss them.
-pub(super) fn findings(limiters: &[(Limiter, PathBuf)], settings: &Settings, default_pids: Option<u32>) -> Vec<Finding> {
+pub(super) fn findings(
+    limiters: &[(Limiter, PathBuf)],
+    settings: &Settings,
+    default_pids: Option<u32>,
+) -> Vec<Finding> {
     let held = |limiter: Limiter| {
         let (_, base) = limiters.iter().find(|(one, _)| *one == limiter)?;
         Some(Held { file: limiter.file(base)?, base: base.clone() })
@@ -80,7 +84,9 @@ fn weight(held: Option<Held>) -> Finding {
 fn quota(held: Option<Held>, wanted: bool) -> Finding {
     const TOPIC: &str = "cpu quota";
     let files = ["cpu.max", "cpu.cfs_quota_us"];
-    let quota = held.and_then(|held| files.into_iter().find(|file| held.base.join(file).exists()).map(|file| Held { file, ..held }));
+    let quota = held.and_then(|held| {
+        files.into_iter().find(|file| held.base.join(file).exists()).map(|file| Held { file, ..held })
+    });
     match (wanted, quota) {
         (false, _) => finding(
             TOPIC,

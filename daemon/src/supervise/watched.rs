@@ -104,11 +104,14 @@ impl Means {
                 Some(group) => Ok(Some(Members::Group(group.clone()))),
                 None => process(shim).map(|root| root.map(Members::Below)),
             };
-            complain(entry, members.and_then(|members| match members {
-                Some(members) => processes.watch(entry.run, Watched::Processes { members, memory, pids }),
-                // It has ended meanwhile.
-                None => Ok(()),
-            }));
+            complain(
+                entry,
+                members.and_then(|members| match members {
+                    Some(members) => processes.watch(entry.run, Watched::Processes { members, memory, pids }),
+                    // It has ended meanwhile.
+                    None => Ok(()),
+                }),
+            );
         }
         if let Some(limit) = launch.limits.disk_bytes {
             let dir = self.scratches.open(entry.run);

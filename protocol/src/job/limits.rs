@@ -65,10 +65,16 @@ impl JobSpec {
             return Err(Error::invalid(format!("--pids is at most {MAX_PIDS}, the most that a machine can have")));
         }
         if let Some(weight) = self.io_weight.filter(|weight| *weight > MAX_IO_WEIGHT) {
-            return Err(Error::invalid(format!("--io-weight {weight} is not from 1 to {MAX_IO_WEIGHT}; others have 100")));
+            return Err(Error::invalid(format!(
+                "--io-weight {weight} is not from 1 to {MAX_IO_WEIGHT}; others have 100"
+            )));
         }
         if let Some(files) = self.open_files.filter(|files| !OPEN_FILES.contains(files)) {
-            return Err(Error::invalid(format!("--open-files {files} is not from {} to {}", OPEN_FILES.start(), OPEN_FILES.end())));
+            return Err(Error::invalid(format!(
+                "--open-files {files} is not from {} to {}",
+                OPEN_FILES.start(),
+                OPEN_FILES.end()
+            )));
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use crate::ME;
 use crate::wishes::{NEEDS, Op, Wish};
 use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Machine, Now, Observed, Run, RunOutcome, RunSignal,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Machine, Now, Observed, Run, RunOutcome,
+    RunSignal,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};

@@ -166,7 +166,7 @@ mod tests {
         std::fs::write(dir.join("a/b/c/file"), "").unwrap();
         symlink(outside.path(), dir.join("a/b/link")).unwrap();
         symlink(outside.path(), dir.join("link")).unwrap();
-        std::fs::set_permissions(dir.join("a/b"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(dir.join("a/b"), PermissionsExt::from_mode(0o000)).unwrap();
         let mut at = open_dir(CWD, &dir).unwrap();
         // Deeper than a path can say, and than a process may have descriptors.
         for _ in 0..3_000 {
