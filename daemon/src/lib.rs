@@ -193,7 +193,7 @@ fn run(args: Args) -> Result<(), Error> {
     let last_seq = store.last_seq();
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(system("the boot id"))?;
     let boot_id = boot_id.trim().to_owned();
-    let store = find_machine(store, &mut core, &config, &boot_id)?;
+    let store = find_machine(store, &mut core, &config, &dir.path, &boot_id)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -215,6 +215,7 @@ fn run(args: Args) -> Result<(), Error> {
     let supervisor = Supervisor::start(settings, monitor.clone(), move |observed| reports.observed(observed))
         .map_err(system("supervision"))?;
     let supervision = supervisor.findings();
+    let powers = supervisor.powers();
     let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
@@ -233,6 +234,7 @@ fn run(args: Args) -> Result<(), Error> {
         replace: AtomicBool::new(false),
         supervision,
         monitor,
+        powers,
         stop: tokio::sync::Notify::new(),
         ending: rpc::Ending::default(),
         watches: rpc::Watches::default(),
@@ -324,14 +326,21 @@ fn forget_stop(state: &Path) -> Result<(), Error> {
 }
 
 /// Tells the core what there is to share, before anything else can be asked.
-fn find_machine(mut store: Store, core: &mut qrm_core::Core, config: &Config, boot_id: &str) -> Result<Store, Error> {
-    let (cpus, mem_bytes) = machine::offered(config);
-    if (core.boot_id(), core.machine().0, core.machine().2) == (boot_id, cpus, mem_bytes) {
+fn find_machine(
+    mut store: Store,
+    core: &mut qrm_core::Core,
+    config: &Config,
+    state: &Path,
+    boot_id: &str,
+) -> Result<Store, Error> {
+    let machine = machine::offered(config, state, boot_id);
+    if *core.offered() == machine {
         return Ok(store);
     }
     let now = clock::now();
     // What follows from it, starts above all, is decided when there is a supervisor.
-    let event = Event::MachineFound { boot_id: boot_id.to_owned(), cpus, mem_bytes };
+    let qrm_core::Machine { boot_id, cpus, mem_bytes, disk_bytes } = machine;
+    let event = Event::MachineFound { boot_id, cpus, mem_bytes, disk_bytes };
     store.write(now.wall, &event, &[]).and_then(|_| store.commit()).map_err(|e| e.refusal())?;
     core.apply(now.wall, &event);
     Ok(store)
@@ -373,6 +382,9 @@ fn settings(
         socket: socket.to_owned(),
         boot_id,
         tracking: config.tracking,
+        pids: config.pids,
+        scratch: supervise::scratch::base(&dir.path, config.scratch_dir.as_deref()),
+        hard_cpus: config.hard_cpus,
         open_files: rustix::process::getrlimit(Resource::Nofile),
         limits: Vec::new(),
         raises_limits: rustix::thread::capabilities(None)

@@ -48,11 +48,12 @@ async fn use_anew(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
     if used.durability != before.durability {
         shared.engine.set_durability(used.durability).await?;
     }
-    let (cpus, mem_bytes) = machine::offered(&used);
-    let engine = shared.engine.clone();
-    let boot_id = shared.boot_id.clone();
-    // It may wait for its place in the engine's channel.
-    let told = tokio::task::spawn_blocking(move || engine.observed(Observed::Machine { boot_id, cpus, mem_bytes }));
+    let (engine, config) = (shared.engine.clone(), used.clone());
+    let (state, boot_id) = (shared.state.clone(), shared.boot_id.clone());
+    // It may wait for the disk, and for its place in the engine's channel.
+    let told = tokio::task::spawn_blocking(move || {
+        engine.observed(Observed::Machine(machine::offered(&config, &state, &boot_id)));
+    });
     told.await.map_err(|e| Error::new(Code::Internal, format!("the engine: {e}")))?;
     for change in &changed {
         tracing::info!(key = change.key, from = change.from, to = change.to, applied = change.applied, "reloaded");

@@ -29,6 +29,7 @@ use crate::engine::Handle;
 use crate::mode::Mode;
 use crate::monitor::Monitor;
 use crate::store::Readers;
+use crate::supervise::Powers;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon;
@@ -85,7 +86,9 @@ pub struct Shared {
     /// The end is to be followed by the program that is there by then.
     pub replace: AtomicBool,
     /// What supervision found.
-    pub supervision: [Finding; 2],
+    pub supervision: Vec<Finding>,
+    /// How jobs are held to their limits.
+    pub powers: Powers,
     /// Measures.
     pub monitor: Monitor,
     /// Told when someone wants the daemon to end.

@@ -1,8 +1,10 @@
 """The lines of the benchmark: what is measured of qrm, against what, and which limit it has. It refuses to know how
 a daemon is started or a process timed, and it never fails because a number is bad."""
 
+import datetime
 import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -360,6 +362,29 @@ def measure_cleanup(bench):
     return [Line(f"submit while {bench.many:,} ended jobs are forgotten", ratio, "x", 2, note=note)]
 
 
+# Takes 100 MB at once, says when it has them, and holds them.
+HOG = "import time; held = b'x' * 100_000_000; print(time.time(), flush=True); time.sleep(60)"
+
+
+def measure_watched(bench):
+    """How long a job lives that has more memory than it may have, where no control group holds it to that."""
+    qrm = bench.qrm("watched", QRM_SUPERVISION_CGROUP="none")
+    took = []
+    try:
+        for _ in range(bench.rounds):
+            job = qrm.call("submit", "--mem", "50M", "--", sys.executable, "-c", HOG).strip()
+            qrm.call("wait", job, accept=range(256))
+            shown = qrm.json("show", job)
+            if (shown["failure"] or {}).get("cause") != "oom":
+                raise Failed(f"job {job} is not out of memory: {shown['failure']}")
+            ended = datetime.datetime.fromisoformat(shown["ended_at"]).timestamp()
+            took.append((ended - float(qrm.call("logs", job))) * 1_000)
+    finally:
+        qrm.stop()
+    note = f"median {statistics.median(took):.0f} ms of {len(took)}"
+    return [Line("watched memory: too much to ended, worst", max(took), "ms", 250, note=note)]
+
+
 def measure_idle(bench):
     """Memory of a daemon that has run one job, of a job's shim, and context switches while nothing happens."""
     qrm = bench.qrm("idle")
@@ -536,6 +561,7 @@ ALL = {
     "help": measure_help,
     "completions": measure_completions,
     "cleanup": measure_cleanup,
+    "watched": measure_watched,
     "idle": measure_idle,
     "sampling": measure_sampling,
     "restart": measure_restart,

@@ -32,6 +32,7 @@ mod permissions;
 mod retry;
 mod run;
 mod schema;
+mod scratch;
 mod scripts;
 mod stages;
 mod stats;
@@ -41,6 +42,7 @@ mod system;
 mod terminals;
 mod users;
 mod wait_cancel;
+mod watched;
 #[path = "world.rs"]
 mod world;
 

@@ -15,7 +15,7 @@ pub static MADE: LazyLock<Document> = LazyLock::new(|| Document(document::<qrm_c
 
 /// Sends every example to a fresh daemon, in their order.
 fn examples() -> BTreeMap<String, Heard> {
-    let world = World::with(&[("QRM_HOST_CPUS", "8"), ("QRM_HOST_MEMORY", "32G")]);
+    let world = World::with(&[("QRM_HOST_CPUS", "8"), ("QRM_HOST_MEMORY", "32G"), ("QRM_HOST_DISK", "100G")]);
     world.run("daemon start").ok();
     let mut wire = Wire::new(&world);
     wire.checked = false;
@@ -57,10 +57,10 @@ fn shortened(method: &str, mut result: Value) -> Value {
         }
         "doctor" => {
             result["findings"] = json!([{
-                "topic": "limits",
+                "topic": "memory limit",
                 "health": "ok",
-                "found": "memory enforced, cpus enforced",
-                "means": "a job that takes more memory is ended",
+                "found": "enforced by memory.max",
+                "means": "the kernel ends a job that needs more",
                 "mend": null,
             }]);
         }

@@ -153,11 +153,12 @@ fn terms(typed: &str) -> Vec<Candidate> {
 }
 
 /// What a job can fail of.
-const CAUSES: [FailureCause; 8] = [
+const CAUSES: [FailureCause; 9] = [
     FailureCause::Exit,
     FailureCause::Signal,
     FailureCause::Oom,
     FailureCause::Timeout,
+    FailureCause::Limit,
     FailureCause::Lost,
     FailureCause::Dependency,
     FailureCause::Stage,

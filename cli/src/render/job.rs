@@ -5,7 +5,7 @@ use super::gauge::hundredths;
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
 use jiff::tz::TimeZone;
-use qrm_protocol::job::{DEFAULT_GRACE, JobState, JobView, Progress};
+use qrm_protocol::job::{DEFAULT_GRACE, Enforcement, How, JobState, JobView, Progress};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::shell_quoted;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -65,6 +65,15 @@ pub(crate) fn why(job: &JobView) -> String {
         (Some(failure), _) => failure.message.clone(),
         (None, Some(0) | None) => String::new(),
         (None, Some(code)) => format!("exit code {code}"),
+    }
+}
+
+/// A limit, and how the job is held to it unless the kernel does that.
+fn held(limit: String, how: Option<How>) -> String {
+    match how {
+        Some(How::Enforced) | None => limit,
+        Some(How::Watched) => format!("{limit} (watched)"),
+        Some(How::None) => format!("{limit} (not enforced)"),
     }
 }
 
@@ -151,8 +160,13 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
             retries => format!("{} of {}", job.attempt, retries + 1),
         }),
     );
-    put("cpus", Some(job.cpus.to_string()));
-    put("memory", job.mem_bytes.map(|m| m.to_string()));
+    let Enforcement { cpus, memory, pids, disk, open_files, io_weight } = job.enforcement;
+    put("cpus", Some(held(job.cpus.to_string(), cpus)));
+    put("memory", job.mem_bytes.map(|m| held(m.to_string(), memory)));
+    put("scratch", job.disk_bytes.map(|most| held(most.to_string(), disk)));
+    put("processes", job.pids.map(|most| held(format!("at most {most}"), pids)));
+    put("I/O weight", job.io_weight.map(|weight| held(weight.to_string(), io_weight)));
+    put("open files", job.open_files.map(|most| held(format!("at most {most}"), open_files)));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
     // Only what is not as it is with all others.
     let signal = job.stop_signal.and_then(Signal::new).unwrap_or(Signal::TERM);

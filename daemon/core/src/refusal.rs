@@ -60,6 +60,14 @@ pub enum Refusal {
         /// Offered.
         most: Bytes,
     },
+    /// More room for files than there will ever be.
+    #[error("{asked} of disk are asked for, and this machine offers {most}")]
+    TooMuchDisk {
+        /// Asked for.
+        asked: Bytes,
+        /// Offered.
+        most: Bytes,
+    },
     /// The bound of live jobs.
     #[error("the queue is full: at most {0} jobs may be alive at once")]
     QueueFull(usize),
@@ -99,6 +107,7 @@ impl Refusal {
             }
             Self::TooManyCpus { .. }
             | Self::TooMuchMemory { .. }
+            | Self::TooMuchDisk { .. }
             | Self::BulkCount { .. }
             | Self::EmptyBulk
             | Self::Past => Code::InvalidArgument,
@@ -125,6 +134,10 @@ impl Refusal {
             Self::NoArray(_) => Some("--width is for arrays".into()),
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
+            Self::TooMuchDisk { most: Bytes(0), .. } => {
+                Some("qrm doctor says why there is none; host.disk sets what is offered".into())
+            }
+            Self::TooMuchDisk { most, .. } => Some(format!("--disk {most} is the most; host.disk sets it")),
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
             Self::QueueFull(_) | Self::TooManyJobs(_) => {
                 Some("wait until some have ended, or use an array: it counts as one".into())

@@ -71,6 +71,9 @@ pub struct Exit {
     /// What the program exited with that was run after the command, or 128 and the number of the signal that ended it.
     #[cfg_attr(feature = "serde", serde(default))]
     pub after: Option<i32>,
+    /// How often the kernel refused the job a process because its group for them was full.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pids_refused: u64,
 }
 
 /// The command was released and could not be executed.
@@ -259,6 +262,7 @@ impl Exit {
         out.number("voluntary_switches", self.voluntary_switches);
         out.number("involuntary_switches", self.involuntary_switches);
         out.signed("after", self.after);
+        out.number("pids_refused", self.pids_refused);
         out.end();
         text.push('\n');
         text
@@ -375,6 +379,7 @@ mod tests {
             voluntary_switches: u64::MAX,
             involuntary_switches: u64::MAX,
             after: Some(i32::MIN),
+            pids_refused: u64::MAX,
         }
     }
 

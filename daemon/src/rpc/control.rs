@@ -22,14 +22,14 @@ pub(super) enum What {
     /// See [`Control`].
     Control(Control),
     /// New values.
-    Update(JobChange),
+    Update(Box<JobChange>),
 }
 
 impl What {
     fn action(self, targets: Vec<JobRef>) -> Action {
         match self {
             Self::Control(what) => Action::Control { targets, what },
-            Self::Update(change) => Action::Update { targets, change },
+            Self::Update(change) => Action::Update { targets, change: *change },
         }
     }
 
@@ -43,7 +43,7 @@ impl What {
 
 pub(super) async fn update(client: &Client, shared: &Arc<Shared>, params: UpdateParams) -> Result<ControlReply, Error> {
     let change = params.change.checked()?;
-    control(client, shared, TargetParams { targets: params.targets }, What::Update(change)).await
+    control(client, shared, TargetParams { targets: params.targets }, What::Update(Box::new(change))).await
 }
 
 pub(super) async fn progress(client: &Client, shared: &Shared, params: ProgressParams) -> Result<Empty, Error> {

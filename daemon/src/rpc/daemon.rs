@@ -26,8 +26,10 @@ const ENDED: u32 = 4;
 
 pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     let eyes = view::Eyes::of(client, shared);
-    let glance = |core: &Core, _| (core.machine(), core.counts(), core.running(RUNNING), core.line(WAITING));
-    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), jobs, running, waiting) = shared.engine.look(glance).await?;
+    let glance =
+        |core: &Core, _| (core.machine(), core.disk(), core.counts(), core.running(RUNNING), core.line(WAITING));
+    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), (disk_bytes, disk_used_bytes), jobs, running, waiting) =
+        shared.engine.look(glance).await?;
     let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
         let rows = |ids: Vec<JobRef>| {
             ids.into_iter().filter_map(|id| reader.row(id).transpose()).collect::<Result<Vec<_>, _>>()
@@ -39,13 +41,13 @@ pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<Stat
     let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
     let mut running: Vec<JobView> = still(view::jobs(running_rows, shared, eyes).await?);
     let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared, eyes).await?);
-    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs, eyes)).collect();
+    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, shared, eyes)).collect();
     let mut room = PAGE_BYTES;
     for jobs in [&mut running, &mut waiting, &mut ended] {
         jobs.truncate(view::fit(jobs, &mut room));
     }
     Ok(StatusReply {
-        machine: MachineView { cpus, cpus_used, mem_bytes, mem_used_bytes },
+        machine: MachineView { cpus, cpus_used, mem_bytes, mem_used_bytes, disk_bytes, disk_used_bytes },
         jobs,
         running,
         waiting,
@@ -154,8 +156,8 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
             )),
         },
     };
-    let [tracking, limits] = shared.supervision.clone();
-    let mut findings = vec![tracking, store, limits];
+    let mut findings = vec![store];
+    findings.extend(shared.supervision.iter().cloned());
     findings.extend(place::room(&shared.state));
     Ok(DoctorReply { findings })
 }

@@ -277,7 +277,7 @@ async fn show_all(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Ve
         if live.is_none() && id.task.is_some() && !row.state.is_terminal() {
             row.state = JobState::Cancelled;
         }
-        Ok(view::job(row, live, &shared.jobs, eyes))
+        Ok(view::job(row, live, shared, eyes))
     });
     let mut views = views.collect::<Result<Vec<_>, Error>>()?;
     stats::measured(&mut views, shared).await?;

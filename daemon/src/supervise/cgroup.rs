@@ -1,7 +1,10 @@
 //! Which kind of tracking this machine gives, where our subtree of control groups is, and the group of each run in it.
 //! It refuses to know what is in a group: signalling and killing belong to [`JobCgroup`].
 
+use super::Settings;
 use super::limits::{self, Limiter, Limits};
+use super::matrix;
+use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, unlinkat};
@@ -84,10 +87,31 @@ impl Tracking {
         }
     }
 
-    /// For `qrm doctor`: how processes are tracked, and what is limited.
-    pub fn findings(&self) -> [Finding; 2] {
+    /// For `qrm doctor`: how processes are tracked, and what jobs are held to.
+    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
         let limiters = self.subtree.as_ref().map_or(&[][..], |subtree| &subtree.limiters);
-        [self.finding.clone(), limits::finding(limiters)]
+        let limits = matrix::findings(limiters, settings, self.default_pids(settings));
+        std::iter::once(self.finding.clone()).chain(limits).collect()
+    }
+
+    /// The most processes of a run that does not say.
+    pub fn default_pids(&self, settings: &Settings) -> Option<u32> {
+        limits::default_pids(
+            settings.pids,
+            settings.mode == crate::mode::Mode::System,
+            self.limits_for_free(Limiter::Pids),
+        )
+    }
+
+    /// How runs are held to their limits.
+    pub fn enforcement(&self) -> Enforcement {
+        limits::enforcement(self.subtree.as_ref().map_or(&[], |subtree| &subtree.limiters))
+    }
+
+    /// Whether the kernel limits this at no cost, in the group that a run has anyway.
+    pub fn limits_for_free(&self, limiter: Limiter) -> bool {
+        let Some(subtree) = &self.subtree else { return false };
+        subtree.limiters.iter().any(|(one, base)| *one == limiter && *base == subtree.path)
     }
 
     /// The group of this name, made now with these limits; `None` without groups.
@@ -292,7 +316,7 @@ const JOBS_UNIT: &str = "qrm-jobs.service";
 const OPEN_DIR: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
 /// `qrm-` and 32 bits of FNV-1a over the state directory, so that daemons of several states do not meet.
-fn base_name(state_dir: &Path) -> String {
+pub(super) fn base_name(state_dir: &Path) -> String {
     let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     format!("{PREFIX}{:08x}", state_dir.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash))
 }

@@ -74,6 +74,9 @@ impl World {
             tracking,
             limits: vec![],
             raises_limits: false,
+            pids: crate::config::Pids::Auto,
+            hard_cpus: false,
+            scratch: at("scratch"),
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
             restart: true,
             mode: crate::mode::Mode::User,
@@ -196,6 +199,8 @@ fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
     Box::new(Launch {
         ran: false,
         run,
+        uid: rustix::process::geteuid().as_raw(),
+        rlimits: Vec::new(),
         argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec(), b"QRM_JOB_ID=outer".to_vec()],
         cwd: b"/".to_vec(),

@@ -4,10 +4,10 @@
 use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
-use super::{Input, Launch};
+use super::{Input, Launch, Limits};
 use crate::fault;
 use crate::monitor::{Watched, Watching};
-use qrm_core::{Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
+use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
@@ -68,6 +68,8 @@ pub(super) struct Entry {
     pub pause: Duration,
     /// When it is looked at by itself.
     pub due: Option<Instant>,
+    /// It had too much of something, and is killed for that.
+    pub exceeded: Option<Exceeded>,
     /// When nobody is awaited any more who would write to its standard input.
     pub input_ends: Option<Instant>,
 }
@@ -119,6 +121,7 @@ impl Entry {
             failed: None,
             pause: FIRST_PAUSE,
             due: None,
+            exceeded: None,
             input_ends: None,
         }
     }
@@ -192,6 +195,7 @@ impl Means {
     pub fn now_running(&mut self, entry: &mut Entry, shim: Shim) {
         entry.state = State::Running(shim);
         entry.failed = None;
+        self.watch_limits(entry);
         if let Some(launch) = &mut entry.launch {
             launch.env = Vec::new();
             launch.argv.truncate(1);
@@ -311,14 +315,15 @@ impl Means {
     /// There is a record of its end.
     pub fn on_exit(&mut self, entry: &mut Entry, exit: &Exit) {
         fault::point("qrmd.15");
-        let seen = entry.watching.as_ref().and_then(Watching::peak);
-        let outcome = outcome(exit, entry.launch.as_deref(), seen);
+        let outcome = outcome(exit, entry);
         self.finish(entry, Observed::Ended(entry.run, outcome));
     }
 
     /// The run is over. Its group goes, and the engine is told unless it does not want to know any more.
     pub fn finish(&mut self, entry: &mut Entry, observed: Observed) {
         self.cancel(entry);
+        self.patrols.iter().for_each(|patrol| patrol.forget(entry.run));
+        self.remove_scratch(entry);
         entry.launch = None;
         entry.watching = None;
         entry.waiting.clear();
@@ -409,6 +414,9 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
         (Step::User, _) => "cannot become its user".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
         (Step::Started, _) => "cannot record its start".to_owned(),
+        (Step::Rlimit, Some(Launch { limits: Limits { open_files: Some(files), .. }, .. })) => {
+            format!("cannot set its limits, with {files} open files")
+        }
         (Step::Rlimit, _) => "cannot set its limits".to_owned(),
         (Step::Nice, _) => "cannot set its nice value".to_owned(),
     };
@@ -420,14 +428,21 @@ fn timestamp(wall_ms: u64) -> Timestamp {
 }
 
 /// What a record of an end means to the engine. Where nothing counted the memory of the whole run, it knows that of the
-/// largest process; `seen` is what was sampled of all together.
-fn outcome(exit: &Exit, launch: Option<&Launch>, seen: Option<u64>) -> RunOutcome {
-    let seen = seen.filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
+/// largest process; what was sampled or watched of all together may be more.
+fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
+    let launch = entry.launch.as_deref();
+    let seen = entry.watching.as_ref().and_then(Watching::peak).filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
+    let measured = match entry.exceeded {
+        Some(Exceeded::Memory { had, .. }) => had.max(seen),
+        _ => seen,
+    };
     RunOutcome {
         exit_code: exit.code,
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
-        oom: exit.oom,
+        oom: exit.oom || measured > 0,
+        exceeded: entry.exceeded,
+        pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
         not_kept: exit
             .after
             .filter(|code| *code != 0)
@@ -436,7 +451,7 @@ fn outcome(exit: &Exit, launch: Option<&Launch>, seen: Option<u64>) -> RunOutcom
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {
             cpu_ms: exit.user_us.saturating_add(exit.system_us).saturating_add(500) / 1000,
-            peak_memory_bytes: exit.peak_memory_bytes.max(seen),
+            peak_memory_bytes: exit.peak_memory_bytes.max(measured),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! A job as it is shown: the keys of `--json`, stable, additions only.
 //! It refuses to know where the values come from.
 
-use super::{ArraySpec, Failure, JobState};
+use super::{ArraySpec, Enforcement, Failure, JobState};
 use crate::amount::{Bytes, Priority};
 use crate::ids::JobRef;
 pub use crate::progress::Progress;
@@ -95,6 +95,21 @@ pub struct JobView {
     pub cpus: u32,
     /// Memory that is counted for it.
     pub mem_bytes: Option<Bytes>,
+    /// The most processes and threads that it may have at once: what it asked for, else what the configuration says.
+    #[serde(default)]
+    pub pids: Option<u32>,
+    /// Room for files in its scratch directory that is counted for it.
+    #[serde(default)]
+    pub disk_bytes: Option<Bytes>,
+    /// The most files that each of its processes may have open, if it asked for that.
+    #[serde(default)]
+    pub open_files: Option<u32>,
+    /// Its share of the disks where several want them, if it asked for one; others have 100.
+    #[serde(default)]
+    pub io_weight: Option<u32>,
+    /// How it is held to these.
+    #[serde(default)]
+    pub enforcement: Enforcement,
     /// GPU memory that is counted for it.
     pub vram_bytes: Option<Bytes>,
     /// How long its command may run.
