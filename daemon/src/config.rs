@@ -377,10 +377,25 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS
-            .iter()
-            .zip(["relaxed", "2d", "3", "512M", "5G", "2G", "3G", "hard", "/s", "77", "v2", "a,@b", "c", "own", "7", "250ms", "/,/var/tmp"])
-        {
+        for (key, value) in KEYS.iter().zip([
+            "relaxed",
+            "2d",
+            "3",
+            "512M",
+            "5G",
+            "2G",
+            "3G",
+            "hard",
+            "/s",
+            "77",
+            "v2",
+            "a,@b",
+            "c",
+            "own",
+            "7",
+            "250ms",
+            "/,/var/tmp",
+        ]) {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);

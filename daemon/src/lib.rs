@@ -14,6 +14,7 @@ mod mode;
 pub mod monitor;
 mod notify;
 mod reload;
+mod remove;
 mod replace;
 pub mod rpc;
 pub mod state_dir;

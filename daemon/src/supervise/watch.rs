@@ -431,7 +431,8 @@ fn timestamp(wall_ms: u64) -> Timestamp {
 /// largest process; what was sampled or watched of all together may be more.
 fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
     let launch = entry.launch.as_deref();
-    let seen = entry.watching.as_ref().and_then(Watching::peak).filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
+    let seen =
+        entry.watching.as_ref().and_then(Watching::peak).filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
     let measured = match entry.exceeded {
         Some(Exceeded::Memory { had, .. }) => had.max(seen),
         _ => seen,
@@ -440,7 +441,7 @@ fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
         exit_code: exit.code,
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
-        oom: exit.oom || measured > 0,
+        oom: exit.oom || matches!(entry.exceeded, Some(Exceeded::Memory { .. })),
         exceeded: entry.exceeded,
         pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
         not_kept: exit
