@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How sure a commit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,10 @@ pub struct Config {
     pub open: bool,
     /// `users.max_jobs`: of one user, alive at once.
     pub max_jobs: u64,
+    /// `monitor.interval`: how far apart samples are.
+    pub sampled_every: Millis,
+    /// `monitor.mounts`: file systems that are looked at, by a path in each.
+    pub mounts: Vec<PathBuf>,
     /// Where those came from that are not built in, by key.
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -105,6 +110,8 @@ impl Default for Config {
             viewers: Vec::new(),
             open: true,
             max_jobs: 1_000_000,
+            sampled_every: Millis(1_000),
+            mounts: vec![PathBuf::from("/")],
             origins: BTreeMap::new(),
         }
     }
@@ -243,6 +250,12 @@ impl Config {
         self.origins.get(key)
     }
 
+    /// How far apart samples are.
+    #[must_use]
+    pub fn monitor_interval(&self) -> Duration {
+        Duration::from_millis(self.sampled_every.0)
+    }
+
     /// Every setting, for people and programs.
     #[must_use]
     pub fn view(&self) -> Vec<SettingView> {
@@ -282,7 +295,7 @@ impl Config {
             let begin = section.span().start;
             let Some(keys) = value.get_ref().as_table() else {
                 let why = format!("'{}' stands outside of a section", section.get_ref());
-                let hint = "sections are [store], [host], [scheduler], [scratch], [limits], [supervision] and [users]";
+                let hint = "sections are [store], [host], [scheduler], [scratch], [limits], [supervision], [users] and [monitor]";
                 mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
                 continue;
             };
@@ -364,10 +377,25 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS
-            .iter()
-            .zip(["relaxed", "2d", "3", "512M", "5G", "2G", "3G", "hard", "/s", "77", "v2", "a,@b", "c", "own", "7"])
-        {
+        for (key, value) in KEYS.iter().zip([
+            "relaxed",
+            "2d",
+            "3",
+            "512M",
+            "5G",
+            "2G",
+            "3G",
+            "hard",
+            "/s",
+            "77",
+            "v2",
+            "a,@b",
+            "c",
+            "own",
+            "7",
+            "250ms",
+            "/,/var/tmp",
+        ]) {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);

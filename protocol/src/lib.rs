@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod method;
 pub mod place;
 pub mod progress;
+pub mod sample;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod signal;

@@ -3,9 +3,11 @@
 
 mod daemon;
 mod job;
+mod stats;
 
 pub use daemon::*;
 pub use job::*;
+pub use stats::*;
 
 use crate::access::Access;
 use crate::event::EventView;
@@ -96,6 +98,9 @@ methods! {
     JobProgress = "job.progress" Control: ProgressParams => Empty;
     /// When a job was in which stage.
     JobTrace = "job.trace" Inside: JobParams => TraceReply;
+    /// What an executing job uses now, and used during the last minutes; of one that has ended, what it used in all. Samples
+    /// are taken while jobs run or somebody looks, and kept in memory.
+    JobStats = "job.stats" Look: JobStatsParams => JobStatsReply;
     /// Forgets jobs that have ended, and their output.
     JobCleanup = "job.cleanup" Admins: CleanupParams => CleanupReply;
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
@@ -105,6 +110,9 @@ methods! {
     LogSubscribe = "log.subscribe" Inside: LogSubscribeParams => LogSubscribeReply;
     /// The machine at a glance.
     Status = "status" Look: Empty => StatusReply;
+    /// What of the machine is in use now, by jobs and by all else, and was during the last minutes. To look begins with
+    /// sampling if nothing runs, for some seconds.
+    HostStats = "host.stats" Look: HostStatsParams => HostStatsReply;
     /// The daemon itself.
     DaemonStatus = "daemon.status" Everyone: Empty => DaemonStatusReply;
     /// Ends the daemon; jobs go on.

@@ -12,7 +12,7 @@ import baseline
 import peers
 import system
 from qrm import Qrm, checkpoint, copy_of, history, missing
-from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed
+from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed, until
 
 
 @dataclass
@@ -412,6 +412,29 @@ def measure_idle(bench):
     ]
 
 
+def measure_sampling(bench):
+    """Cpu time of a daemon whose 50 jobs sleep, sampled once a second, less that of one that takes no samples."""
+    jobs, seconds = 50, 10 if bench.quick else 30
+    took = {}
+    for interval in ("1s", "1h"):
+        qrm = bench.qrm("sampling", QRM_HOST_CPUS=jobs, QRM_MONITOR_INTERVAL=interval)
+        try:
+            qrm.bulk([{"command": ["sleep", "3600"]}] * jobs)
+            until("the jobs to run", lambda: len(qrm.json("jobs", "state=executing", "--limit", "100")) == jobs)
+            pid = qrm.pid()
+            time.sleep(15)  # threads that had work to do have ended by then
+            before = cpu_ns(pid)
+            time.sleep(seconds)
+            took[interval] = cpu_ns(pid) - before
+        finally:
+            qrm.call("cancel", "state=live")
+            until("the jobs to end", lambda: not qrm.json("jobs", "state=live", "--limit", "1"))
+            qrm.stop()
+    share = (took["1s"] - took["1h"]) / (seconds * 1e9) * 100
+    note = f"{took['1s'] / 1e6:.1f} ms in {seconds} s; {took['1h'] / 1e6:.1f} ms without samples"
+    return [Line(f"sampling of {jobs} jobs, once a second", share, "% of a core", 0.1, note=note)]
+
+
 def measure_restart(bench):
     """From starting a client to its answer when no daemon runs: stopped first, then killed first."""
     qrm = bench.with_history(QRM_HOST_CPUS=2)
@@ -516,6 +539,15 @@ def switches(pid):
     return counts
 
 
+def cpu_ns(pid):
+    """Cpu time of all threads."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="utf-8") as file:
+            total += int(file.read().split()[0])
+    return total
+
+
 ALL = {
     "commit": measure_commit,
     "bare": measure_bare,
@@ -531,6 +563,7 @@ ALL = {
     "cleanup": measure_cleanup,
     "watched": measure_watched,
     "idle": measure_idle,
+    "sampling": measure_sampling,
     "restart": measure_restart,
     "disk": measure_disk,
     **system.ALL,

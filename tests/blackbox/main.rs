@@ -2,6 +2,7 @@
 //! Nothing here looks inside: what counts is what is printed, kept and left behind.
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod arrays;
 mod bad_input;
 mod bulk;
@@ -25,6 +26,7 @@ mod limits;
 mod lists;
 mod log_stream;
 mod logs;
+mod manager;
 mod order;
 mod permissions;
 mod retry;
@@ -33,6 +35,7 @@ mod schema;
 mod scratch;
 mod scripts;
 mod stages;
+mod stats;
 mod stop;
 mod submit;
 mod system;

@@ -1,6 +1,7 @@
 //! Jobs for people: one in a line, one in full.
 //! It refuses to fetch anything.
 
+use super::gauge::hundredths;
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
 use jiff::tz::TimeZone;
@@ -182,6 +183,14 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("ran for", job.started_at.map(|start| job.ended_at.unwrap_or_else(now).since(start).to_string()));
     put("cpu time", job.usage.cpu_ms.map(|ms| Millis(ms).to_string()));
     put("peak memory", job.usage.peak_memory_bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string()));
+    if let Some(now) = job.now {
+        let bytes = |bytes: Option<u64>| bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string());
+        put("cpu now", now.cpu_permille.map(|permille| format!("{} of {} cpus", hundredths(permille), job.cpus)));
+        put("memory now", bytes(now.memory_bytes));
+        put("disk read", bytes(now.read_bytes));
+        put("disk written", bytes(now.written_bytes));
+        put("pids", now.pids.map(|pids| pids.to_string()));
+    }
     put("output", Some(job.dir.clone()));
     put("stdout", job.stdout.as_ref().map(|path| clean(&path.lossy())));
     put("stderr", job.stderr.as_ref().map(|path| clean(&path.lossy())));

@@ -6,6 +6,7 @@ use crate::supervise::cgroup::Wish;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::MAX_PIDS;
 use qrm_protocol::time::Millis;
+use std::path::PathBuf;
 
 /// A setting.
 pub struct Key {
@@ -63,6 +64,12 @@ fn duration(Millis(ms): Millis) -> String {
     let fits = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     fits.map_or_else(|| format!("{ms}ms"), |(unit, word)| format!("{}{word}", ms / unit))
 }
+
+/// The bounds of how far apart samples are.
+const INTERVALS: (Millis, Millis) = (Millis(100), Millis(3_600_000));
+
+/// Each is asked by a thread of its own when somebody looks.
+const MOST_MOUNTS: usize = 32;
 
 /// What stands for everything that there is.
 const ALL: &str = "all";
@@ -315,5 +322,46 @@ pub const KEYS: &[Key] = &[
             _ => Err(format!("'{word}' is not a number of jobs from 1 to 10000000")),
         },
         get: |c| c.max_jobs.to_string(),
+    },
+    Key {
+        name: "monitor.interval",
+        takes: "a duration from 100ms to 1h, as \"1s\"",
+        default: "1s",
+        means: "How far apart samples of jobs and the machine are.",
+        more: "They are taken while jobs run or somebody looks, and those of the last five minutes are kept, at most 300. Where very many processes run they are further apart, so that they never take more than a hundredth of a cpu.",
+        at_reload: true,
+        set: |c, word| {
+            let interval: Millis = text(word.parse())?;
+            if !(INTERVALS.0..=INTERVALS.1).contains(&interval) {
+                return Err(format!("'{word}' is not from 100ms to 1h"));
+            }
+            c.sampled_every = interval;
+            Ok(())
+        },
+        get: |c| duration(c.sampled_every),
+    },
+    Key {
+        name: "monitor.mounts",
+        takes: "a list of paths, as [\"/\", \"/data\"]",
+        default: "/",
+        means: "File systems to look at, by a path in each.",
+        more: "`qrm stats` shows how full they are. In the variable and with `--set`, commas stand between them.",
+        at_reload: true,
+        set: |c, word| {
+            let paths: Vec<PathBuf> =
+                word.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+            if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
+                return Err(format!("'{}' is not an absolute path", relative.display()));
+            }
+            if paths.len() > MOST_MOUNTS {
+                return Err(format!("{} paths are more than {MOST_MOUNTS}", paths.len()));
+            }
+            c.mounts = paths;
+            Ok(())
+        },
+        get: |c| {
+            let paths: Vec<String> = c.mounts.iter().map(|path| path.display().to_string()).collect();
+            paths.join(",")
+        },
     },
 ];

@@ -82,11 +82,12 @@ pub(super) fn describe() -> Result<OpenRpc, Error> {
         .map_err(|e| Error::new(Code::Internal, format!("the description of the protocol is not understood: {e}")))
 }
 
-pub(super) async fn stop(shared: &Arc<Shared>) -> Result<Empty, Error> {
+pub(super) async fn stop(client: &mut Client, shared: &Arc<Shared>) -> Result<Empty, Error> {
     let marker = shared.state.join(crate::STOPPED);
     // A shim whose job ends while no daemon runs must know that this was wanted.
     std::fs::write(&marker, b"")
         .map_err(|e| Error::new(Code::Unavailable, format!("{} can not be written: {e}", marker.display())))?;
+    client.waits_for_end = true;
     shared.stop.notify_one();
     Ok(Empty {})
 }
@@ -97,7 +98,11 @@ pub(super) fn config(shared: &Shared) -> ConfigReply {
     ConfigReply { file, settings: shared.config.borrow().view() }
 }
 
-pub(super) async fn reload(shared: &Arc<Shared>, params: ReloadParams) -> Result<ReloadReply, Error> {
+pub(super) async fn reload(
+    client: &mut Client,
+    shared: &Arc<Shared>,
+    params: ReloadParams,
+) -> Result<ReloadReply, Error> {
     if !params.exec {
         return Ok(ReloadReply { changed: reload::reload(shared).await?, version: None });
     }
@@ -110,6 +115,7 @@ pub(super) async fn reload(shared: &Arc<Shared>, params: ReloadParams) -> Result
         replace::successor(&asked.program, &asked.state, &config)
     });
     let version = version.await.map_err(|e| Error::new(Code::Internal, format!("the new program: {e}")))??;
+    client.waits_for_end = true;
     shared.replace.store(true, Ordering::Relaxed);
     shared.stop.notify_one();
     Ok(ReloadReply { changed: Vec::new(), version: Some(version) })

@@ -2,7 +2,7 @@
 //! It refuses to do anything else.
 
 use super::control::What;
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry};
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, stats};
 use qrm_core::{Caller, Control, Role};
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::access::Access;
@@ -45,6 +45,7 @@ pub(super) async fn answer(
             waited = then(params, |p| jobs::wait(client, shared, p)) => reply::<m::JobWait>(id, waited),
             // Its place is someone else's now; a wait may take for ever.
             () = frames.gone() => return Ok(false),
+            () = shared.ending.begun() => return Ok(false),
         },
         m::JobCancel::NAME => reply::<m::JobCancel>(id, then(params, |p| cancel::cancel(client, shared, p)).await),
         m::JobHold::NAME => reply::<m::JobHold>(
@@ -73,6 +74,14 @@ pub(super) async fn answer(
         m::JobTrace::NAME => {
             reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await)
         }
+        m::JobStats::NAME => tokio::select! {
+            told = then(params, |p| stats::job(client, shared, p)) => reply::<m::JobStats>(id, told),
+            () = frames.gone() => return Ok(false),
+        },
+        m::HostStats::NAME => tokio::select! {
+            told = then(params, |p| stats::host(shared, p)) => reply::<m::HostStats>(id, told),
+            () = frames.gone() => return Ok(false),
+        },
         m::JobCleanup::NAME => tokio::select! {
             done = then(params, |p| cleanup::cleanup(shared, p)) => reply::<m::JobCleanup>(id, done),
             () = frames.gone() => return Ok(false),
@@ -81,8 +90,12 @@ pub(super) async fn answer(
         m::DaemonStatus::NAME => {
             reply::<m::DaemonStatus>(id, then(params, |_: m::Empty| daemon::daemon_status(shared)).await)
         }
-        m::DaemonStop::NAME => reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(shared)).await),
-        m::DaemonReload::NAME => reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(shared, p)).await),
+        m::DaemonStop::NAME => {
+            reply::<m::DaemonStop>(id, then(params, |_: m::Empty| daemon::stop(client, shared)).await)
+        }
+        m::DaemonReload::NAME => {
+            reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(client, shared, p)).await)
+        }
         m::ConfigShow::NAME => {
             reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).map(|_| daemon::config(shared)))
         }

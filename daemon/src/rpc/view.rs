@@ -129,6 +129,7 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         tasks: ended_tasks,
         after: Vec::new(),
         usage: UsageView { cpu_ms: row.cpu_ms, peak_memory_bytes: row.peak_memory, gpu_ms: None, cost_credits: None },
+        now: None,
         progress: row.progress,
         queue_timeout_ms: row.options.queue_timeout_ms,
         deadline: row.options.deadline,
@@ -252,5 +253,6 @@ pub(super) async fn jobs(
         };
         views.push(job(row, live, shared, eyes));
     }
+    super::stats::measured(&mut views, shared).await?;
     Ok(views)
 }

@@ -124,8 +124,8 @@ impl Means {
         let name = watch::group_name(entry.run);
         match started {
             Some(started) => {
+                entry.group = started.cgroup.clone().and_then(|group| self.tracking.recorded(&name, group));
                 self.executing(entry, &started);
-                entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&name, group));
                 self.now_running(entry, shim);
                 self.await_writer(entry);
             }

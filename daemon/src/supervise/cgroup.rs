@@ -233,6 +233,7 @@ impl Subtree {
         let (own, inside) = own_group(&read("/proc/self/cgroup")?, kind.name())
             .ok_or("this process is in none, by /proc/self/cgroup")?;
         let parent = mounted(&read("/proc/self/mountinfo")?, kind.name(), &own).ok_or("they are not mounted")?;
+        let parent = if kind == Kind::V2 { beside_unit(parent) } else { parent };
         let base = parent.join(base_name(state_dir));
         let failed = |path: &Path| {
             let path = path.display().to_string();
@@ -289,6 +290,27 @@ impl Subtree {
         }
     }
 }
+
+/// Where our subtree grows. A group with limits below it may hold no process, and systemd starts a service in its unit's own
+/// group, also again while jobs run; so our unit requires another one, whose group is for the jobs alone.
+fn beside_unit(own: PathBuf) -> PathBuf {
+    if own.file_name().is_none_or(|name| name != UNIT) {
+        return own;
+    }
+    let jobs = own.with_file_name(JOBS_UNIT);
+    // systemd takes the group of a unit away whose processes have ended, and leaves it to us as long as the unit is active.
+    match mkdirat(CWD, &jobs, OPEN_DIR) {
+        Ok(()) | Err(Errno::EXIST) => jobs,
+        Err(error) => {
+            tracing::warn!(%error, group = %jobs.display(), "jobs are below the daemon's own group, and not limited");
+            own
+        }
+    }
+}
+
+/// Our unit of systemd, and the one beside it (daemon/dist).
+const UNIT: &str = "qrmd.service";
+const JOBS_UNIT: &str = "qrm-jobs.service";
 
 /// Everybody may look into a group.
 const OPEN_DIR: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);

@@ -10,7 +10,6 @@ use super::watch::{self, Entry, State};
 use super::{Input, Launch, Limits, SCRIPT, STDERR, STDIN, STDOUT, Settings, job_dir};
 use crate::collect;
 use crate::fault;
-use crate::mode::Mode;
 use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::OWN_ENV;
@@ -235,7 +234,7 @@ fn encode_plan(
     let dir = settings.jobs_dir.join(job_dir(launch.run.job));
     let script = launch.script.as_ref().map(|_| dir.join(SCRIPT).into_os_string().into_encoded_bytes());
     let after = collecting(settings, launch, &dir);
-    let restart = (settings.mode == Mode::User).then(|| Restart {
+    let restart = settings.restart.then(|| Restart {
         qrmd: settings.qrmd.as_os_str().as_bytes(),
         args: slices(&settings.qrmd_args),
         env: slices(&settings.qrmd_env),

@@ -209,12 +209,18 @@ pub(super) fn own(limiter: Limiter, parent: &Path, base: &Path) -> Option<PathBu
     let has = |file: PathBuf| fs::read_to_string(file).is_ok_and(|all| all.split_whitespace().any(|one| one == name));
     for dir in [parent, base] {
         let enabled = dir.join("cgroup.subtree_control");
-        // Refused where processes are in a group that is to have groups below it.
-        if !has(enabled.clone()) && fs::write(&enabled, format!("+{name}")).is_err() {
+        // What the kernel would refuse, but for cpu: it makes that a threaded group, and those below it can hold no process.
+        if !has(enabled.clone()) && (holds_processes(dir) || fs::write(&enabled, format!("+{name}")).is_err()) {
             return None;
         }
     }
     limiter.is_any_use(base).then(|| base.to_owned())
+}
+
+/// Whether a group may not have groups with limits below it: cgroups(7), "no internal processes", from which the root, which has
+/// no type, is free.
+fn holds_processes(dir: &Path) -> bool {
+    dir.join("cgroup.type").exists() && fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
 }
 
 /// A subtree of the hierarchy of version 1 that limits this, made now.

@@ -25,6 +25,7 @@ pub use limits::Limits;
 
 use crate::config::Pids;
 use crate::mode::Mode;
+use crate::monitor::Monitor;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
@@ -76,8 +77,9 @@ pub struct Settings {
     pub limits: Vec<Rlimit>,
     /// Whether jobs can have higher ones: capabilities(7) has it for `CAP_SYS_RESOURCE`.
     pub raises_limits: bool,
-    /// Whose the daemon is. In user mode a shim starts it when its job ends and none is there; in system mode jobs run as
-    /// their submitters.
+    /// Whether a shim starts the daemon when its job ends and none is there: one that somebody looks after is theirs to start.
+    pub restart: bool,
+    /// Whose the daemon is. In system mode jobs run as their submitters.
     pub mode: Mode,
 }
 
@@ -173,17 +175,18 @@ pub struct Powers {
 }
 
 impl Supervisor {
-    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader.
+    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader. What executes is
+    /// sampled by `monitor`.
     ///
     /// # Errors
     /// The wish for tracking cannot be met, the job directories cannot be opened, or the thread cannot be made.
-    pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
+    pub fn start(settings: Settings, monitor: Monitor, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
         let findings = tracking.findings(&settings);
         let powers = Powers { enforcement: tracking.enforcement(), default_pids: tracking.default_pids(&settings) };
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
-        let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
+        let thread = Thread::new(settings, tracking, mail.clone(), orders, monitor, report)?;
         let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
         Ok(Self { mail, thread: Some(thread), findings, powers })
     }

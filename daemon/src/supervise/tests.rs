@@ -5,6 +5,7 @@ mod adopt;
 
 use super::cgroup::Wish;
 use super::{Input, Launch, Limits, Order, Settings, Supervisor, job_dir, make_fifo};
+use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, RunOutcome, RunSignal, Stage};
 use qrm_shim::proc::Process;
 use qrm_shim::record::Started;
@@ -77,6 +78,7 @@ impl World {
             hard_cpus: false,
             scratch: at("scratch"),
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
+            restart: true,
             mode: crate::mode::Mode::User,
             state_dir: state,
         };
@@ -93,7 +95,8 @@ impl World {
         let (sender, receiver) = channel();
         let report = move |observed| drop(sender.send(observed));
         *self.reports.borrow_mut() = receiver;
-        *self.supervisor.borrow_mut() = Some(Supervisor::start(self.settings.clone(), report).unwrap());
+        *self.supervisor.borrow_mut() =
+            Some(Supervisor::start(self.settings.clone(), Monitor::start(PATIENCE).unwrap(), report).unwrap());
     }
 
     fn stop(&self) {

@@ -12,6 +12,7 @@ use super::watch::{self, Entry, State};
 use super::watched::Patrol;
 use super::{Launch, Order, Settings};
 use crate::fault;
+use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, Stage};
 use qrm_protocol::ids::JobRef;
 use rustix::event::{Timespec, epoll};
@@ -44,6 +45,7 @@ pub(super) struct Means {
     pub epoll: OwnedFd,
     pub mail: Mail,
     pub identities: Identities,
+    pub monitor: Monitor,
     pub report: Box<dyn Fn(Observed) + Send>,
     /// Who looks at what processes have, and who at what directories have.
     pub patrols: [Patrol; 2],
@@ -69,6 +71,7 @@ impl Thread {
         tracking: Tracking,
         mail: Mail,
         orders: Receiver<Message>,
+        monitor: Monitor,
         report: Box<dyn Fn(Observed) + Send>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -84,6 +87,7 @@ impl Thread {
             patrols: Patrol::both(&mail),
             scratches: Scratches::new(settings.scratch.clone(), settings.mode),
             mail,
+            monitor,
             report,
             timers: BTreeSet::new(),
             settings,

@@ -6,13 +6,14 @@ use super::spawn::Shim;
 use super::thread::Means;
 use super::{Input, Launch, Limits};
 use crate::fault;
+use crate::monitor::{Watched, Watching};
 use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
 use qrm_shim::identity::Identity;
 use qrm_shim::plan::RunName;
-use qrm_shim::record::{ExecError, Exit, Started, Step};
+use qrm_shim::record::{ExecError, Exit, PeakFrom, Started, Step};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::collections::VecDeque;
@@ -43,6 +44,8 @@ pub(super) struct Entry {
     /// What it was made from. Once the command is released, only what messages need of it.
     pub launch: Option<Box<Launch>>,
     pub group: Option<JobCgroup>,
+    /// It executes, and is sampled.
+    pub watching: Option<Watching>,
     /// Where its records are.
     pub file: Option<RunFile>,
     /// The engine has said that it may run.
@@ -106,6 +109,7 @@ impl Entry {
             launch: Some(launch),
             identity: None,
             group: None,
+            watching: None,
             file: None,
             released: false,
             waiting: VecDeque::new(),
@@ -274,6 +278,9 @@ impl Means {
         let run = entry.run;
         entry.told = true;
         if run.stage == Stage::Execute && entry.clear.is_none() {
+            let (shim, group, since_boot_ms) = (started.shim_pid, entry.group.clone(), started.at_boot_ms);
+            let watched = Watched { shim, group, since_boot_ms };
+            entry.watching.get_or_insert_with(|| self.monitor.watch(run, watched));
             fault::point("qrmd.13");
             let (pid, at, boot_ms) = (started.pid, timestamp(started.at_wall_ms), started.at_boot_ms);
             (self.report)(Observed::Executing { run, pid, at, boot_ms });
@@ -308,7 +315,8 @@ impl Means {
     /// There is a record of its end.
     pub fn on_exit(&mut self, entry: &mut Entry, exit: &Exit) {
         fault::point("qrmd.15");
-        let outcome = outcome(exit, entry);
+        let seen = entry.watching.as_ref().and_then(Watching::peak);
+        let outcome = outcome(exit, entry, seen);
         self.finish(entry, Observed::Ended(entry.run, outcome));
     }
 
@@ -318,6 +326,7 @@ impl Means {
         self.patrols.iter().for_each(|patrol| patrol.forget(entry.run));
         self.remove_scratch(entry);
         entry.launch = None;
+        entry.watching = None;
         entry.waiting.clear();
         self.remove_group(entry);
         fault::point("qrmd.16");
@@ -419,9 +428,11 @@ fn timestamp(wall_ms: u64) -> Timestamp {
     Timestamp(i64::try_from(wall_ms).unwrap_or(i64::MAX))
 }
 
-/// What a record of an end means to the engine.
-fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
+/// What a record of an end means to the engine. Where nothing counted the memory of the whole run, it knows that of the
+/// largest process; `seen` is what was sampled of all together.
+fn outcome(exit: &Exit, entry: &Entry, seen: Option<u64>) -> RunOutcome {
     let launch = entry.launch.as_deref();
+    let seen = seen.filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
     let measured = match entry.exceeded {
         Some(Exceeded::Memory { had, .. }) => had,
         _ => 0,
@@ -441,7 +452,7 @@ fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {
             cpu_ms: exit.user_us.saturating_add(exit.system_us).saturating_add(500) / 1000,
-            peak_memory_bytes: exit.peak_memory_bytes.max(measured),
+            peak_memory_bytes: exit.peak_memory_bytes.max(measured).max(seen),
         },
     }
 }

@@ -261,6 +261,7 @@ fn view(row: Row) -> JobView {
         tasks: None,
         after: Vec::new(),
         usage: UsageView { cpu_ms, peak_memory_bytes, gpu_ms: None, cost_credits: None },
+        now: None,
         progress: row.progress,
         queue_timeout_ms: None,
         deadline: None,

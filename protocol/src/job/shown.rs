@@ -5,17 +5,19 @@ use super::{ArraySpec, Enforcement, Failure, JobState};
 use crate::amount::{Bytes, Priority};
 use crate::ids::JobRef;
 pub use crate::progress::Progress;
+use crate::sample::JobSample;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What a job used.
+/// What a job used: so far while its command runs, in all when it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageView {
     /// User and system time of all its processes.
     pub cpu_ms: Option<u64>,
-    /// The most memory at once: of the whole job where the kernel counts it, else of its largest process.
+    /// The most memory at once: of the whole job where the kernel counts it, else as far as it was seen, and at least that of
+    /// its largest process.
     pub peak_memory_bytes: Option<u64>,
     /// Time on GPUs.
     pub gpu_ms: Option<u64>,
@@ -126,6 +128,9 @@ pub struct JobView {
     pub after: Vec<String>,
     /// What it used.
     pub usage: UsageView,
+    /// What it uses, while its command runs.
+    #[serde(default)]
+    pub now: Option<JobSample>,
     /// What it says of how far it is.
     pub progress: Option<Progress>,
     /// It ends in `timeout` if it has not started so long after it was accepted.
