@@ -10,7 +10,7 @@ use super::cgroup;
 use crate::mode::Mode;
 use qrm_core::Run;
 use qrm_shim::identity::Identity;
-use rustix::fs::{CWD, Gid, Mode as Bits, OFlags, Uid, fchown, fstat, mkdirat, openat};
+use rustix::fs::{CWD, Gid, Mode as Bits, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
@@ -51,6 +51,10 @@ impl Scratches {
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
             let why = format!("{} is another user's, or others can write to it", self.base.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        // The mask of a daemon lets nobody else in.
+        if Bits::from_raw_mode(stat.st_mode) != self.mode.way() {
+            fchmod(&base, self.mode.way())?;
         }
         let dir = make_dir(base.as_fd(), name(run).as_ref(), Bits::RWXU)?;
         own(&dir, identity)
