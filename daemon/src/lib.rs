@@ -14,6 +14,7 @@ mod mode;
 pub mod monitor;
 mod notify;
 mod reload;
+mod remove;
 mod replace;
 pub mod rpc;
 pub mod state_dir;
@@ -233,8 +234,8 @@ fn run(args: Args) -> Result<(), Error> {
         program: program.clone(),
         replace: AtomicBool::new(false),
         supervision,
-        powers,
         monitor,
+        powers,
         stop: tokio::sync::Notify::new(),
         ending: rpc::Ending::default(),
         watches: rpc::Watches::default(),

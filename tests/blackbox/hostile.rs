@@ -115,7 +115,7 @@ fn a_tree_of_any_depth_is_forgotten() {
     let system = System::new("");
     // Fifteen thousand directories, each in the one before: more than there are descriptors or room on a stack.
     let script = "cd $QRM_JOB_DIR; d=$(yes d | head -n 1000 | tr '\\n' /); n=0
-        while [ $n -lt 15 ]; do mkdir -p $d && cd -P $d || exit 1; n=$((n+1)); done; chmod 0 .";
+        while [ $n -lt 15 ]; do mkdir -p $d && cd -P $d 2>/dev/null || exit 1; n=$((n+1)); done; chmod 0 .";
     let id = system.submit(ALICE, "", script);
     let job = system.ended(ALICE, &id);
     assert_eq!(job["state"], "completed", "{job}");
@@ -345,4 +345,19 @@ fn sequences_in_the_words_of_a_job_reach_no_terminal_of_others() {
     let log = std::fs::read_to_string(system.at("log")).unwrap();
     assert!(!log.contains('\u{1b}'), "{log}");
     assert_eq!(system.socket().metadata().unwrap().permissions().mode() & 0o777, 0o666);
+}
+
+#[test]
+fn a_scratch_directory_is_its_user_s_alone_and_goes_with_the_job() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let script = "echo x >$QRM_SCRATCH_DIR/x; ls -ld $QRM_SCRATCH_DIR | cut -d' ' -f1,3; echo $TMPDIR; ln -s / $QRM_SCRATCH_DIR/root";
+    let said = system.qrm(ALICE, &["run", "--disk", "1M", "--", "sh", "-c", script]).ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("drwx------ ") && lines[0].ends_with("61001") | lines[0].ends_with("alice"), "{said}");
+    assert!(lines[1].starts_with(system.state().join("scratch").to_str().unwrap()), "{said}");
+    let said = system.qrm(BOB, &["run", "--", "ls", lines[1]]);
+    assert!(said.code != 0, "{said:?}");
 }

@@ -50,7 +50,7 @@ fn call(system: &System, user: User, method: &str, params: &Value) -> Value {
 fn params(method: &str, id: &str) -> Value {
     match method {
         "hello" => json!({"protocol": 1}),
-        "job.show" | "job.trace" => json!({"id": id}),
+        "job.show" | "job.stats" | "job.trace" => json!({"id": id}),
         "job.wait" => json!({"ids": [id], "timeout_ms": 0}),
         "job.list" => json!({"filter": []}),
         "job.signal" => json!({"targets": [id], "signal": 18}),

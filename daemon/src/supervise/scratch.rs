@@ -2,7 +2,7 @@
 //! in them. It refuses to follow a link, and to believe a directory that somebody else has made.
 
 mod measure;
-mod remove;
+mod remover;
 
 pub use measure::{MAX_DEPTH, Measured, measure};
 
@@ -36,7 +36,7 @@ pub(super) fn name(run: Run) -> String {
 pub(super) struct Scratches {
     base: PathBuf,
     mode: Mode,
-    remover: Option<Sender<remove::Word>>,
+    remover: Option<Sender<remover::Word>>,
 }
 
 impl Scratches {
@@ -46,14 +46,13 @@ impl Scratches {
 
     /// Makes that of a run, which is its user's alone. One that is there is that of an earlier try to make the same run.
     pub fn make(&self, run: Run, identity: Option<&Identity>) -> io::Result<()> {
-        let base = make_dir(CWD, &self.base, self.mode.way())?;
+        let base = make_dir(CWD, &self.base, Bits::RWXU)?;
         let stat = fstat(&base)?;
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
             let why = format!("{} is another user's, or others can write to it", self.base.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        // The mask of a daemon lets nobody else in.
-        if Bits::from_raw_mode(stat.st_mode) != self.mode.way() {
+        if stat.st_mode & 0o777 != self.mode.way().as_raw_mode() {
             fchmod(&base, self.mode.way())?;
         }
         let dir = make_dir(base.as_fd(), name(run).as_ref(), Bits::RWXU)?;
@@ -67,24 +66,24 @@ impl Scratches {
 
     /// Has that of a run removed, which is over; at some time, and nobody waits for it.
     pub fn remove(&mut self, run: Run) {
-        self.tell(remove::Word::Remove(name(run)));
+        self.tell(remover::Word::Remove(name(run)));
     }
 
     /// Has all removed but those of these runs.
     pub fn sweep(&mut self, alive: BTreeSet<String>) {
         if self.base.exists() {
-            self.tell(remove::Word::Sweep(alive));
+            self.tell(remover::Word::Sweep(alive));
         }
     }
 
-    fn tell(&mut self, word: remove::Word) {
+    fn tell(&mut self, word: remover::Word) {
         let told = match &self.remover {
             Some(remover) => remover.send(word).map_err(io::Error::other),
             None => {
                 let (remover, words) = channel();
                 let base = self.base.clone();
                 let thread = std::thread::Builder::new().name("scratch".to_owned());
-                thread.spawn(move || remove::remover(&words, &base)).and_then(|_| {
+                thread.spawn(move || remover::remover(&words, &base)).and_then(|_| {
                     let told = remover.send(word).map_err(io::Error::other);
                     self.remover = Some(remover);
                     told

@@ -315,8 +315,7 @@ impl Means {
     /// There is a record of its end.
     pub fn on_exit(&mut self, entry: &mut Entry, exit: &Exit) {
         fault::point("qrmd.15");
-        let seen = entry.watching.as_ref().and_then(Watching::peak);
-        let outcome = outcome(exit, entry, seen);
+        let outcome = outcome(exit, entry);
         self.finish(entry, Observed::Ended(entry.run, outcome));
     }
 
@@ -429,19 +428,20 @@ fn timestamp(wall_ms: u64) -> Timestamp {
 }
 
 /// What a record of an end means to the engine. Where nothing counted the memory of the whole run, it knows that of the
-/// largest process; `seen` is what was sampled of all together.
-fn outcome(exit: &Exit, entry: &Entry, seen: Option<u64>) -> RunOutcome {
+/// largest process; what was sampled or watched of all together may be more.
+fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
     let launch = entry.launch.as_deref();
-    let seen = seen.filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
+    let seen =
+        entry.watching.as_ref().and_then(Watching::peak).filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
     let measured = match entry.exceeded {
-        Some(Exceeded::Memory { had, .. }) => had,
-        _ => 0,
+        Some(Exceeded::Memory { had, .. }) => had.max(seen),
+        _ => seen,
     };
     RunOutcome {
         exit_code: exit.code,
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
-        oom: exit.oom || measured > 0,
+        oom: exit.oom || matches!(entry.exceeded, Some(Exceeded::Memory { .. })),
         exceeded: entry.exceeded,
         pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
         not_kept: exit
@@ -452,7 +452,7 @@ fn outcome(exit: &Exit, entry: &Entry, seen: Option<u64>) -> RunOutcome {
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {
             cpu_ms: exit.user_us.saturating_add(exit.system_us).saturating_add(500) / 1000,
-            peak_memory_bytes: exit.peak_memory_bytes.max(measured).max(seen),
+            peak_memory_bytes: exit.peak_memory_bytes.max(measured),
         },
     }
 }

@@ -386,7 +386,7 @@ fn answer(home: &Home, views: &[JobView], (terms, limit, before, hidden): Ask) -
     let tasks = found.iter().map(|v| v.id).filter(|id| id.task.is_some()).collect();
     let before = before.map(|(job, task)| JobRef { job: JobId(job), task });
     let hidden = hidden.into_iter().map(|(first, count)| (JobId(first), count)).collect();
-    let mut page = Page { filter, limit, before, hidden, tasks };
+    let mut page = Page { filter, limit, before, hidden, tasks, words_of: None };
     // One page, from anywhere.
     let rest: Vec<&JobView> = found.iter().copied().filter(|v| before.is_none_or(|b| v.id < b)).collect();
     let (rows, more) = home.list(&page);

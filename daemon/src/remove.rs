@@ -2,44 +2,21 @@
 //! a time: what is below a directory is moved up beside it first.
 //! It refuses to follow a link, and to stop for what can not be removed.
 
-use super::open_dir;
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fchmod, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fchmod, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
-use std::sync::mpsc::Receiver;
-
-/// What the thread is told.
-pub(super) enum Word {
-    /// This one goes.
-    Remove(String),
-    /// All go but these.
-    Sweep(BTreeSet<String>),
-}
 
 /// How often a directory is looked into until it is empty: who is still in it may fill it as fast as it is emptied.
 const ROUNDS: u32 = 64;
 
-/// Removes what it is told to until nobody can tell it any more.
-pub(super) fn remover(words: &Receiver<Word>, base: &Path) {
-    for word in words {
-        let done = open_dir(CWD, base).map_err(io::Error::from).and_then(|base| match word {
-            Word::Remove(name) => remove(&base, CString::new(name)?),
-            Word::Sweep(alive) => sweep(&base, &alive),
-        });
-        match done {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, base = %base.display(), "a scratch directory can not be removed; the next start tries again");
-            }
-            _ => {}
-        }
-    }
-}
-
-fn sweep(base: &OwnedFd, alive: &BTreeSet<String>) -> io::Result<()> {
+/// Removes all that is in a directory of ours, but for these, and says at its end what could not be.
+///
+/// # Errors
+/// Something can not be removed.
+pub fn sweep(base: &OwnedFd, alive: &BTreeSet<String>) -> io::Result<()> {
     let mut failed = Ok(());
     for name in names(base)? {
         if !name.to_str().is_ok_and(|name| alive.contains(name)) {
@@ -49,8 +26,11 @@ fn sweep(base: &OwnedFd, alive: &BTreeSet<String>) -> io::Result<()> {
     failed
 }
 
-/// Removes one, and says at its end what could not be.
-fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
+/// Removes one of those in a directory of ours, and says at its end what of it could not be; none is no error.
+///
+/// # Errors
+/// Something can not be removed.
+pub fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
     let (mut doomed, mut moved, mut failed) = (vec![name], 0, Ok(()));
     while let Some(name) = doomed.pop() {
         let removed = empty(base, &name, &mut doomed, &mut moved)
@@ -103,6 +83,10 @@ fn move_up(base: &OwnedFd, dir: &OwnedFd, inner: &CStr, moved: &mut u64) -> io::
     }
 }
 
+fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
 /// Opens a directory, with all rights of its owner given back that a program may have taken.
 fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let dir = match open_dir(&at, name) {
@@ -149,7 +133,7 @@ fn present(done: Result<(), Errno>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::mkdirat;
+    use rustix::fs::{CWD, mkdirat};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
