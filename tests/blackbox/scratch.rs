@@ -1,6 +1,7 @@
 //! Scratch directories: a job has one if it asks for room, is held to its size, and nothing of it stays.
 
 use crate::hands::Gate;
+use crate::system::{ALICE, System, possible};
 use crate::world::World;
 use rustix::fs::inotify;
 use serde_json::json;
@@ -118,4 +119,21 @@ fn directories_are_where_the_configuration_says_and_a_foreign_one_is_refused() {
     let job = world.ended(&world.submit("--disk 1M", "true"));
     let message = job["failure"]["message"].as_str().unwrap();
     assert!(message.contains("others can write to it"), "{message}");
+}
+
+#[test]
+fn the_directory_of_a_user_s_job_is_the_user_s_alone() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let script = "exec \"$QRM\" run --disk 1M -- sh -c 'echo $TMPDIR; stat -c %u:%g:%a $TMPDIR; echo x >$TMPDIR/file && cat $TMPDIR/file; ls $TMPDIR/.. || echo closed'";
+    let output = system.shell(ALICE, script).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[1..], ["61001:61001:700", "x", "closed"], "{said}");
+    let dir = Path::new(lines[0]);
+    if dir.parent().is_some_and(Path::exists) {
+        Goings::of(dir.parent().unwrap()).gone(dir);
+    }
 }
