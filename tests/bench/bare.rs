@@ -5,7 +5,7 @@
 //! bare loop N W [CGROUP_PARENT]   prints `{"jobs":N,"width":W,"cgroups":BOOL,"seconds":S}`
 //! bare stamp FIFO [WORD]          writes `NANOSECONDS WORD` (CLOCK_MONOTONIC, taken first) into FIFO
 //! bare gate FIFO                  blocks until a writer has opened FIFO and closed it again
-//! bare laps N                     computes the same thing N times, about a millisecond each; prints `MEDIAN P99 WORST` in ns
+//! bare laps N                     computes the same thing N times, about 20 ms each; prints `MEDIAN P99 WORST` in ns
 //! bare bomb BYTES                 takes so many bytes as fast as it can, and writes to each page
 
 use std::collections::HashMap;
@@ -164,7 +164,7 @@ fn laps(count: usize) -> io::Result<()> {
     for lap in 0..count as u64 {
         let begun = monotonic_ns();
         // Half a mebibyte, read and written again and again: what else runs can slow the processor, and memory too.
-        for round in 0..12 {
+        for round in 0..500 {
             for (place, word) in memory.iter_mut().enumerate() {
                 *word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(lap ^ round ^ place as u64);
             }

@@ -389,7 +389,7 @@ def measure_bomb(bench):
     """A neighbour that computes the same thing again and again, alone and while one job after the other takes ten times the
     memory that it may have."""
     qrm = bench.qrm("bomb", QRM_HOST_CPUS=2)
-    laps = 500 if bench.quick else 3000
+    laps = 50 if bench.quick else 300
     bombs = []
 
     def neighbour():
