@@ -2,10 +2,12 @@
 //! It refuses to know how jobs are kept and run.
 
 mod again;
+mod attached;
 mod commands;
 mod complete;
 mod follow;
 mod render;
+mod terminal;
 mod watching;
 
 use clap::{Args as _, FromArgMatches, Subcommand, ValueHint};

@@ -15,6 +15,7 @@ mod submitter;
 mod targets;
 mod users;
 mod view;
+mod visit;
 mod watch;
 
 pub(crate) use submitter::limits;

@@ -19,6 +19,7 @@ pub mod progress;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod signal;
+pub mod terminal;
 pub mod text;
 pub mod time;
 

@@ -169,6 +169,7 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("cpu time", job.usage.cpu_ms.map(|ms| Millis(ms).to_string()));
     put("peak memory", job.usage.peak_memory_bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string()));
     put("output", Some(job.dir.clone()));
+    put("terminal", job.pty.map(|size| size.to_string()));
     put("stdout", job.stdout.as_ref().map(|path| clean(&path.lossy())));
     put("stderr", job.stderr.as_ref().map(|path| clean(&path.lossy())));
     put("leaves", (!job.output.is_empty()).then(|| clean(&job.output.join(", "))));

@@ -128,10 +128,12 @@ pub enum Step {
     Exec,
     /// Becoming the job's user.
     User,
+    /// Making its terminal.
+    Terminal,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 13] = [
+    const ALL: [(Self, &str); 14] = [
         (Self::Plan, "plan"),
         (Self::Lock, "lock"),
         (Self::Stdout, "stdout"),
@@ -145,6 +147,7 @@ impl Step {
         (Self::Chdir, "chdir"),
         (Self::Exec, "exec"),
         (Self::User, "user"),
+        (Self::Terminal, "terminal"),
     ];
 
     /// Its name in a record.

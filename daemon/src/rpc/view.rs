@@ -123,6 +123,7 @@ fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         dir,
         stdout,
         stderr,
+        pty: row.options.pty,
     };
     // What ended meanwhile is as the store says.
     if let Some(live) = live.filter(|_| !view.state.is_terminal()) {

@@ -3,6 +3,7 @@
 
 use qrm_protocol::job::{Backoff, JobChange, JobSpec, RetryOn, Stdin};
 use qrm_protocol::signal::Signal;
+use qrm_protocol::terminal::Size;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct Options {
     /// See [`JobSpec::deadline`].
     #[serde(skip_serializing_if = "is_default")]
     pub deadline: Option<Timestamp>,
+    /// See [`JobSpec::pty`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub pty: Option<Size>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -62,6 +66,7 @@ impl Options {
             output: spec.output.clone(),
             queue_timeout_ms: spec.queue_timeout_ms,
             deadline: spec.deadline,
+            pty: spec.pty,
         }
     }
 
@@ -80,6 +85,7 @@ impl Options {
             queue_timeout_ms,
             // It was a moment of that job's time.
             deadline: _,
+            pty,
         } = self;
         spec.retry_on = retry_on;
         spec.backoff = backoff;
@@ -90,6 +96,7 @@ impl Options {
         spec.stderr = stderr;
         spec.output = output;
         spec.queue_timeout_ms = queue_timeout_ms;
+        spec.pty = pty;
     }
 
     /// Changed as someone wants.
@@ -125,9 +132,10 @@ mod tests {
             output: vec!["*.csv".to_owned()],
             queue_timeout_ms: Some(Millis(2)),
             deadline: Some(Timestamp(3)),
+            pty: Some(Size::USUAL),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 10, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 11, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

@@ -4,6 +4,7 @@
 
 mod adopt;
 pub mod cgroup;
+mod enter;
 mod files;
 pub mod identity;
 mod launch;
@@ -17,6 +18,7 @@ mod tests;
 mod thread;
 mod watch;
 
+pub use enter::Door;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
@@ -26,7 +28,9 @@ use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::method::Finding;
+use qrm_shim::identity::Identity;
 use qrm_shim::plan::Rlimit;
+use qrm_shim::terminal::Window;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -92,6 +96,8 @@ pub struct Launch {
     pub stdout: Option<Vec<u8>>,
     /// The same of standard error.
     pub stderr: Option<Vec<u8>>,
+    /// A terminal of this size instead of all three.
+    pub terminal: Option<Window>,
     /// What is put into the job's directory and run there, instead of the program.
     pub script: Option<Vec<u8>>,
     /// What it may have.
@@ -127,6 +133,10 @@ pub enum Order {
     Resume(Box<Launch>),
     /// Signal it.
     Signal(Run, RunSignal),
+    /// Give somebody a way to its terminal.
+    Attach(Run, Door),
+    /// Run this beside it, as this user, and give somebody a way to that.
+    Enter(Box<Launch>, Option<Identity>, Door),
     /// The end (or requeue) of the run is committed: forget its records; if the job is over, remove empty logs, the
     /// FIFO, and the directories that are empty then. A run that is still alive is cleared, unreported, when it ends.
     Clear {

@@ -396,6 +396,7 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
                 _ => None,
             })
         ),
+        (Step::Terminal, _) => "cannot make its terminal".to_owned(),
         (Step::Fork, _) => "cannot make its process".to_owned(),
         (Step::User, _) => "cannot become its user".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
