@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod arrays;
+mod attach;
 mod bad_input;
 mod bulk;
 mod cleanup;
@@ -15,6 +16,7 @@ mod doctor;
 mod events;
 mod example_clients;
 mod examples;
+mod exec;
 mod files;
 mod hands;
 mod identity;

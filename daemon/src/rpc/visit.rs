@@ -23,7 +23,7 @@ pub(super) async fn attach(client: &Client, shared: &Shared, params: AttachParam
     let (run, has_terminal) = executing(client, shared, id).await?;
     if !has_terminal {
         return Err(Error::new(Code::FailedPrecondition, format!("job {id} has no terminal"))
-            .hint(format!("qrm logs -f {id} follows it; with --pty a job has one from its submit on")));
+            .hint(format!("qrm logs -f {id} follows it, or submit with --pty")));
     }
     shared.engine.visit(run, Visit::Attach).await
 }
