@@ -3,8 +3,12 @@
 use crate::hands::{Gate, Screen, code, line, signal};
 use crate::system::{ADAM, ALICE, BOB, ROOT, System, possible};
 use crate::world::{Said, World};
+use qrm_protocol::error::Code;
+use qrm_protocol::method::{ExecParams, JobExec};
+use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 
 /// A job that waits at a gate, and runs.
@@ -174,6 +178,35 @@ fn it_goes_on_while_the_daemon_is_away() {
     assert_eq!(exec(&world, &id, "echo $QRM_JOB_ID").ok(), format!("{id}\n"));
     gate.open(1);
     assert_eq!(world.ended(&id)["state"], "completed");
+}
+
+#[test]
+fn one_job_has_only_so_many_beside_it() {
+    let world = World::new();
+    let gate = Gate::new(&world, "gate");
+    let id = waiting(&world, &gate, "");
+    let params =
+        ExecParams { id: id.parse().unwrap(), command: vec!["true".try_into().unwrap()], pty: None, term: None };
+    let mut client = world.client();
+    let mut ways: Vec<OwnedFd> = Vec::new();
+    // Nobody of them is told to begin.
+    let why = loop {
+        match client.call_for_descriptor::<JobExec>(&params) {
+            Ok(way) => ways.push(way),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((ways.len(), why.code), (32, Code::ResourceExhausted), "{why}");
+    // They end with who wanted them, and with the job.
+    let processes = || world.processes().len();
+    drop(ways.split_off(16));
+    while client.call_for_descriptor::<JobExec>(&params).is_err() {}
+    gate.open(1);
+    assert_eq!(world.ended(&id)["state"], "completed");
+    for way in ways {
+        assert_eq!(recv(&way, &mut [0; 16], RecvFlags::empty()).map(|(n, _)| n), Ok(0));
+    }
+    assert!(processes() <= 1, "{:?}", world.processes());
 }
 
 #[test]

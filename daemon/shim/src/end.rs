@@ -114,6 +114,7 @@ impl Ended {
             core_dumped: libc::WIFSIGNALED(status) && libc::WCOREDUMP(status),
             exec_error: None,
             after: None,
+            log: None,
             user_us: micros(used.ru_utime),
             system_us: micros(used.ru_stime),
             max_rss_bytes,

@@ -71,6 +71,9 @@ pub struct Exit {
     /// What the program exited with that was run after the command, or 128 and the number of the signal that ended it.
     #[cfg_attr(feature = "serde", serde(default))]
     pub after: Option<i32>,
+    /// The error number, if not all that its terminal showed could be written to the log.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub log: Option<i32>,
 }
 
 /// The command was released and could not be executed.
@@ -262,6 +265,7 @@ impl Exit {
         out.number("voluntary_switches", self.voluntary_switches);
         out.number("involuntary_switches", self.involuntary_switches);
         out.signed("after", self.after);
+        out.signed("log", self.log);
         out.end();
         text.push('\n');
         text
@@ -378,6 +382,7 @@ mod tests {
             voluntary_switches: u64::MAX,
             involuntary_switches: u64::MAX,
             after: Some(i32::MIN),
+            log: Some(i32::MIN),
         }
     }
 

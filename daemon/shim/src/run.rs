@@ -103,8 +103,8 @@ pub(crate) fn run(origin: Origin) -> i32 {
         None => end::wait(pid),
     };
     let killed_leftovers = end::complete(group.as_ref(), shim);
-    screen.into_iter().for_each(Screen::end);
-    let record = Exit { exec_error, killed_leftovers, ..ended.record(since, group.as_ref()) };
+    let log = screen.and_then(Screen::end);
+    let record = Exit { exec_error, killed_leftovers, log, ..ended.record(since, group.as_ref()) };
     let map = map.map_or_else(|| Map::of(fd::PLAN), Ok).ok();
     let plan = map.as_ref().and_then(|map| Plan::view(map.bytes()).ok());
     let after = plan.as_ref().filter(|_| exec_error.is_none()).and_then(after::run);

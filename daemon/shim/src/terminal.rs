@@ -137,6 +137,8 @@ pub(crate) struct Screen {
     viewers: Vec<Viewer>,
     /// It was hung up.
     dead: bool,
+    /// Why the log does not have all of it.
+    lost: Option<i32>,
 }
 
 /// Somebody who looks on.
@@ -152,7 +154,7 @@ struct Viewer {
 
 impl Screen {
     pub fn new(terminal: Terminal, log: Option<OwnedFd>) -> Self {
-        Self { terminal, log, shown: Shown::default(), viewers: Vec::new(), dead: false }
+        Self { terminal, log, shown: Shown::default(), viewers: Vec::new(), dead: false, lost: None }
     }
 
     /// Waits for the command.
@@ -167,13 +169,15 @@ impl Screen {
         }
     }
 
-    /// What is left to be shown when nobody writes any more; who looks on sees that by the end of what they hear.
-    pub fn end(mut self) {
+    /// What is left to be shown when nobody writes any more; who looks on sees that by the end of what they hear. The
+    /// number of the error, if not all of it is in the log.
+    pub fn end(mut self) -> Option<i32> {
         self.accept();
         while self.copy() {
             self.send_all();
         }
         self.send_all();
+        self.lost
     }
 
     /// Waits for something to happen, and does what follows from it.
@@ -263,12 +267,15 @@ impl Screen {
     }
 
     /// What the disk does not take is lost to the log, and shown to who looks on all the same.
-    fn write_log(&self, mut piece: &[u8]) {
+    fn write_log(&mut self, mut piece: &[u8]) {
         let Some(log) = &self.log else { return };
         while !piece.is_empty() {
             match rustix::io::retry_on_intr(|| rustix::io::write(log, piece)) {
                 Ok(written) => piece = &piece[written..],
-                Err(_) => return,
+                Err(error) => {
+                    self.lost.get_or_insert(error.raw_os_error());
+                    return;
+                }
             }
         }
     }
@@ -395,6 +402,18 @@ mod tests {
         let mut shown = Shown::default();
         shown.add(&[b'-'; KEPT + 1]);
         assert_eq!(rest(&shown, shown.oldest_line()).len(), KEPT);
+    }
+
+    #[test]
+    fn what_the_log_does_not_take_is_told_and_holds_up_nobody() {
+        let terminal = Terminal::open(Window { rows: 24, cols: 80 }, None).unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut screen = Screen::new(terminal, Some(full.into()));
+        for _ in 0..3 {
+            rustix::io::write(&screen.terminal.theirs, b"out\n").unwrap();
+            assert!(screen.copy());
+        }
+        assert_eq!((screen.shown.end, screen.lost), (15, Some(libc::ENOSPC)));
     }
 
     #[test]

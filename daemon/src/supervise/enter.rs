@@ -3,6 +3,7 @@
 
 use super::Launch;
 use super::launch::encode_plan;
+use super::spawn::Shim;
 use super::thread::{Means, Thread};
 use super::watch::{Entry, State, plain};
 use qrm_core::Run;
@@ -11,10 +12,14 @@ use qrm_protocol::ids::JobRef;
 use qrm_shim::identity::Identity;
 use qrm_shim::launch::{Entered, plan_fd};
 use qrm_shim::proc::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
+
+/// How many commands may run beside that of one run: each has a process of ours beside it.
+const VISITORS: usize = 32;
 
 /// Who waits for a way in.
 pub type Door = oneshot::Sender<Result<OwnedFd, Error>>;
@@ -40,7 +45,7 @@ impl Thread {
     pub fn enter_run(&mut self, launch: Launch, identity: Option<Identity>, door: Door) {
         let run = launch.run;
         let way = self.running(run).and_then(|()| {
-            let entry = self.runs.get(&run).ok_or_else(|| not_running(run.job))?;
+            let entry = self.runs.get_mut(&run).ok_or_else(|| not_running(run.job))?;
             self.means.enter(entry, &launch, identity.as_ref())
         });
         give(door, way);
@@ -55,8 +60,13 @@ impl Thread {
 }
 
 impl Means {
-    fn enter(&mut self, entry: &Entry, launch: &Launch, identity: Option<&Identity>) -> Result<OwnedFd, Error> {
+    fn enter(&mut self, entry: &mut Entry, launch: &Launch, identity: Option<&Identity>) -> Result<OwnedFd, Error> {
         let job = entry.run.job;
+        entry.visitors.retain(|visitor| !has_ended(visitor));
+        if entry.visitors.len() >= VISITORS {
+            let message = format!("{VISITORS} commands run beside that of job {job}, as many as may");
+            return Err(Error::new(Code::ResourceExhausted, message).hint("try again when another has ended"));
+        }
         let failed = |what: &'static str| move |error: io::Error| unavailable(job, what, &error);
         let started = self.started(entry).map_err(failed("the record of its start"))?;
         let started = started.ok_or_else(|| not_running(job))?;
@@ -69,9 +79,15 @@ impl Means {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
             .map_err(|error| unavailable(job, "a socket", &error.into()))?;
         let entered = Entered { plan: plan.as_fd(), control: theirs.as_fd(), command: command.as_fd() };
-        self.spawner.enter(entered).map_err(failed("a process in it"))?;
+        entry.visitors.push(self.spawner.enter(entered).map_err(failed("a process in it"))?);
         Ok(ours)
     }
+}
+
+/// Who can not be asked counts as there.
+fn has_ended(visitor: &Shim) -> bool {
+    let mut fds = [PollFd::new(&visitor.pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 fn not_running(job: JobRef) -> Error {

@@ -53,8 +53,9 @@ impl Spawner {
     }
 
     /// Has a command run beside that of a run. Nobody waits for it.
-    pub fn enter(&mut self, entered: Entered<'_>) -> io::Result<()> {
-        self.ask(|server| server.enter(entered)).map(drop)
+    pub fn enter(&mut self, entered: Entered<'_>) -> io::Result<Shim> {
+        let spawned = self.ask(|server| server.enter(entered))?;
+        Ok(Shim { pidfd: spawned.pidfd, pid: spawned.pid })
     }
 
     fn ask(&mut self, ask: impl Fn(&mut ForkServer) -> io::Result<Spawned>) -> io::Result<Spawned> {

@@ -67,6 +67,8 @@ pub(super) struct Entry {
     pub due: Option<Instant>,
     /// When nobody is awaited any more who would write to its standard input.
     pub input_ends: Option<Instant>,
+    /// Those who were let in to run commands beside it, as far as they may be there still.
+    pub visitors: Vec<Shim>,
 }
 
 /// Where a run is.
@@ -116,6 +118,7 @@ impl Entry {
             pause: FIRST_PAUSE,
             due: None,
             input_ends: None,
+            visitors: Vec::new(),
         }
     }
 
@@ -411,6 +414,16 @@ fn timestamp(wall_ms: u64) -> Timestamp {
     Timestamp(i64::try_from(wall_ms).unwrap_or(i64::MAX))
 }
 
+/// What of a run is not where it should be.
+fn not_kept(exit: &Exit) -> Option<String> {
+    let listed = exit.after.filter(|code| *code != 0);
+    let listed = listed
+        .map(|code| format!("its outputs could not be listed in meta.json: exit code {code}; its stderr says why"));
+    let why = |errno| plain(&io::Error::from_raw_os_error(errno));
+    let log = exit.log.map(|errno| format!("its log has not all that its terminal showed: {}", why(errno)));
+    log.or(listed)
+}
+
 /// What a record of an end means to the engine.
 fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
     RunOutcome {
@@ -418,10 +431,7 @@ fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
         oom: exit.oom,
-        not_kept: exit
-            .after
-            .filter(|code| *code != 0)
-            .map(|code| format!("its outputs could not be listed in meta.json: exit code {code}; its stderr says why")),
+        not_kept: not_kept(exit),
         started_at: Some(timestamp(exit.started_wall_ms)),
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {
