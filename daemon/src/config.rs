@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How sure a commit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,18 @@ impl Durability {
     }
 }
 
+/// The most processes of a job that does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pids {
+    /// None in user mode, and in system mode a part of what the machine can have, where that costs nothing.
+    #[default]
+    Auto,
+    /// As many as the machine can have.
+    None,
+    /// So many, wherever they can be counted.
+    Most(u32),
+}
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -51,6 +64,16 @@ pub struct Config {
     pub memory: Option<Bytes>,
     /// `scheduler.memory_reserve`.
     pub memory_reserve: Bytes,
+    /// `host.disk`: what is offered for scratch directories; what is free, less `scheduler.disk_reserve`, if not set.
+    pub disk: Option<Bytes>,
+    /// `scheduler.disk_reserve`.
+    pub disk_reserve: Bytes,
+    /// `scratch.directory`: where scratch directories are, if not in the state directory.
+    pub scratch_dir: Option<PathBuf>,
+    /// `scheduler.cpu` is `hard`: a job never has more cpus than it asked for.
+    pub hard_cpus: bool,
+    /// `limits.pids`: the most processes of a job that does not say.
+    pub pids: Pids,
     /// `supervision.cgroup`: how the processes of a job are kept together.
     pub tracking: Wish,
     /// `users.admins`: names, and groups with an `@` before theirs.
@@ -61,6 +84,10 @@ pub struct Config {
     pub open: bool,
     /// `users.max_jobs`: of one user, alive at once.
     pub max_jobs: u64,
+    /// `monitor.interval`: how far apart samples are.
+    pub sampled_every: Millis,
+    /// `monitor.mounts`: file systems that are looked at, by a path in each.
+    pub mounts: Vec<PathBuf>,
     /// Where those came from that are not built in, by key.
     origins: BTreeMap<&'static str, Origin>,
 }
@@ -73,11 +100,18 @@ impl Default for Config {
             cpus: None,
             memory: None,
             memory_reserve: Bytes(1 << 30),
+            disk: None,
+            disk_reserve: Bytes(1 << 30),
+            scratch_dir: None,
+            hard_cpus: false,
+            pids: Pids::Auto,
             tracking: Wish::Auto,
             admins: Vec::new(),
             viewers: Vec::new(),
             open: true,
             max_jobs: 1_000_000,
+            sampled_every: Millis(1_000),
+            mounts: vec![PathBuf::from("/")],
             origins: BTreeMap::new(),
         }
     }
@@ -216,6 +250,12 @@ impl Config {
         self.origins.get(key)
     }
 
+    /// How far apart samples are.
+    #[must_use]
+    pub fn monitor_interval(&self) -> Duration {
+        Duration::from_millis(self.sampled_every.0)
+    }
+
     /// Every setting, for people and programs.
     #[must_use]
     pub fn view(&self) -> Vec<SettingView> {
@@ -255,7 +295,7 @@ impl Config {
             let begin = section.span().start;
             let Some(keys) = value.get_ref().as_table() else {
                 let why = format!("'{}' stands outside of a section", section.get_ref());
-                let hint = "sections are [store], [host], [scheduler], [supervision] and [users]";
+                let hint = "sections are [store], [host], [scheduler], [scratch], [limits], [supervision], [users] and [monitor]";
                 mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
                 continue;
             };
@@ -337,7 +377,25 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS.iter().zip(["relaxed", "2d", "3", "512M", "2G", "v2", "a,@b", "c", "own", "7"]) {
+        for (key, value) in KEYS.iter().zip([
+            "relaxed",
+            "2d",
+            "3",
+            "512M",
+            "5G",
+            "2G",
+            "3G",
+            "hard",
+            "/s",
+            "77",
+            "v2",
+            "a,@b",
+            "c",
+            "own",
+            "7",
+            "250ms",
+            "/,/var/tmp",
+        ]) {
             let config = load("", &[(&key.variable(), value)], &[]).unwrap();
             let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
             assert_eq!(shown.value, value, "{}", key.name);

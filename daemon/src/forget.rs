@@ -1,11 +1,18 @@
 //! Forgetting jobs that have ended, with their output: once an hour what is old, and at once what someone wants.
 //! It refuses to touch what lives; the store does not even find it.
 
+use crate::remove::{remove, sweep};
 use crate::rpc::Shared;
 use crate::{clock, supervise};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobId;
 use qrm_protocol::time::{Millis, Timestamp};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, open, renameat};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +22,10 @@ pub async fn hourly(shared: Arc<Shared>) {
     hours.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         hours.tick().await;
+        let jobs = shared.jobs.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || finish(&jobs)).await {
+            tracing::error!(%error, "what was forgotten");
+        }
         let keep = shared.config.borrow().retention;
         if let Err(error) = ended_before(&shared, ago(keep)).await {
             tracing::warn!(error = error.message, "what is old is not forgotten");
@@ -46,16 +57,46 @@ pub async fn ended_before(shared: &Shared, before: Timestamp) -> Result<u64, Err
     Ok(forgotten)
 }
 
-fn remove_output(jobs: &std::path::Path, id: JobId) {
-    let dir = jobs.join(supervise::job_dir(id.into()));
-    match std::fs::remove_dir_all(&dir) {
-        Ok(()) => {
-            // The one of its hundred neighbours, if this was the last of them.
-            if let Some(parent) = dir.parent() {
-                std::fs::remove_dir(parent).ok();
-            }
+/// Where output is moved that is being removed, below the directory of jobs: what a daemon that was killed left there goes
+/// with the next.
+const FORGOTTEN: &str = ".forgotten";
+
+fn remove_output(jobs: &Path, id: JobId) {
+    let dir = supervise::job_dir(id.into());
+    let removed = forgotten(jobs).and_then(|forgotten| {
+        let name = CString::new(id.to_string())?;
+        match renameat(CWD, jobs.join(&dir), &forgotten, &name) {
+            // It wrote nothing.
+            Err(Errno::NOENT) => Ok(()),
+            // One of this name is there still: that is the same job's.
+            Err(Errno::NOTEMPTY | Errno::EXIST) | Ok(()) => remove(&forgotten, name),
+            Err(error) => Err(error.into()),
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => tracing::warn!(error = %e, dir = %dir.display(), "old output can not be removed"),
+    });
+    if let Err(error) = removed {
+        tracing::warn!(%error, dir = %jobs.join(&dir).display(), "old output can not be removed");
+    }
+    // The one of its hundred neighbours, if this was the last of them.
+    if let Some(parent) = dir.parent() {
+        std::fs::remove_dir(jobs.join(parent)).ok();
+    }
+}
+
+fn forgotten(jobs: &Path) -> std::io::Result<OwnedFd> {
+    let path = jobs.join(FORGOTTEN);
+    match mkdirat(CWD, &path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Goes on with what a daemon before this one did not get to the end of.
+fn finish(jobs: &Path) {
+    if !jobs.join(FORGOTTEN).exists() {
+        return;
+    }
+    if let Err(error) = forgotten(jobs).and_then(|forgotten| sweep(&forgotten, &BTreeSet::new())) {
+        tracing::warn!(%error, "what was forgotten can not all be removed");
     }
 }

@@ -11,7 +11,10 @@ mod forget;
 mod listen;
 mod machine;
 mod mode;
+pub mod monitor;
+mod notify;
 mod reload;
+mod remove;
 mod replace;
 pub mod rpc;
 pub mod state_dir;
@@ -24,7 +27,9 @@ use clap::{CommandFactory, Parser};
 use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
+use listen::{Handed, Socket};
 use mode::Mode;
+use monitor::Monitor;
 use qrm_core::Event;
 use qrm_protocol::error::{Code, Error};
 use rpc::Shared;
@@ -155,6 +160,7 @@ fn run(args: Args) -> Result<(), Error> {
     if args.check {
         return check::check(&sources, Some(&state), args.json);
     }
+    let mut handed = listen::lent()?;
     let before = args.inherit.as_deref().map(replace::inherited).transpose()?;
     let config = sources.load(&|name| std::env::var_os(name)).map_err(|mistakes| config::refusal(&mistakes))?;
     one_arena();
@@ -164,14 +170,16 @@ fn run(args: Args) -> Result<(), Error> {
         detach();
     }
     rustix::process::umask(rustix::fs::Mode::from(0o077));
+    let mut clients = Vec::new();
     if mode == Mode::System {
         // Whoever acts as a user has none of root's groups then.
         nix::unistd::setgroups(&[]).map_err(|e| system("groups")(e.into()))?;
     }
     let mut dir = match before {
-        Some((lock, starting)) => {
+        Some(before) => {
             replace::reap();
-            StateDir::take(&state, mode, Starter::Before(lock, starting))?
+            (handed, clients) = (Some(before.socket), before.clients);
+            StateDir::take(&state, mode, Starter::Before(before.lock, before.starting))?
         }
         None => StateDir::take(&state, mode, if args.spawned { Starter::Waits } else { Starter::Nobody })?,
     };
@@ -180,33 +188,35 @@ fn run(args: Args) -> Result<(), Error> {
     let open_files = more_descriptors();
     forget_stop(&dir.path)?;
     let own = mode.socket(&dir.path);
-    let socket = match args.socket {
-        Some(path) => std::path::absolute(&path).map_err(system("the socket"))?,
-        None => own.clone(),
-    };
+    let named = args.socket.map(std::path::absolute).transpose().map_err(system("the socket"))?;
     let store = Store::open(&dir.path, config.durability).map_err(|e| e.refusal())?;
     let mut core = store.load().map_err(|e| e.refusal())?;
     let last_seq = store.last_seq();
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(system("the boot id"))?;
     let boot_id = boot_id.trim().to_owned();
-    let store = find_machine(store, &mut core, &config, &boot_id)?;
+    let store = find_machine(store, &mut core, &config, &dir.path, &boot_id)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(system("the runtime"))?;
-    let (listener, made) = runtime.block_on(async { listen::listen(&socket, socket == own, mode) })?;
+    let (listener, made) = runtime.block_on(async { listen::listen(handed, named.as_deref(), &own, mode) })?;
+    let socket = made.path().to_owned();
     let timers = clock::Timers::new().map_err(system("a timer"))?;
     let channel = Channel::default();
     let handle = channel.handle();
     let program = std::env::current_exe().map_err(system("the path of qrmd"))?;
-    let settings =
-        Settings { open_files, limits, ..settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode) };
+    let settings = settings(&dir, &socket, &program, boot_id.clone(), &config, &sources, mode);
+    // Who looks after us starts us again, in our own unit: a shim that did would be outside of it, and in the way.
+    let restart = settings.restart && !made.is_lent() && !notify::is_managed();
+    let settings = Settings { open_files, limits, restart, ..settings };
     let reports = handle.clone();
-    let supervisor =
-        Supervisor::start(settings, move |observed| reports.observed(observed)).map_err(system("supervision"))?;
+    let monitor = Monitor::start(config.monitor_interval()).map_err(system("sampling"))?;
+    let supervisor = Supervisor::start(settings, monitor.clone(), move |observed| reports.observed(observed))
+        .map_err(system("supervision"))?;
     let supervision = supervisor.findings();
+    let powers = supervisor.powers();
     let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
@@ -224,7 +234,10 @@ fn run(args: Args) -> Result<(), Error> {
         program: program.clone(),
         replace: AtomicBool::new(false),
         supervision,
+        monitor,
+        powers,
         stop: tokio::sync::Notify::new(),
+        ending: rpc::Ending::default(),
         watches: rpc::Watches::default(),
         users: rpc::Users::default(),
         connected: std::sync::Mutex::default(),
@@ -235,17 +248,21 @@ fn run(args: Args) -> Result<(), Error> {
     if args.spawned {
         ready()?;
     }
-    let (ended, starting) = runtime.block_on(live(listener, signals, shared, timers, &dir));
+    notify::ready(&answers(&socket));
+    let (ended, next) = runtime.block_on(live(listener, clients, &made, signals, shared.clone(), timers, &dir));
     let joined = engine.join();
-    made.remove();
     if joined.is_err() {
+        made.remove();
         return Err(Error::new(Code::Internal, "the engine panicked; its log says where"));
     }
-    if let Some(starting) = starting {
+    if let Some((starting, socket)) = next {
         tracing::info!("qrmd is replaced; jobs go on");
         limit_descriptors(open_files);
-        return Err(replace::become_it(&program, &dir, &starting));
+        let failed = replace::become_it(&program, &dir, &starting, &socket, &shared.ending.idle());
+        made.remove();
+        return Err(failed);
     }
+    made.remove();
     tracing::info!("qrmd has ended; jobs go on");
     ended.map_err(|why| Error::new(Code::Unavailable, why))
 }
@@ -273,6 +290,11 @@ fn detach() {
     if let Err(error) = rustix::process::setsid() {
         tracing::debug!(%error, "a session of its own");
     }
+}
+
+/// What `systemctl status` shows.
+pub(crate) fn answers(socket: &Path) -> String {
+    format!("answers at {}", socket.display())
 }
 
 /// Says that it answers, and lets standard output go.
@@ -305,14 +327,21 @@ fn forget_stop(state: &Path) -> Result<(), Error> {
 }
 
 /// Tells the core what there is to share, before anything else can be asked.
-fn find_machine(mut store: Store, core: &mut qrm_core::Core, config: &Config, boot_id: &str) -> Result<Store, Error> {
-    let (cpus, mem_bytes) = machine::offered(config);
-    if (core.boot_id(), core.machine().0, core.machine().2) == (boot_id, cpus, mem_bytes) {
+fn find_machine(
+    mut store: Store,
+    core: &mut qrm_core::Core,
+    config: &Config,
+    state: &Path,
+    boot_id: &str,
+) -> Result<Store, Error> {
+    let machine = machine::offered(config, state, boot_id);
+    if *core.offered() == machine {
         return Ok(store);
     }
     let now = clock::now();
     // What follows from it, starts above all, is decided when there is a supervisor.
-    let event = Event::MachineFound { boot_id: boot_id.to_owned(), cpus, mem_bytes };
+    let qrm_core::Machine { boot_id, cpus, mem_bytes, disk_bytes } = machine;
+    let event = Event::MachineFound { boot_id, cpus, mem_bytes, disk_bytes };
     store.write(now.wall, &event, &[]).and_then(|_| store.commit()).map_err(|e| e.refusal())?;
     core.apply(now.wall, &event);
     Ok(store)
@@ -354,23 +383,32 @@ fn settings(
         socket: socket.to_owned(),
         boot_id,
         tracking: config.tracking,
+        pids: config.pids,
+        scratch: supervise::scratch::base(&dir.path, config.scratch_dir.as_deref()),
+        hard_cpus: config.hard_cpus,
         open_files: rustix::process::getrlimit(Resource::Nofile),
         limits: Vec::new(),
         raises_limits: rustix::thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE)),
+        restart: !mode.is_system(),
         mode,
     }
 }
 
-/// Serves until someone wants the end, or the engine has ended by itself; with the lock of starting if another program is
-/// to follow in this process.
+/// What the next program in this process begins with: the lock of starting, and the socket.
+type Next = (OwnedFd, Handed);
+
+/// Serves until someone wants the end, or the engine has ended by itself; with what another program needs if one is to
+/// follow in this process.
 async fn live(
     listener: Listener,
+    clients: Vec<OwnedFd>,
+    socket: &Socket,
     signals: Signals,
     shared: Arc<Shared>,
     timers: Arc<clock::Timers>,
     dir: &StateDir,
-) -> (Result<(), String>, Option<OwnedFd>) {
+) -> (Result<(), String>, Option<Next>) {
     let engine = shared.engine.clone();
     let ticks = engine.clone();
     let mut condition = engine.condition();
@@ -388,10 +426,11 @@ async fn live(
             _ = interrupt.recv() => {}
         }
     };
-    let server = std::pin::pin!(rpc::serve(listener, shared.clone()));
     let over = |c: &engine::Condition| c.ended.is_some();
     tokio::select! {
-        served = server => if let Err(error) = served { tracing::error!(%error, "the server ended") },
+        served = rpc::serve(&listener, clients, shared.clone()) => {
+            if let Err(error) = served { tracing::error!(%error, "the server ended") }
+        }
         () = shared.stop.notified() => {}
         // Ending the daemon by a signal is on purpose, too.
         () = terminated => std::fs::write(shared.state.join(STOPPED), b"").unwrap_or_else(|error| {
@@ -399,18 +438,25 @@ async fn live(
         }),
         _ = condition.wait_for(over) => {}
     }
-    // A stop's own reply is still on its way out.
-    tokio::task::yield_now().await;
-    // As long as it listens nobody starts another daemon, and then nobody can.
-    let starting = shared.replace.load(Ordering::Relaxed).then(|| dir.keep_others_from_starting());
-    let starting = starting.and_then(|lock| {
-        lock.inspect_err(|error| tracing::error!(%error, "the lock of starting; qrmd ends instead")).ok()
-    });
+    let next = match shared.replace.load(Ordering::Relaxed) {
+        true => {
+            notify::reloading("is replaced");
+            // As long as it listens nobody starts another daemon, and then nobody can.
+            let next = dir.keep_others_from_starting().and_then(|lock| Ok((lock, socket.hand_over(listener)?)));
+            next.inspect_err(|error| tracing::error!(%error, "no other program can follow; qrmd ends instead")).ok()
+        }
+        false => {
+            notify::stopping();
+            drop(listener);
+            None
+        }
+    };
+    shared.ending.finish().await;
     tokio::task::spawn_blocking(move || engine.stop())
         .await
         .unwrap_or_else(|error| tracing::error!(%error, "the engine"));
     let ended = condition.wait_for(over).await.map(|c| c.ended.clone());
-    (ended.ok().flatten().unwrap_or(Ok(())), starting)
+    (ended.ok().flatten().unwrap_or(Ok(())), next)
 }
 
 /// The signals that mean something to it. They are watched before anybody is told that it is there: until then they end it.

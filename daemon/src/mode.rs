@@ -95,7 +95,13 @@ impl Mode {
         if self == Self::User {
             return Ok(());
         }
-        for (depth, at) in path.ancestors().filter(|at| *at != Path::new("")).enumerate() {
+        // What a link leads to counts as much as where it is.
+        let led = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+        for (depth, at) in [path, &led]
+            .into_iter()
+            .flat_map(|path| path.ancestors().enumerate())
+            .filter(|(_, at)| *at != Path::new(""))
+        {
             let stat = std::fs::symlink_metadata(at).map_err(|error| format!("{}: {error}", at.display()))?;
             let shown = at.display();
             if stat.uid() != 0 {

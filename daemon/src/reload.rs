@@ -2,18 +2,29 @@
 //! It refuses to change anything if something in it can not be meant.
 
 use crate::config::{Config, KEYS, refusal};
-use crate::machine;
 use crate::rpc::Shared;
+use crate::{machine, notify};
 use qrm_core::Observed;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::method::ChangedSetting;
 use std::sync::Arc;
 
-/// Reads it again and uses it; the settings that are others than before.
+/// Reads it again and uses it, and says so to a service manager; the settings that are others than before.
 ///
 /// # Errors
 /// It can not be read or meant, or the store can not be set; nothing is changed then.
 pub async fn reload(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
+    notify::reloading("reads its configuration again");
+    let done = use_anew(shared).await;
+    let answers = crate::answers(&shared.socket);
+    match &done {
+        Ok(_) => notify::ready(&answers),
+        Err(error) => notify::ready(&format!("{answers}; the configuration is not reloaded: {}", error.message)),
+    }
+    done
+}
+
+async fn use_anew(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
     if let Some(why) = &shared.engine.condition().borrow().degraded {
         // What the machine offers from now on is written down as well.
         return Err(Error::new(Code::Unavailable, format!("the configuration can not be used now: {why}")));
@@ -37,14 +48,18 @@ pub async fn reload(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
     if used.durability != before.durability {
         shared.engine.set_durability(used.durability).await?;
     }
-    let (cpus, mem_bytes) = machine::offered(&used);
-    let engine = shared.engine.clone();
-    let boot_id = shared.boot_id.clone();
-    // It may wait for its place in the engine's channel.
-    let told = tokio::task::spawn_blocking(move || engine.observed(Observed::Machine { boot_id, cpus, mem_bytes }));
+    let (engine, config) = (shared.engine.clone(), used.clone());
+    let (state, boot_id) = (shared.state.clone(), shared.boot_id.clone());
+    // It may wait for the disk, and for its place in the engine's channel.
+    let told = tokio::task::spawn_blocking(move || {
+        engine.observed(Observed::Machine(machine::offered(&config, &state, &boot_id)));
+    });
     told.await.map_err(|e| Error::new(Code::Internal, format!("the engine: {e}")))?;
     for change in &changed {
         tracing::info!(key = change.key, from = change.from, to = change.to, applied = change.applied, "reloaded");
+    }
+    if used.sampled_every != before.sampled_every {
+        shared.monitor.set_interval(used.monitor_interval());
     }
     shared.config.send_replace(Arc::new(used));
     Ok(changed)

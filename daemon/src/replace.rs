@@ -1,6 +1,8 @@
 //! The daemon replaced by the program that is now at its place, in the same process: nobody else may start meanwhile.
 //! It refuses to give up a daemon that works for a program that could not take over.
 
+use crate::listen::Handed;
+use crate::notify;
 use crate::state_dir::StateDir;
 use qrm_protocol::error::{Code, Error};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -11,7 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The hidden argument that names the descriptors of the locks: that of the state, and that of starting.
+/// The hidden argument that names descriptors: of the lock of the state, of that of starting, of the socket, whose that is, and
+/// of clients.
 pub const INHERIT: &str = "--inherit";
 
 /// The release of the program that could take over.
@@ -24,7 +27,9 @@ pub fn successor(program: &Path, state: &Path, config: &[OsString]) -> Result<St
             .hint("this daemon goes on; mend that, or qrm daemon stop and start it anew")
     };
     let ask = |args: &[OsString]| {
-        let output = Command::new(program).args(args).stdin(Stdio::null()).output().map_err(|e| failed(&e))?;
+        let mut command = Command::new(program);
+        command.args(args).env_remove(notify::SOCKET).stdin(Stdio::null());
+        let output = command.output().map_err(|e| failed(&e))?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match output.status.success() {
             true => Ok(said),
@@ -38,18 +43,34 @@ pub fn successor(program: &Path, state: &Path, config: &[OsString]) -> Result<St
     Ok(version.rsplit(' ').next().unwrap_or_default().to_owned())
 }
 
+/// What a program hands over to the one that follows it in the same process.
+pub struct Inherited {
+    /// That of the state's lock.
+    pub lock: OwnedFd,
+    /// That of the lock of starting.
+    pub starting: OwnedFd,
+    /// The socket, which listens on: who comes meanwhile waits there.
+    pub socket: Handed,
+    /// Those who were connected and asked nothing.
+    pub clients: Vec<OwnedFd>,
+}
+
 /// Becomes the program. Returns only if that failed.
 #[must_use]
-pub fn become_it(program: &Path, dir: &StateDir, starting: &OwnedFd) -> Error {
+pub fn become_it(program: &Path, dir: &StateDir, starting: &OwnedFd, socket: &Handed, clients: &[OwnedFd]) -> Error {
     let failed = |why: &dyn std::fmt::Display| {
         Error::new(Code::Unavailable, format!("{} could not be executed: {why}", program.display()))
     };
     let lock = dir.lock();
-    for fd in [lock.as_fd(), starting.as_fd()] {
+    let fds = [lock.as_fd(), starting.as_fd(), socket.fd.as_fd()].into_iter().chain(clients.iter().map(AsFd::as_fd));
+    let mut words = Vec::new();
+    for fd in fds {
         if let Err(error) = fcntl_getfd(fd).and_then(|flags| fcntl_setfd(fd, flags - FdFlags::CLOEXEC)) {
             return failed(&error);
         }
+        words.push(fd.as_raw_fd().to_string());
     }
+    words.insert(3, socket.whose.to_string());
     let mut args = std::env::args_os().skip(1);
     let mut kept = Vec::new();
     while let Some(arg) = args.next() {
@@ -60,17 +81,17 @@ pub fn become_it(program: &Path, dir: &StateDir, starting: &OwnedFd) -> Error {
             _ => kept.push(arg),
         }
     }
-    let fds = format!("{},{}", lock.as_raw_fd(), starting.as_raw_fd());
-    failed(&Command::new(program).args(kept).arg(INHERIT).arg(fds).exec())
+    failed(&Command::new(program).args(kept).arg(INHERIT).arg(words.join(",")).exec())
 }
 
-/// The descriptors that an [`INHERIT`] names, once and for the first who asks.
+/// What an [`INHERIT`] names, once and for the first who asks.
 ///
 /// # Errors
-/// They are none that are open.
-pub fn inherited(text: &str) -> Result<(OwnedFd, OwnedFd), Error> {
+/// They are no descriptors that are open.
+pub fn inherited(text: &str) -> Result<Inherited, Error> {
     let wrong = || Error::invalid(format!("{INHERIT} {text}: qrmd gives that to itself"));
-    let (lock, starting) = text.split_once(',').ok_or_else(wrong)?;
+    let mut words = text.split(',');
+    let mut word = || words.next().ok_or_else(wrong);
     let take = |text: &str| {
         let fd = text.parse().ok().filter(|fd| *fd > 2).ok_or_else(wrong)?;
         // SAFETY: it is looked at before anything else could have opened one of this number; it is ours if it is open.
@@ -86,7 +107,9 @@ pub fn inherited(text: &str) -> Result<(OwnedFd, OwnedFd), Error> {
             }
         }
     };
-    Ok((take(lock)?, take(starting)?))
+    let (lock, starting, fd) = (take(word()?)?, take(word()?)?, take(word()?)?);
+    let socket = Handed { fd, whose: word()?.parse().map_err(|()| wrong())? };
+    Ok(Inherited { lock, starting, socket, clients: words.map(take).collect::<Result<_, _>>()? })
 }
 
 /// Waits for the children that the program before this one has left, each in its own time.

@@ -6,11 +6,13 @@ mod cancel;
 mod cleanup;
 mod control;
 mod daemon;
+mod ending;
 mod events;
 mod jobs;
 mod log;
 mod retry;
 mod router;
+mod stats;
 mod submitter;
 mod targets;
 mod users;
@@ -18,6 +20,7 @@ mod view;
 mod visit;
 mod watch;
 
+pub use ending::Ending;
 pub(crate) use submitter::limits;
 pub use users::Users;
 pub use watch::Watches;
@@ -25,23 +28,27 @@ pub use watch::Watches;
 use crate::config::{Config, Sources};
 use crate::engine::Handle;
 use crate::mode::Mode;
+use crate::monitor::Monitor;
 use crate::store::Readers;
+use crate::supervise::Powers;
 use bytes::BytesMut;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon;
 use interprocess::local_socket::traits::tokio::Listener as _;
+use interprocess::os::unix::uds_local_socket::tokio::Stream as UnixStream;
 use qrm_core::Caller;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::frame;
 use qrm_protocol::ids::Uid;
 use qrm_protocol::method::Finding;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 /// The most clients at once.
@@ -80,9 +87,15 @@ pub struct Shared {
     /// The end is to be followed by the program that is there by then.
     pub replace: AtomicBool,
     /// What supervision found.
-    pub supervision: [Finding; 2],
+    pub supervision: Vec<Finding>,
+    /// How jobs are held to their limits.
+    pub powers: Powers,
+    /// Measures.
+    pub monitor: Monitor,
     /// Told when someone wants the daemon to end.
     pub stop: Notify,
+    /// How that end goes.
+    pub ending: Ending,
     /// Told when output grows.
     pub watches: Watches,
     /// Who called.
@@ -99,35 +112,38 @@ pub(crate) struct Client {
     pub pid: Option<i32>,
     /// The bulk that it has open.
     pub bulk: Option<bulk::Open>,
+    /// It has told the daemon to end, and learns that it has when the connection is closed.
+    pub waits_for_end: bool,
+}
+
+/// How a connection is left.
+enum Left {
+    /// Nobody is served there any more.
+    Over,
+    /// Between two requests, when serving ended.
+    Idle,
+    /// By who waits for this process's end.
+    Waiting,
 }
 
 /// How long a server without a descriptor waits for one before it looks for itself, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Serves until the future is dropped.
+/// Serves until the future is dropped: who comes, and who was connected to the program before this one.
 ///
 /// # Errors
 /// The system can not give what a server needs.
-pub async fn serve(listener: Listener, shared: Arc<Shared>) -> std::io::Result<()> {
-    let places = Arc::new(Semaphore::new(CLIENTS));
+pub async fn serve(listener: &Listener, before: Vec<OwnedFd>, shared: Arc<Shared>) -> std::io::Result<()> {
     let freed = Arc::new(Notify::new());
     // Given up for a moment when descriptors are used up, so that a client can be told instead of waiting for ever.
     let mut reserve = Some(std::fs::File::open("/dev/null")?);
+    for fd in before {
+        admit(UnixStream::try_from(fd)?.into(), &shared, &freed);
+    }
     loop {
         match listener.accept().await {
-            Ok(stream) => {
-                let Ok(place) = places.clone().try_acquire_owned() else {
-                    turn_away(stream, format!("{CLIENTS} clients are connected, as many as may be"), freed.clone());
-                    continue;
-                };
-                let (shared, freed) = (shared.clone(), freed.clone());
-                tokio::spawn(async move {
-                    connection(stream, shared).await;
-                    drop(place);
-                    freed.notify_one();
-                });
-            }
+            Ok(stream) => admit(stream, &shared, &freed),
             Err(error) if is_out_of_descriptors(&error) => {
                 tracing::warn!(%error, "a client can not be accepted");
                 drop(reserve.take());
@@ -148,6 +164,19 @@ pub async fn serve(listener: Listener, shared: Arc<Shared>) -> std::io::Result<(
             Err(error) => tracing::warn!(%error, "a client can not be accepted"),
         }
     }
+}
+
+/// Serves a client, if there is a place.
+fn admit(stream: Stream, shared: &Arc<Shared>, freed: &Arc<Notify>) {
+    let Some(place) = shared.ending.place() else {
+        return turn_away(stream, format!("{CLIENTS} clients are connected, as many as may be"), freed.clone());
+    };
+    let (shared, freed) = (shared.clone(), freed.clone());
+    tokio::spawn(async move {
+        connection(stream, shared).await;
+        drop(place);
+        freed.notify_one();
+    });
 }
 
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
@@ -181,16 +210,20 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
     let caller = match caller {
         Ok(caller) => caller,
         Err(error) => {
-            let client = Client { stream: Arc::new(stream), caller: Caller::user(uid), pid, bulk: None };
+            let caller = Caller::user(uid);
+            let client = Client { stream: Arc::new(stream), caller, pid, bulk: None, waits_for_end: false };
             if let Err(error) = client.send(&frame::encode_error(None, &error)).await {
                 tracing::debug!(%error, uid, "a client that was refused is gone");
             }
             return;
         }
     };
-    let mut client = Client { stream: Arc::new(stream), caller, pid, bulk: None };
-    if let Err(error) = client.serve(&shared).await {
-        tracing::debug!(%error, uid, "a client is gone");
+    let mut client = Client { stream: Arc::new(stream), caller, pid, bulk: None, waits_for_end: false };
+    match client.serve(&shared).await {
+        Ok(Left::Over) => {}
+        Ok(Left::Idle) => return client.stream().map_or((), |stream| shared.ending.keep(stream)),
+        Ok(Left::Waiting) => return client.stream().map_or((), |stream| shared.ending.hold(stream)),
+        Err(error) => tracing::debug!(%error, uid, "a client is gone"),
     }
     if let Some(open) = client.bulk.take() {
         open.discard(&shared, caller).await;
@@ -233,18 +266,28 @@ impl Drop for Connected {
 }
 
 impl Client {
-    async fn serve(&mut self, shared: &Arc<Shared>) -> std::io::Result<()> {
+    async fn serve(&mut self, shared: &Arc<Shared>) -> std::io::Result<Left> {
         let mut frames = Frames::new(self.stream.clone());
         loop {
-            let line = match frames.next().await {
-                None => return Ok(()),
+            let is_idle = frames.is_empty() && self.bulk.is_none();
+            let next = tokio::select! {
+                // What was said before the end is answered.
+                biased;
+                next = frames.next() => next,
+                () = shared.ending.begun(), if is_idle => match frames.is_empty() {
+                    true => return Ok(Left::Idle),
+                    false => continue,
+                },
+            };
+            let line = match next {
+                None => return Ok(Left::Over),
                 Some(Ok(line)) => line,
                 Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
-                    return self.send(&frame::encode_error(None, &frame::too_large())).await;
+                    return self.send(&frame::encode_error(None, &frame::too_large())).await.map(|()| Left::Over);
                 }
                 Some(Err(LinesCodecError::Io(error))) if error.kind() == std::io::ErrorKind::InvalidData => {
                     let error = Error::new(Code::ParseError, "the frame is not UTF-8");
-                    return self.send(&frame::encode_error(None, &error)).await;
+                    return self.send(&frame::encode_error(None, &error)).await.map(|()| Left::Over);
                 }
                 Some(Err(LinesCodecError::Io(error))) => return Err(error),
             };
@@ -252,12 +295,20 @@ impl Client {
                 Ok(request) => {
                     let (id, method, params) = (request.id, request.method, request.params.get());
                     if !router::answer(self, &mut frames, shared, id, &method, params).await? {
-                        return Ok(());
+                        return Ok(Left::Over);
+                    }
+                    if self.waits_for_end {
+                        return Ok(Left::Waiting);
                     }
                 }
                 Err((id, error)) => self.send(&frame::encode_error(id, &error)).await?,
             }
         }
+    }
+
+    /// The connection itself, when nobody reads it any more.
+    fn stream(self) -> Option<Stream> {
+        Arc::into_inner(self.stream)
     }
 
     /// Answers a request.
@@ -304,6 +355,11 @@ impl Frames {
     fn new(stream: Arc<Stream>) -> Self {
         // One more than the bound, so that a frame of exactly the bound passes.
         Self { stream, codec: LinesCodec::new_with_max_length(frame::MAX_FRAME + 1), buffer: BytesMut::new() }
+    }
+
+    /// Whether nothing is here that was not taken yet.
+    fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
     }
 
     /// Resolves when the client has closed its end; what it says meanwhile is kept for later.

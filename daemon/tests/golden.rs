@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use qrm_core::{
-    Action, Caller, Control, Core, Demand, Event, Input, Now, Observed, Role, Run, RunOutcome, RunUsage, Stage,
+    Action, Caller, Control, Core, Demand, Event, Input, Machine, Now, Observed, Role, Run, RunOutcome, RunUsage, Stage,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
@@ -300,7 +300,7 @@ fn demand(json: &str) -> (JobSpec, Demand) {
 fn story() -> (Vec<Event>, Core) {
     let mut t = Teller { core: Core::default(), boot_ms: 60_000, events: Vec::new(), past: BTreeMap::new() };
     let boot_id = "5f3a1c9e-0000-4000-8000-000000000001".to_owned();
-    t.step(Input::Observed(Observed::Machine { boot_id, cpus: 2, mem_bytes: 64 << 30 }));
+    t.step(Input::Observed(Observed::Machine(Machine { boot_id, cpus: 2, mem_bytes: 64 << 30, disk_bytes: 0 })));
     plain_lives(&mut t);
     updates_and_dates(&mut t);
     arrays(&mut t);

@@ -28,7 +28,7 @@ impl Client {
     /// Connects to a socket. Nothing is sent before the first call.
     ///
     /// # Errors
-    /// `NO_DAEMON`: nobody listens there.
+    /// `NO_DAEMON`: nobody listens there. `PERMISSION_DENIED`: who listens is neither root nor the caller.
     pub fn connect(socket: &Path) -> Result<Self, Error> {
         let unreachable = |why: &dyn std::fmt::Display| {
             Error::new(Code::NoDaemon, format!("no daemon answers at {}: {why}", socket.display()))
@@ -37,6 +37,7 @@ impl Client {
         let path = place::socket_path(socket)?;
         let name = path.path.as_path().to_fs_name::<GenericFilePath>().map_err(|e| unreachable(&e))?;
         let stream = Stream::connect(name).map_err(|e| unreachable(&e))?;
+        is_trusted(&stream, socket)?;
         Ok(Self { stream: BufReader::new(stream), next_id: 0, greeted: false, frame: Vec::new() })
     }
 
@@ -155,6 +156,19 @@ impl Client {
             None => Ok(None),
         }
     }
+}
+
+/// That whoever listens may have what is sent, environments and all: root, or the caller's own user.
+fn is_trusted(stream: &Stream, socket: &Path) -> Result<(), Error> {
+    let theirs = stream.peer_creds().ok().and_then(|creds| creds.euid());
+    let own = rustix::process::geteuid().as_raw();
+    if theirs.is_some_and(|uid| uid == 0 || uid == own) {
+        return Ok(());
+    }
+    let whose = theirs.map_or_else(|| "somebody unknown".to_owned(), |uid| format!("user {uid}"));
+    let message = format!("who listens at {} is {whose}, and gets nothing of yours", socket.display());
+    Err(Error::new(Code::PermissionDenied, message)
+        .hint("a daemon is root's or your own; --socket or QRM_SOCKET names another one"))
 }
 
 /// Starts the user's own daemon if it does not run.

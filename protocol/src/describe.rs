@@ -5,6 +5,7 @@ mod calls;
 
 pub use calls::{CALLS, Call};
 
+use crate::access::Access;
 use crate::error::Code;
 use crate::event::EventView;
 use crate::log::{LOG, LOG_END, LogEnd, LogPiece};
@@ -75,7 +76,7 @@ pub fn document<Event: JsonSchema>(heard: BTreeMap<String, Heard>) -> Value {
 
 impl Describer {
     /// Adds a call.
-    pub(crate) fn method<P: JsonSchema, R: JsonSchema>(&mut self, name: &str, doc: &[&str]) {
+    pub(crate) fn method<P: JsonSchema, R: JsonSchema>(&mut self, name: &str, access: Access, doc: &[&str]) {
         let call = CALLS.iter().find(|call| call.method == name);
         let call = call.unwrap_or_else(|| panic!("{name} has no entry in protocol/src/describe/calls.rs"));
         let heard = self.heard.remove(name).unwrap_or_else(|| panic!("the example of {name} was not sent"));
@@ -105,6 +106,7 @@ impl Describer {
             "result": {"name": "result", "schema": result},
             "errors": errors,
             "examples": [example],
+            "x-access": access,
         });
         if !notifications.is_empty() {
             method["x-notifications"] = notifications.into();

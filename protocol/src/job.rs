@@ -3,11 +3,13 @@
 
 mod change;
 mod files;
+mod limits;
 mod shown;
 pub(crate) mod spec;
 
 pub use change::JobChange;
 pub use files::{Expansion, Stdin};
+pub use limits::{Enforcement, How, MAX_PIDS};
 pub use shown::{JobView, Progress, TaskCounts, UsageView};
 pub use spec::*;
 
@@ -146,6 +148,8 @@ pub enum FailureCause {
     Stage,
     /// The disk or the store.
     Store,
+    /// It had more than it may have of something else than memory and time.
+    Limit,
 }
 
 /// Why a job did not complete.

@@ -1,6 +1,7 @@
 //! The words that `qrm` and `qrmd` share: values that are valid once parsed, and the JSON-RPC that carries them.
 //! It refuses to know how a job is scheduled, stored or run; its only I/O is the client's socket.
 
+pub mod access;
 pub mod amount;
 pub mod client;
 #[cfg(feature = "schema")]
@@ -16,6 +17,7 @@ pub mod manifest;
 pub mod method;
 pub mod place;
 pub mod progress;
+pub mod sample;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod signal;

@@ -3,10 +3,13 @@
 
 mod daemon;
 mod job;
+mod stats;
 
 pub use daemon::*;
 pub use job::*;
+pub use stats::*;
 
+use crate::access::Access;
 use crate::event::EventView;
 use crate::ids::{JobRef, Seq};
 use crate::job::JobView;
@@ -18,6 +21,8 @@ use serde::{Deserialize, Serialize};
 pub trait Method {
     /// As it stands in the frame.
     const NAME: &'static str;
+    /// Who may call it.
+    const ACCESS: Access;
     /// What is asked.
     type Params: Serialize + DeserializeOwned;
     /// What is answered.
@@ -25,90 +30,105 @@ pub trait Method {
 }
 
 macro_rules! methods {
-    ($($(#[doc = $doc:literal])* $method:ident = $name:literal: $params:ty => $reply:ty;)*) => {
+    ($($(#[doc = $doc:literal])* $method:ident = $name:literal $access:ident: $params:ty => $reply:ty;)*) => {
         $($(#[doc = $doc])* #[derive(Debug, Clone, Copy)] pub enum $method {}
         impl Method for $method {
             const NAME: &'static str = $name;
+            const ACCESS: Access = Access::$access;
             type Params = $params;
             type Reply = $reply;
         })*
         /// The names of all calls, for "did you mean".
         pub const NAMES: &[&str] = &[$($name),*];
+        /// Who may make a call; nothing if there is none of this name.
+        #[must_use]
+        pub fn access(name: &str) -> Option<Access> {
+            match name {
+                $($name => Some(Access::$access),)*
+                _ => None,
+            }
+        }
         /// Describes every call.
         #[cfg(feature = "schema")]
         pub(crate) fn describe_all(describe: &mut crate::describe::Describer) {
-            $(describe.method::<$params, $reply>($name, &[$($doc),*]);)*
+            $(describe.method::<$params, $reply>($name, Access::$access, &[$($doc),*]);)*
         }
     };
 }
 
 methods! {
     /// The handshake. A connection that does not begin with it speaks the daemon's version.
-    Hello = "hello": HelloParams => HelloReply;
+    Hello = "hello" Everyone: HelloParams => HelloReply;
     /// This description of the protocol: an OpenRPC document with every call, its parameters, result and errors as JSON
     /// Schema, and an example of each.
-    Discover = "rpc.discover": Empty => OpenRpc;
+    Discover = "rpc.discover" Everyone: Empty => OpenRpc;
     /// Queues one job.
-    JobSubmit = "job.submit": SubmitParams => SubmitReply;
+    JobSubmit = "job.submit" Everyone: SubmitParams => SubmitReply;
     /// Begins a bulk: jobs that appear all at once or not at all. It belongs to its connection.
-    BulkBegin = "bulk.begin": BulkBeginParams => BulkBeginReply;
+    BulkBegin = "bulk.begin" Everyone: BulkBeginParams => BulkBeginReply;
     /// Adds a slice to the connection's bulk.
-    BulkAdd = "bulk.add": BulkAddParams => BulkAddReply;
+    BulkAdd = "bulk.add" Everyone: BulkAddParams => BulkAddReply;
     /// Makes the connection's bulk real.
-    BulkCommit = "bulk.commit": Empty => BulkCommitReply;
+    BulkCommit = "bulk.commit" Everyone: Empty => BulkCommitReply;
     /// Lists jobs, newest first, a page at a time.
-    JobList = "job.list": ListParams => ListReply;
+    JobList = "job.list" Look: ListParams => ListReply;
     /// Everything of one job.
-    JobShow = "job.show": JobParams => JobView;
+    JobShow = "job.show" Look: JobParams => JobView;
     /// Answers when the job has ended, or the time is up.
-    JobWait = "job.wait": WaitParams => WaitReply;
+    JobWait = "job.wait" Look: WaitParams => WaitReply;
     /// Ends jobs.
-    JobCancel = "job.cancel": CancelParams => CancelReply;
+    JobCancel = "job.cancel" Control: CancelParams => CancelReply;
     /// Keeps jobs that wait from starting.
-    JobHold = "job.hold": TargetParams => ControlReply;
+    JobHold = "job.hold" Control: TargetParams => ControlReply;
     /// Lets them start.
-    JobRelease = "job.release": TargetParams => ControlReply;
+    JobRelease = "job.release" Control: TargetParams => ControlReply;
     /// Lets all processes of executing jobs stand still; what they were granted stays theirs, their time stands still.
-    JobSuspend = "job.suspend": TargetParams => ControlReply;
+    JobSuspend = "job.suspend" Control: TargetParams => ControlReply;
     /// Lets them go on.
-    JobResume = "job.resume": TargetParams => ControlReply;
+    JobResume = "job.resume" Control: TargetParams => ControlReply;
     /// Sends a signal to all processes of executing jobs.
-    JobSignal = "job.signal": SignalParams => ControlReply;
+    JobSignal = "job.signal" Control: SignalParams => ControlReply;
     /// Changes what jobs ask for that have not started.
-    JobUpdate = "job.update": UpdateParams => ControlReply;
+    JobUpdate = "job.update" Control: UpdateParams => ControlReply;
     /// Queues jobs that have ended once more, as new ones.
-    JobRetry = "job.retry": TargetParams => RetryReply;
+    JobRetry = "job.retry" Repeat: TargetParams => RetryReply;
     /// What would become of a submit; nothing is queued.
-    JobCheck = "job.check": SubmitParams => CheckReply;
+    JobCheck = "job.check" Everyone: SubmitParams => CheckReply;
     /// What an executing job says of how far it is.
-    JobProgress = "job.progress": ProgressParams => Empty;
+    JobProgress = "job.progress" Control: ProgressParams => Empty;
     /// Looks at the terminal of an executing job, and types on it. With the reply comes a descriptor: a socket of messages
     /// (SOCK_SEQPACKET) that leads to the job without the daemon.
-    JobAttach = "job.attach": AttachParams => Empty;
+    JobAttach = "job.attach" Inside: AttachParams => Empty;
     /// Runs a command beside that of an executing job: in its groups, as its user, with its environment and directory. With
     /// the reply comes a descriptor, as with `job.attach`; the command ends with the job, and when that socket is closed.
-    JobExec = "job.exec": ExecParams => Empty;
+    JobExec = "job.exec" Inside: ExecParams => Empty;
     /// When a job was in which stage.
-    JobTrace = "job.trace": JobParams => TraceReply;
+    JobTrace = "job.trace" Inside: JobParams => TraceReply;
+    /// What an executing job uses now, and used during the last minutes; of one that has ended, what it used in all. Samples
+    /// are taken while jobs run or somebody looks, and kept in memory.
+    JobStats = "job.stats" Look: JobStatsParams => JobStatsReply;
     /// Forgets jobs that have ended, and their output.
-    JobCleanup = "job.cleanup": CleanupParams => CleanupReply;
+    JobCleanup = "job.cleanup" Admins: CleanupParams => CleanupReply;
     /// The events after a number, as notifications `event`, then `event.end` unless they are followed.
-    EventSubscribe = "event.subscribe": SubscribeParams => SubscribeReply;
+    EventSubscribe = "event.subscribe" Look: SubscribeParams => SubscribeReply;
     /// What a job wrote, as notifications `log`, then `log.end`: after all that there is, or, if it is followed, after the
     /// job's end. Of a job that writes to a file of its submitter's choice, that file is named in the refusal.
-    LogSubscribe = "log.subscribe": LogSubscribeParams => LogSubscribeReply;
+    LogSubscribe = "log.subscribe" Inside: LogSubscribeParams => LogSubscribeReply;
     /// The machine at a glance.
-    Status = "status": Empty => StatusReply;
+    Status = "status" Look: Empty => StatusReply;
+    /// What of the machine is in use now, by jobs and by all else, and was during the last minutes. To look begins with
+    /// sampling if nothing runs, for some seconds.
+    HostStats = "host.stats" Look: HostStatsParams => HostStatsReply;
     /// The daemon itself.
-    DaemonStatus = "daemon.status": Empty => DaemonStatusReply;
+    DaemonStatus = "daemon.status" Everyone: Empty => DaemonStatusReply;
     /// Ends the daemon; jobs go on.
-    DaemonStop = "daemon.stop": Empty => Empty;
+    DaemonStop = "daemon.stop" Admins: Empty => Empty;
     /// Has the daemon read its configuration again, or be replaced by the program that is at its place now.
-    DaemonReload = "daemon.reload": ReloadParams => ReloadReply;
+    DaemonReload = "daemon.reload" Admins: ReloadParams => ReloadReply;
     /// The settings that the daemon uses.
-    ConfigShow = "config.show": Empty => ConfigReply;
+    ConfigShow = "config.show" Viewers: Empty => ConfigReply;
     /// What this machine can and can not do for jobs.
-    Doctor = "doctor": Empty => DoctorReply;
+    Doctor = "doctor" Everyone: Empty => DoctorReply;
 }
 
 /// Nothing to say.

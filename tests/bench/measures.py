@@ -1,15 +1,18 @@
 """The lines of the benchmark: what is measured of qrm, against what, and which limit it has. It refuses to know how
 a daemon is started or a process timed, and it never fails because a number is bad."""
 
+import datetime
 import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 
 import baseline
 import peers
+import system
 from qrm import Qrm, checkpoint, copy_of, history, missing
-from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed
+from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed, until
 
 
 @dataclass
@@ -184,6 +187,25 @@ def measure_slow_disk(bench):
     return [_drain(bench, 16, 0.3, "a commit takes 3 ms more", **slow)]
 
 
+def drained(bench, qrm, jobs, fifo):
+    """Lets so many jobs go that wait behind a gate: jobs a second until a client that waits for all of them has ended, and
+    until the last job's own stamp."""
+    gate = qrm.gate()
+    job = {"command": ["/bin/true"], "cpus": 1, "after": [gate]}
+    stamp = {**job, "command": [bench.bare, "stamp", fifo.path]}
+    ids = qrm.bulk([job] * (jobs - 1) + [stamp])
+    waiter = qrm.waiter(ids)
+    time.sleep(0.5)  # the waiter is connected and asks nothing more
+    begun = time.perf_counter_ns()
+    qrm.gates.pop(gate).open()
+    code = reap(waiter)
+    ended = time.perf_counter_ns()
+    stamped = fifo.take()
+    if code != 0:
+        raise Failed(f"the drained jobs did not all end well: qrm wait exited with {code}")
+    return jobs / ((ended - begun) / 1e9), jobs / ((stamped - begun) / 1e9)
+
+
 def _drain(bench, width, least, what="", **how):
     """Jobs that wait behind a gate, from opening it until a client that waits for all of them has ended; as a share
     of what the bare loop does in turn with it."""
@@ -193,20 +215,9 @@ def _drain(bench, width, least, what="", **how):
     last_stamps = []
 
     def queue():
-        gate = qrm.gate()
-        job = {"command": ["/bin/true"], "cpus": 1, "after": [gate]}
-        stamp = {**job, "command": [bench.bare, "stamp", fifo.path]}
-        ids = qrm.bulk([job] * (jobs - 1) + [stamp])
-        waiter = qrm.waiter(ids)
-        time.sleep(0.5)  # the waiter is connected and asks nothing more
-        begun = time.perf_counter_ns()
-        qrm.gates.pop(gate).open()
-        code = reap(waiter)
-        ended = time.perf_counter_ns()
-        last_stamps.append(jobs / ((fifo.take() - begun) / 1e9))
-        if code != 0:
-            raise Failed(f"the drained jobs did not all end well: qrm wait exited with {code}")
-        return jobs / ((ended - begun) / 1e9)
+        rate, stamp = drained(bench, qrm, jobs, fifo)
+        last_stamps.append(stamp)
+        return rate
 
     try:
         bare, rate = series(
@@ -351,6 +362,29 @@ def measure_cleanup(bench):
     return [Line(f"submit while {bench.many:,} ended jobs are forgotten", ratio, "x", 2, note=note)]
 
 
+# Takes 100 MB at once, says when it has them, and holds them.
+HOG = "import time; held = b'x' * 100_000_000; print(time.time(), flush=True); time.sleep(60)"
+
+
+def measure_watched(bench):
+    """How long a job lives that has more memory than it may have, where no control group holds it to that."""
+    qrm = bench.qrm("watched", QRM_SUPERVISION_CGROUP="none")
+    took = []
+    try:
+        for _ in range(bench.rounds):
+            job = qrm.call("submit", "--mem", "50M", "--", sys.executable, "-c", HOG).strip()
+            qrm.call("wait", job, accept=range(256))
+            shown = qrm.json("show", job)
+            if (shown["failure"] or {}).get("cause") != "oom":
+                raise Failed(f"job {job} is not out of memory: {shown['failure']}")
+            ended = datetime.datetime.fromisoformat(shown["ended_at"]).timestamp()
+            took.append((ended - float(qrm.call("logs", job))) * 1_000)
+    finally:
+        qrm.stop()
+    note = f"median {statistics.median(took):.0f} ms of {len(took)}"
+    return [Line("watched memory: too much to ended, worst", max(took), "ms", 250, note=note)]
+
+
 def measure_idle(bench):
     """Memory of a daemon that has run one job, of a job's shim, and context switches while nothing happens."""
     qrm = bench.qrm("idle")
@@ -376,6 +410,29 @@ def measure_idle(bench):
         Line("private dirty memory of a shim", shim, "MB", 0.2),
         Line("wakeups of idle qrmd", woken, "/min", 3, note=f"context switches of all threads in {seconds} s"),
     ]
+
+
+def measure_sampling(bench):
+    """Cpu time of a daemon whose 50 jobs sleep, sampled once a second, less that of one that takes no samples."""
+    jobs, seconds = 50, 10 if bench.quick else 30
+    took = {}
+    for interval in ("1s", "1h"):
+        qrm = bench.qrm("sampling", QRM_HOST_CPUS=jobs, QRM_MONITOR_INTERVAL=interval)
+        try:
+            qrm.bulk([{"command": ["sleep", "3600"]}] * jobs)
+            until("the jobs to run", lambda: len(qrm.json("jobs", "state=executing", "--limit", "100")) == jobs)
+            pid = qrm.pid()
+            time.sleep(15)  # threads that had work to do have ended by then
+            before = cpu_ns(pid)
+            time.sleep(seconds)
+            took[interval] = cpu_ns(pid) - before
+        finally:
+            qrm.call("cancel", "state=live")
+            until("the jobs to end", lambda: not qrm.json("jobs", "state=live", "--limit", "1"))
+            qrm.stop()
+    share = (took["1s"] - took["1h"]) / (seconds * 1e9) * 100
+    note = f"{took['1s'] / 1e6:.1f} ms in {seconds} s; {took['1h'] / 1e6:.1f} ms without samples"
+    return [Line(f"sampling of {jobs} jobs, once a second", share, "% of a core", 0.1, note=note)]
 
 
 def measure_restart(bench):
@@ -482,6 +539,15 @@ def switches(pid):
     return counts
 
 
+def cpu_ns(pid):
+    """Cpu time of all threads."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="utf-8") as file:
+            total += int(file.read().split()[0])
+    return total
+
+
 ALL = {
     "commit": measure_commit,
     "bare": measure_bare,
@@ -495,9 +561,12 @@ ALL = {
     "help": measure_help,
     "completions": measure_completions,
     "cleanup": measure_cleanup,
+    "watched": measure_watched,
     "idle": measure_idle,
+    "sampling": measure_sampling,
     "restart": measure_restart,
     "disk": measure_disk,
+    **system.ALL,
     **{name: lambda bench, name=name: measure_peer(bench, name) for name in peers.ALL},
 }
 WITHOUT_QRM = {"commit", "bare", *peers.ALL}

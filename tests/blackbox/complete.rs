@@ -69,6 +69,7 @@ fn each_verb_offers_the_jobs_that_it_could_be_about() {
         ("qrm exec ", &["2"]),
         ("qrm logs ", &["3", "2", "1"]),
         ("qrm show ", &["5", "4", "3", "2", "1"]),
+        ("qrm stats ", &["2", "5", "4", "3", "1"]),
         ("qrm status ", &["5", "4", "3", "2", "1"]),
         ("qrm events --job ", &["5", "4", "3", "2", "1"]),
         ("qrm cancel 2 3", &["3"]),

@@ -2,7 +2,7 @@
 
 use crate::world::{Said, World};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn unit(world: &World) -> PathBuf {
@@ -25,25 +25,29 @@ fn verified(path: &std::path::Path) {
 }
 
 #[test]
-fn a_unit_is_written_once_and_names_what_comes_next() {
+fn units_are_written_once_and_name_what_comes_next() {
     let world = World::new();
     let path = unit(&world);
     let dry = world.run("daemon install --dry-run").ok();
     assert!(!path.exists(), "a dry run wrote it");
     let said = world.run("daemon install").ok();
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(dry.contains(&text) && dry.starts_with(&format!("would write {}\n", path.display())), "{dry}");
-    assert!(said.starts_with(&format!("wrote {}\n", path.display())), "{said}");
+    let jobs = std::fs::read_to_string(path.with_file_name("qrm-jobs.service")).unwrap();
+    for (path, text) in [(path.clone(), &text), (path.with_file_name("qrm-jobs.service"), &jobs)] {
+        assert!(dry.contains(&format!("would write {}:\n\n{text}\n", path.display())), "{dry}");
+        assert!(said.contains(&format!("wrote {}\n", path.display())), "{said}");
+    }
     let built = std::path::Path::new(env!("CARGO_BIN_EXE_qrmd")).display().to_string();
     for line in [
-        "# Written by `qrm daemon install`, which writes it anew.",
         &format!("ExecStart={built} --foreground"),
         &format!("Environment=QRM_STATE_DIR={}", world.state().display()),
         "ExecReload=/bin/kill -HUP $MAINPID",
+        "Type=notify",
         "Delegate=yes",
         "KillMode=process",
         "OOMPolicy=continue",
         "Restart=on-failure",
+        "Requires=qrm-jobs.service",
         "WantedBy=default.target",
     ] {
         assert!(text.lines().any(|one| one == line), "{line}: {text}");
@@ -54,39 +58,86 @@ fn a_unit_is_written_once_and_names_what_comes_next() {
     assert!(!said.contains("daemon stop") && !world.socket().exists(), "no daemon ran, and none was started: {said}");
     verified(&path);
     let before = std::fs::metadata(&path).unwrap().modified().unwrap();
-    assert!(world.run("daemon install").ok().contains("is there, and is the same"));
+    assert_eq!(world.run("daemon install").ok().matches("is there, and is the same").count(), 2);
     assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), before);
     world.run("daemon start").ok();
-    let json = world.run("--json daemon install").json();
-    assert_eq!((json["written"].as_bool(), json["unit"].as_str()), (Some(false), Some(text.as_str())));
+    let json = world.run("--json daemon install --user").json();
+    assert_eq!((json["mode"].as_str(), json["units"][0]["unit"].as_str()), (Some("user"), Some(text.as_str())));
+    assert_eq!((&json["units"][0]["written"], &json["refused"]), (&false.into(), &serde_json::Value::Null));
     assert!(json["next"][0].as_str().unwrap().starts_with("qrm daemon stop"), "{json}");
 }
 
 #[test]
-fn what_someone_else_wrote_stays_unless_it_is_forced() {
-    for (there, refused) in [
-        (Some("[Service]\nExecStart=/mine\n"), true),
-        (Some("# Written by `qrm daemon install`, which writes it anew.\n[Service]\n"), false),
-        // A unit that is masked is a link.
-        (None, true),
-    ] {
+fn what_someone_wrote_or_changed_stays_unless_it_is_forced() {
+    type Change = fn(&Path);
+    let foreign: Change = |path| std::fs::write(path, "[Service]\nExecStart=/mine\n").unwrap();
+    let edited: Change = |path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, text.replace("RestartSec=1\n", "RestartSec=1h\n")).unwrap();
+    };
+    // A unit that is masked is a link.
+    let masked: Change = |path| {
+        std::fs::remove_file(path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", path).unwrap();
+    };
+    for (change, shown) in
+        [(foreign, "-ExecStart=/mine\n"), (edited, "-RestartSec=1h\n  +RestartSec=1\n"), (masked, "")]
+    {
         let world = World::new();
         let path = unit(&world);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        match there {
-            Some(text) => std::fs::write(&path, text).unwrap(),
-            None => std::os::unix::fs::symlink("/dev/null", &path).unwrap(),
-        }
+        world.run("daemon install").ok();
+        let jobs = path.with_file_name("qrm-jobs.service");
+        std::fs::remove_file(&jobs).unwrap();
+        change(&path);
+        let there = std::fs::read_to_string(&path).unwrap();
         let said = world.run("daemon install");
-        assert_eq!(said.code, if refused { 2 } else { 0 }, "{said:?}");
-        if refused {
-            assert!(said.err.contains("was not written by qrm") && said.err.contains("--force"), "{said:?}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), there.unwrap_or_default());
-            world.run("daemon install --force").ok();
-        }
-        assert!(std::fs::read_to_string(&path).unwrap().contains("KillMode=process"));
+        assert!(said.code == 2 && said.err.contains("changed since") && said.err.contains("--force"), "{said:?}");
+        let dry = world.run("daemon install --dry-run").ok();
+        assert!(dry.contains(shown) && dry.contains("nothing would be written: "), "{dry}");
+        assert_eq!((std::fs::read_to_string(&path).unwrap(), jobs.exists()), (there, false), "half of it is written");
+        assert!(world.run("daemon install --force").ok().contains(&format!("replaced {}", path.display())));
+        assert!(std::fs::read_to_string(&path).unwrap().contains("KillMode=process") && jobs.exists());
         assert!(path.symlink_metadata().unwrap().is_file());
     }
+}
+
+#[test]
+fn what_an_earlier_release_wrote_is_replaced() {
+    let mut world = World::new();
+    world.run("daemon install").ok();
+    // Another text of ours, as another release has it.
+    world.set("QRM_CONFIG", "/elsewhere.toml");
+    let said = world.run("--json daemon install").json();
+    assert_eq!((&said["units"][0]["written"], &said["units"][1]["written"]), (&true.into(), &false.into()));
+    assert!(std::fs::read_to_string(unit(&world)).unwrap().contains("Environment=QRM_CONFIG=/elsewhere.toml\n"));
+}
+
+#[test]
+fn the_system_s_daemon_is_one_that_root_alone_can_change() {
+    let world = World::new();
+    let dir = world.installed("bin", &["qrm", "qrmd", "qrm-shim"]);
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let install = |args: &[&str]| {
+        let mut command = world.at(&dir.join("qrm"));
+        Said::of(command.args(["daemon", "install", "--system"]).args(args).output().unwrap())
+    };
+    let dry = install(&["--dry-run"]).ok();
+    for line in [
+        "would write /etc/systemd/system/qrmd.socket:",
+        "ListenStream=/run/qrm/qrm.sock",
+        "SocketMode=0666",
+        &format!("ExecStart={} --system --foreground", dir.canonicalize().unwrap().join("qrmd").display()),
+        "StateDirectoryMode=0711",
+        "KillMode=process",
+        "  systemctl enable --now qrmd.socket qrmd.service    # the socket alone waits for who asks first",
+    ] {
+        assert!(dry.lines().any(|one| one == line), "{line}: {dry}");
+    }
+    assert!(dry.contains("nothing would be written: ") && dry.contains(" can change "), "{dry}");
+    let said = install(&[]);
+    let why = if rustix::process::geteuid().is_root() { "would run what is there as root" } else { "only root writes" };
+    assert!(said.code == 2 && said.err.contains(why), "{said:?}");
+    assert!(install(&["--user"]).err.contains("cannot be used with"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Nothing here looks inside: what counts is what is printed, kept and left behind.
 #![allow(clippy::unwrap_used)]
 
+mod activation;
 mod arrays;
 mod attach;
 mod bad_input;
@@ -19,6 +20,7 @@ mod examples;
 mod exec;
 mod files;
 mod hands;
+mod hostile;
 mod identity;
 mod install;
 mod job_files;
@@ -26,18 +28,23 @@ mod limits;
 mod lists;
 mod log_stream;
 mod logs;
+mod manager;
 mod order;
+mod permissions;
 mod retry;
 mod run;
 mod schema;
+mod scratch;
 mod scripts;
 mod stages;
+mod stats;
 mod stop;
 mod submit;
 mod system;
 mod terminals;
 mod users;
 mod wait_cancel;
+mod watched;
 #[path = "world.rs"]
 mod world;
 

@@ -193,6 +193,8 @@ fn slurms_options_become_those_that_mean_the_same() {
         ("--ntasks=1 --nodes=1", "cpus", json!(1)),
         ("--mem=400", "mem_bytes", json!(400 << 20)),
         ("--mem-per-cpu=10M -c 3", "mem_bytes", json!(30 << 20)),
+        ("--tmp=400", "disk_bytes", json!(400 << 20)),
+        ("--tmp=1G --tmp 0", "disk_bytes", json!(null)),
         ("-t 90", "time_limit_ms", limit(5_400)),
         ("--time=1-12:30", "time_limit_ms", limit(131_400)),
         ("--time 10:00 --time=20:00", "time_limit_ms", limit(1_200)),

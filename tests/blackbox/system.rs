@@ -39,7 +39,7 @@ pub struct System {
 }
 
 /// The programs where every user can execute them; once, because they are large without optimisation.
-fn programs() -> &'static Path {
+pub fn programs() -> &'static Path {
     static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
     let dir = DIR.get_or_init(|| {
         let dir = tempfile::Builder::new().prefix("qrm-test-bin-").tempdir().unwrap();
@@ -117,11 +117,17 @@ impl System {
         if user == ROOT { self.at("root") } else { self.at(user.name) }
     }
 
-    /// The daemon's command line, in a place where the accounts are ours.
+    /// The daemon's command line.
     pub fn qrmd(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(programs().join("qrmd"));
+        let mut command = self.in_its_accounts(&programs().join("qrmd"));
         command.args(["--system", "--foreground", "--state"]).arg(self.state()).arg("--socket").arg(self.socket());
         command.arg("--config").arg(self.at("config.toml")).args(args);
+        command
+    }
+
+    /// A program in a place where the accounts are ours.
+    pub fn in_its_accounts(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).current_dir("/").stdin(Stdio::null());
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
         let binds = ["passwd", "group"].map(|name| (self.at(name), PathBuf::from("/etc").join(name)));
@@ -154,6 +160,19 @@ impl System {
     /// The daemon's pid.
     pub fn daemon(&self) -> u32 {
         self.daemon.as_ref().unwrap().id()
+    }
+
+    /// Waits for the end of a daemon that was told to end.
+    pub fn stopped(&mut self) {
+        self.daemon.take().unwrap().wait().unwrap();
+    }
+
+    /// A FIFO that all users' jobs can read from.
+    pub fn gate(&self, name: &str) -> PathBuf {
+        let gate = self.at(name);
+        rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
+        open(&gate, 0o666);
+        gate
     }
 
     /// Kills the daemon; jobs go on.
@@ -234,8 +253,8 @@ impl Drop for System {
         if self.daemon.is_none() {
             self.start();
         }
-        self.run(ROOT, "cancel state=live --grace 0s");
-        self.run(ROOT, "wait state=live");
+        self.run(ROOT, "cancel state=live");
+        self.run(ROOT, "wait state=live --timeout 30s");
         if let Some(mut daemon) = self.daemon.take() {
             self.run(ROOT, "daemon stop");
             daemon.wait().unwrap();

@@ -118,9 +118,7 @@ fn each_user_s_jobs_go_on_without_the_daemon_and_are_found_again() {
         return;
     }
     let mut system = System::new("");
-    let gate = system.at("gate");
-    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
-    crate::system::open(&gate, 0o666);
+    let gate = system.gate("gate");
     let id = system.submit(ALICE, "", &format!("read x <{}; id -u; exit 7", gate.display()));
     system.executing(&id);
     let stop = std::fs::metadata(format!("/proc/{}", system.daemon())).unwrap().uid();
@@ -139,9 +137,7 @@ fn a_job_whose_user_is_gone_fails_and_says_so_and_one_that_runs_goes_on() {
         return;
     }
     let mut system = System::new("");
-    let gate = system.at("gate");
-    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
-    crate::system::open(&gate, 0o666);
+    let gate = system.gate("gate");
     let running = system.submit(ALICE, "", &format!("read x <{}; exit 3", gate.display()));
     system.executing(&running);
     let waiting = system.submit(ALICE, &format!("--after {running}"), "true");
@@ -193,4 +189,35 @@ fn who_sees_the_words_of_a_job_is_configured() {
             assert_eq!(found.as_array().unwrap().iter().filter(|job| job["user"] == "alice").count(), 0);
         }
     }
+}
+
+#[test]
+fn the_daemon_of_all_is_found_at_its_place_and_one_s_own_where_that_is_said() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let script = "set -e
+        mount -t tmpfs tmpfs /run
+        exec 3< <(qrmd --system --state $DIR/other --config $DIR/config.toml --foreground --spawned 2>$DIR/other.log)
+        read -r ready <&3
+        as() { setpriv --reuid=61001 --regid=61001 --clear-groups env -i HOME=$DIR/alice PATH=$PATH \"$@\"; }
+        cd $DIR/alice
+        as qrm run -- id -u
+        as qrm --json daemon status | grep -o '\"mode\":\"[a-z]*\"'
+        as env QRM_STATE_DIR=$DIR/alice/own qrm --json daemon start | grep -o '\"mode\":\"[a-z]*\"'
+        as env QRM_STATE_DIR=$DIR/alice/own qrm daemon stop
+        ls -ld /run/qrm /run/qrm/qrm.sock | cut -c1-10
+        qrm daemon stop
+        test ! -e /run/qrm/qrm.sock";
+    let own = crate::system::programs();
+    let mut shell = system.in_its_accounts(Path::new("bash"));
+    shell.args(["-c", script]);
+    let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
+    let output = shell.env("DIR", system.dir()).env("PATH", path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let want = "61001\n\"mode\":\"system\"\n\"mode\":\"user\"\n";
+    assert!(said.starts_with(want), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("drwxr-xr-x\nsrw-rw-rw-\n") && output.status.success(), "{output:?}");
+    crate::world::remove_groups(&system.at("other"));
 }

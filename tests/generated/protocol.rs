@@ -15,7 +15,7 @@ pub static MADE: LazyLock<Document> = LazyLock::new(|| Document(document::<qrm_c
 
 /// Sends every example to a fresh daemon, in their order.
 fn examples() -> BTreeMap<String, Heard> {
-    let world = World::with(&[("QRM_HOST_CPUS", "8"), ("QRM_HOST_MEMORY", "32G")]);
+    let world = World::with(&[("QRM_HOST_CPUS", "8"), ("QRM_HOST_MEMORY", "32G"), ("QRM_HOST_DISK", "100G")]);
     world.run("daemon start").ok();
     let mut wire = Wire::new(&world);
     wire.checked = false;
@@ -57,10 +57,10 @@ fn shortened(method: &str, mut result: Value) -> Value {
         }
         "doctor" => {
             result["findings"] = json!([{
-                "topic": "limits",
+                "topic": "memory limit",
                 "health": "ok",
-                "found": "memory enforced, cpus enforced",
-                "means": "a job that takes more memory is ended",
+                "found": "enforced by memory.max",
+                "means": "the kernel ends a job that needs more",
                 "mend": null,
             }]);
         }
@@ -88,6 +88,13 @@ fn usual(value: &mut Value, state: &str) {
                     ("cpu_ms" | "uptime_ms" | "boot_ms", Value::Number(_)) => *value = 4.into(),
                     ("store_bytes", _) => *value = 118_784.into(),
                     ("peak_memory_bytes", Value::Number(_)) => *value = 3_407_872.into(),
+                    ("now", Value::Object(sample)) if sample.contains_key("pids") => *value = job_sample(),
+                    ("now", Value::Object(sample)) if sample.contains_key("load_1m_permille") => *value = host_sample(),
+                    ("samples", Value::Array(all)) if !all.is_empty() => *value = json!([job_sample()]),
+                    ("mounts", _) => {
+                        *value = json!([{"path": "/", "total_bytes": 53_687_091_200_u64, "used_bytes": 21_474_836_480_u64,
+                            "available_bytes": 32_212_254_720_u64, "error": null}]);
+                    }
                     _ => usual(value, state),
                 }
             }
@@ -97,6 +104,44 @@ fn usual(value: &mut Value, state: &str) {
         Value::String(text) => *text = text.replace(state, "/home/alice/.local/state/qrm"),
         _ => {}
     }
+}
+
+/// What a job uses, as it could be.
+fn job_sample() -> Value {
+    json!({
+        "number": 86_400_000,
+        "at": "2026-03-01T12:00:00.000Z",
+        "cpu_ms": 4,
+        "cpu_permille": 2,
+        "memory_bytes": 3_145_728,
+        "peak_memory_bytes": 3_407_872,
+        "memory_from": "group",
+        "read_bytes": 4096,
+        "written_bytes": 0,
+        "pids": 1,
+        "incomplete": false,
+    })
+}
+
+/// What a machine uses, as it could be.
+fn host_sample() -> Value {
+    let pressure = |some: u64, full: u64| json!({"some_permille": some, "full_permille": full});
+    json!({
+        "number": 86_400_000,
+        "at": "2026-03-01T12:00:00.000Z",
+        "cpus": 8,
+        "cpu_permille": 1250,
+        "memory_total_bytes": 34_359_738_368_u64,
+        "memory_available_bytes": 25_769_803_776_u64,
+        "swap_total_bytes": 0,
+        "swap_used_bytes": 0,
+        "load_1m_permille": 1370,
+        "load_5m_permille": 870,
+        "load_15m_permille": 520,
+        "cpu_pressure": pressure(18, 0),
+        "memory_pressure": pressure(0, 0),
+        "io_pressure": pressure(3, 2),
+    })
 }
 
 /// An instant as the daemon writes it.

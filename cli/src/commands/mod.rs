@@ -20,6 +20,7 @@ mod retry;
 mod run;
 mod show;
 mod spec;
+mod stats;
 mod status;
 mod submit;
 mod trace;
@@ -54,6 +55,7 @@ pub(crate) enum Verb {
     Progress(progress::Args),
     Results(results::Args),
     Trace(trace::Args),
+    Stats(stats::Args),
     Events(events::Args),
     Cleanup(cleanup::Args),
     Daemon(daemon::Args),
@@ -97,6 +99,7 @@ pub(crate) fn only(name: &str) -> Option<Command> {
         "progress" => progress::Args::augment_args(Command::new("progress")),
         "results" => results::Args::augment_args(Command::new("results")),
         "trace" => trace::Args::augment_args(Command::new("trace")),
+        "stats" => stats::Args::augment_args(Command::new("stats")),
         "events" => events::Args::augment_args(Command::new("events")),
         "cleanup" => cleanup::Args::augment_args(Command::new("cleanup")),
         "daemon" => daemon::Args::augment_args(Command::new("daemon")),
@@ -131,6 +134,7 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Progress(args) => progress::run(context, args),
         Verb::Results(args) => results::run(context, &args),
         Verb::Trace(args) => trace::run(context, &args),
+        Verb::Stats(args) => stats::run(context, &args),
         Verb::Events(args) => events::run(context, &args),
         Verb::Cleanup(args) => cleanup::run(context, &args),
         Verb::Daemon(args) => daemon::run(context, &args),

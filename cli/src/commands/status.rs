@@ -40,12 +40,16 @@ fn glance(context: &Context, reply: &StatusReply) -> String {
     let out = &context.out;
     let machine = reply.machine;
     let mut text = format!(
-        "cpus {} of {} granted, memory {} of {}\n",
+        "cpus {} of {} granted, memory {} of {}",
         machine.cpus_used,
         machine.cpus,
         Bytes(machine.mem_used_bytes),
         Bytes(machine.mem_bytes)
     );
+    if machine.disk_used_bytes > 0 {
+        text += &format!(", scratch {} of {}", Bytes(machine.disk_used_bytes), Bytes(machine.disk_bytes));
+    }
+    text.push('\n');
     let counts: Vec<String> =
         reply.jobs.iter().map(|(state, n)| out.tone(tone(*state), &format!("{n} {state}"))).collect();
     text += &if counts.is_empty() {

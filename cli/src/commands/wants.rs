@@ -25,9 +25,22 @@ pub(crate) struct Wants {
     /// Cpus for it: counted, and its weight where there are too few; at first 1, 0 is legal.
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory for it, as 512M or 10G: counted, and its limit where the kernel can hold it to that; 0 is neither.
+    /// Memory for it, as 512M or 10G: counted, and its limit, beyond which it is ended; 0 is neither.
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<Bytes>,
+    /// A scratch directory for it, of at most this size, as 20G: counted, told to it as QRM_SCRATCH_DIR and TMPDIR, and
+    /// removed when it is over; 0 is none.
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Bytes>,
+    /// The most processes and threads at once; 0, as at first, is what limits.pids says.
+    #[arg(long, value_name = "N")]
+    pub pids: Option<u32>,
+    /// The most files that each of its processes may have open; 0, as at first, is what you have.
+    #[arg(long, value_name = "N")]
+    pub open_files: Option<u32>,
+    /// Its share of the disks where several jobs want them, 1 to 10000; 0, as at first, is 100.
+    #[arg(long, value_name = "N")]
+    pub io_weight: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<Millis>,
@@ -63,6 +76,10 @@ impl Wants {
             priority: self.priority.or(others.priority),
             cpus: self.cpus.or(others.cpus),
             mem: self.mem.or(others.mem),
+            disk: self.disk.or(others.disk),
+            pids: self.pids.or(others.pids),
+            open_files: self.open_files.or(others.open_files),
+            io_weight: self.io_weight.or(others.io_weight),
             time: self.time.or(others.time),
             signal: self.signal.or(others.signal),
             grace: self.grace.or(others.grace),

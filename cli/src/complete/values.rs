@@ -30,6 +30,17 @@ pub(crate) fn just_ids(which: Which) -> ArgValueCompleter {
     ArgValueCompleter::new(move |typed: &OsStr| offered(typed.to_str().unwrap_or_default(), which))
 }
 
+/// Ids alone, those of jobs that run before others.
+pub(crate) fn running_first() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_str().unwrap_or_default();
+        let running = offered(typed, Which::Running);
+        let known: BTreeSet<OsString> = running.iter().map(|one| one.get_value().to_owned()).collect();
+        let others = offered(typed, Which::Recent).into_iter().filter(|one| !known.contains(one.get_value()));
+        running.into_iter().chain(others.collect::<Vec<_>>()).collect()
+    })
+}
+
 /// Terms of a filter; an id is one.
 pub(crate) fn filter() -> ArgValueCompleter {
     ids(Which::Recent)
@@ -142,11 +153,12 @@ fn terms(typed: &str) -> Vec<Candidate> {
 }
 
 /// What a job can fail of.
-const CAUSES: [FailureCause; 8] = [
+const CAUSES: [FailureCause; 9] = [
     FailureCause::Exit,
     FailureCause::Signal,
     FailureCause::Oom,
     FailureCause::Timeout,
+    FailureCause::Limit,
     FailureCause::Lost,
     FailureCause::Dependency,
     FailureCause::Stage,

@@ -1,10 +1,11 @@
 //! Jobs for people: one in a line, one in full.
 //! It refuses to fetch anything.
 
+use super::gauge::hundredths;
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
 use jiff::tz::TimeZone;
-use qrm_protocol::job::{DEFAULT_GRACE, JobState, JobView, Progress};
+use qrm_protocol::job::{DEFAULT_GRACE, Enforcement, How, JobState, JobView, Progress};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::shell_quoted;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -64,6 +65,15 @@ pub(crate) fn why(job: &JobView) -> String {
         (Some(failure), _) => failure.message.clone(),
         (None, Some(0) | None) => String::new(),
         (None, Some(code)) => format!("exit code {code}"),
+    }
+}
+
+/// A limit, and how the job is held to it unless the kernel does that.
+fn held(limit: String, how: Option<How>) -> String {
+    match how {
+        Some(How::Enforced) | None => limit,
+        Some(How::Watched) => format!("{limit} (watched)"),
+        Some(How::None) => format!("{limit} (not enforced)"),
     }
 }
 
@@ -150,8 +160,13 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
             retries => format!("{} of {}", job.attempt, retries + 1),
         }),
     );
-    put("cpus", Some(job.cpus.to_string()));
-    put("memory", job.mem_bytes.map(|m| m.to_string()));
+    let Enforcement { cpus, memory, pids, disk, open_files, io_weight } = job.enforcement;
+    put("cpus", Some(held(job.cpus.to_string(), cpus)));
+    put("memory", job.mem_bytes.map(|m| held(m.to_string(), memory)));
+    put("scratch", job.disk_bytes.map(|most| held(most.to_string(), disk)));
+    put("processes", job.pids.map(|most| held(format!("at most {most}"), pids)));
+    put("I/O weight", job.io_weight.map(|weight| held(weight.to_string(), io_weight)));
+    put("open files", job.open_files.map(|most| held(format!("at most {most}"), open_files)));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
     // Only what is not as it is with all others.
     let signal = job.stop_signal.and_then(Signal::new).unwrap_or(Signal::TERM);
@@ -168,6 +183,14 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("ran for", job.started_at.map(|start| job.ended_at.unwrap_or_else(now).since(start).to_string()));
     put("cpu time", job.usage.cpu_ms.map(|ms| Millis(ms).to_string()));
     put("peak memory", job.usage.peak_memory_bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string()));
+    if let Some(now) = job.now {
+        let bytes = |bytes: Option<u64>| bytes.map(|b| qrm_protocol::amount::Bytes(b).to_string());
+        put("cpu now", now.cpu_permille.map(|permille| format!("{} of {} cpus", hundredths(permille), job.cpus)));
+        put("memory now", bytes(now.memory_bytes));
+        put("disk read", bytes(now.read_bytes));
+        put("disk written", bytes(now.written_bytes));
+        put("pids", now.pids.map(|pids| pids.to_string()));
+    }
     put("output", Some(job.dir.clone()));
     put("terminal", job.pty.map(|size| size.to_string()));
     put("stdout", job.stdout.as_ref().map(|path| clean(&path.lossy())));

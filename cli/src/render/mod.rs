@@ -2,6 +2,7 @@
 //! It refuses to fetch anything.
 
 pub(crate) mod excerpt;
+pub(crate) mod gauge;
 pub(crate) mod job;
 pub(crate) mod progress;
 pub(crate) mod table;

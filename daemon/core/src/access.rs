@@ -74,19 +74,11 @@ impl Caller {
         }
     }
 
-    /// That it may see what concerns everybody.
+    /// That its role is enough for what concerns everybody, a call of this name.
     ///
     /// # Errors
-    /// It is neither a viewer nor an administrator; the message says what of.
-    pub fn check_viewer(self, what: &'static str) -> Result<(), Refusal> {
-        if self.role >= Role::Viewer { Ok(()) } else { Err(Refusal::OnlyAdmins(what)) }
-    }
-
-    /// That it may do what concerns everybody.
-    ///
-    /// # Errors
-    /// It is no administrator; the message says what of.
-    pub fn check_admin(self, what: &'static str) -> Result<(), Refusal> {
-        if self.role == Role::Admin { Ok(()) } else { Err(Refusal::OnlyAdmins(what)) }
+    /// It is not.
+    pub fn check_role(self, least: Role, call: &str) -> Result<(), Refusal> {
+        if self.role >= least { Ok(()) } else { Err(Refusal::NotThatRole(call.to_owned())) }
     }
 }

@@ -14,9 +14,12 @@ impl Core {
     /// Makes a fact true. `at` is when it was decided, by the wall clock.
     pub fn apply(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::MachineFound { boot_id, cpus, mem_bytes } => {
-                self.found(Machine { boot_id: boot_id.clone(), cpus: *cpus, mem_bytes: *mem_bytes });
-            }
+            Event::MachineFound { boot_id, cpus, mem_bytes, disk_bytes } => self.found(Machine {
+                boot_id: boot_id.clone(),
+                cpus: *cpus,
+                mem_bytes: *mem_bytes,
+                disk_bytes: *disk_bytes,
+            }),
             Event::Submitted { job, user, demand, .. } => {
                 self.next_job = self.next_job.max(job.job.0 + 1);
                 self.watch_needs(job.job, demand);

@@ -2,7 +2,7 @@
 //! It refuses to know why a process ended beyond what is reported of it.
 
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
-use crate::step::{Deciding, Effect, RunOutcome, RunSignal};
+use crate::step::{Deciding, Effect, Exceeded, RunOutcome, RunSignal};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, RetryOn};
@@ -166,20 +166,26 @@ impl Deciding<'_> {
 
 /// What an outcome means, but for why it came about.
 fn failure_of(stage: Stage, outcome: &RunOutcome, mem_limit: u64) -> Option<Failure> {
-    let (cause, message) = match (outcome.exit_code, outcome.signal, &outcome.not_run) {
-        (_, _, Some(why)) => (FailureCause::Stage, why.clone()),
+    let ended = (outcome.exit_code, outcome.signal, &outcome.not_run);
+    let (cause, message) = match (outcome.exceeded, ended) {
+        (_, (_, _, Some(why))) => (FailureCause::Stage, why.clone()),
+        (Some(exceeded), _) => had_too_much(exceeded),
         _ if outcome.oom && mem_limit > 0 => {
             let (peak, limit) = (Bytes(outcome.usage.peak_memory_bytes), Bytes(mem_limit));
             (FailureCause::Oom, format!("it ran out of memory: it had {peak} of its limit of {limit}"))
         }
         _ if outcome.oom => (FailureCause::Oom, "it ran out of memory".to_owned()),
-        (Some(0), None, None) => {
+        (None, (Some(0), None, None)) => {
             let kept = |message| Failure { kind: FailureKind::PersistError, cause: FailureCause::Store, message };
             return outcome.not_kept.clone().map(kept);
         }
-        (Some(code), None, None) => (FailureCause::Exit, format!("it exited with code {code}")),
-        (_, Some(signal), None) => (FailureCause::Signal, format!("it was ended by signal {signal}")),
-        (None, None, None) => (FailureCause::Lost, "nobody knows how it ended".to_owned()),
+        (None, (Some(code), None, None)) => {
+            (FailureCause::Exit, format!("it exited with code {code}{}", refused(outcome)))
+        }
+        (None, (_, Some(signal), None)) => {
+            (FailureCause::Signal, format!("it was ended by signal {signal}{}", refused(outcome)))
+        }
+        (None, (None, None, None)) => (FailureCause::Lost, "nobody knows how it ended".to_owned()),
     };
     Some(match stage {
         Stage::Validate => Failure {
@@ -194,4 +200,37 @@ fn failure_of(stage: Stage, outcome: &RunOutcome, mem_limit: u64) -> Option<Fail
         },
         Stage::Execute => Failure { kind: FailureKind::ExecuteError, cause, message },
     })
+}
+
+/// What may be behind a bad end: a program that can not have another process seldom says so.
+fn refused(outcome: &RunOutcome) -> String {
+    outcome.pids_refused.map_or_else(String::new, |limit| {
+        format!("; it wanted more processes than its limit of {limit}, and was refused")
+    })
+}
+
+/// The cause and the words of an end for having too much.
+fn had_too_much(of: Exceeded) -> (FailureCause, String) {
+    match of {
+        Exceeded::Memory { had, limit } => (
+            FailureCause::Oom,
+            format!(
+                "it ran out of memory: it had {}, and its limit of {}, which is watched, ended it",
+                Bytes(had),
+                Bytes(limit)
+            ),
+        ),
+        Exceeded::Scratch { had, limit } => (
+            FailureCause::Limit,
+            format!("its scratch directory held {}, and its limit of {} ended it", Bytes(had), Bytes(limit)),
+        ),
+        Exceeded::Depth(most) => (
+            FailureCause::Limit,
+            format!("its scratch directory was more than {most} directories deep, where its limit can not be watched"),
+        ),
+        Exceeded::Pids { had, limit } => (
+            FailureCause::Limit,
+            format!("it had {had} processes and threads, and its limit of {limit}, which is watched, ended it"),
+        ),
+    }
 }

@@ -87,6 +87,9 @@ pub enum Event {
         cpus: u32,
         /// Memory offered to jobs.
         mem_bytes: u64,
+        /// Room for files offered to jobs.
+        #[serde(default, skip_serializing_if = "crate::job::is_default")]
+        disk_bytes: u64,
     },
     /// A job was accepted.
     #[serde(rename = "job.submitted")]

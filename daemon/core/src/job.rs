@@ -107,6 +107,9 @@ pub struct Rare {
     /// It is over by then.
     #[serde(default, skip_serializing_if = "is_default")]
     pub deadline: Option<Timestamp>,
+    /// Room for files to count.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bytes: u64,
 }
 
 /// A flattened part is always there to serde; one that says nothing is none.
@@ -134,6 +137,7 @@ impl From<&JobSpec> for Demand {
             grace_ms: spec.grace_ms.map(|grace| grace.0),
             queue_timeout_ms: spec.queue_timeout_ms.map_or(0, |t| t.0),
             deadline: spec.deadline,
+            disk_bytes: spec.disk_bytes.map_or(0, |disk| disk.0),
         };
         Self {
             priority: spec.priority,
@@ -169,6 +173,7 @@ impl Demand {
         rare.retries = change.retries.unwrap_or(rare.retries);
         rare.queue_timeout_ms = change.queue_timeout_ms.map_or(rare.queue_timeout_ms, |t| t.0);
         rare.deadline = change.deadline.or(rare.deadline);
+        rare.disk_bytes = change.disk_bytes.map_or(rare.disk_bytes, |disk| disk.0);
         if let Some(signal) = change.signal {
             rare.stop_signal = Some(signal).filter(|signal| *signal != Signal::TERM).map(Signal::number);
         }
@@ -180,6 +185,12 @@ impl Demand {
     #[must_use]
     pub fn cpus(&self) -> u32 {
         self.cpus.unwrap_or(1)
+    }
+
+    /// Room for files to count.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.disk_bytes)
     }
 
     /// Its tasks, if it is an array.

@@ -31,7 +31,9 @@ pub use look::{Counts, Live, Waiting};
 pub use refusal::Refusal;
 pub use snapshot::{SNAPSHOT_FORMAT, SnapshotError};
 pub use state::{Core, Machine};
-pub use step::{Action, Answer, CancelledAs, Effect, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step};
+pub use step::{
+    Action, Answer, CancelledAs, Effect, Exceeded, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step,
+};
 pub use submit::PastEnd;
 
 /// How long a job has between the signal that asks it to end and the one that ends it, if it does not say.

@@ -4,7 +4,7 @@
 use crate::event::{Stage, StopWhy, until};
 use crate::job::{Job, Need, Phase, When};
 use crate::placement::{self, Blocked};
-use crate::state::Core;
+use crate::state::{Core, Machine};
 use crate::step::Now;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
@@ -47,6 +47,13 @@ pub enum Waiting {
         /// Free.
         free: u64,
     },
+    /// It is first in line, and there is not enough room for its files.
+    Disk {
+        /// Asked for.
+        asked: u64,
+        /// Free.
+        free: u64,
+    },
     /// As many jobs run as may.
     Runs(usize),
     /// This one is first in line.
@@ -72,6 +79,7 @@ impl fmt::Display for Waiting {
             Self::Width(width) => write!(f, "{width} of its tasks run, as many as it allows"),
             Self::Cpus { asked, free } => write!(f, "needs {asked} cpus, {free} free"),
             Self::Memory { asked, free } => write!(f, "needs {} of memory, {} free", Bytes(*asked), Bytes(*free)),
+            Self::Disk { asked, free } => write!(f, "needs {} of disk, {} free", Bytes(*asked), Bytes(*free)),
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),
             Self::Behind(head) => write!(f, "behind job {head}"),
             Self::Machine => f.write_str("asks for more than the machine offers now"),
@@ -122,6 +130,18 @@ impl Core {
     #[must_use]
     pub fn machine(&self) -> (u32, u64, u64, u64) {
         (self.machine.cpus, self.used.cpus, self.machine.mem_bytes, self.used.mem_bytes)
+    }
+
+    /// What there is to share.
+    #[must_use]
+    pub fn offered(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Room for files: offered, and granted.
+    #[must_use]
+    pub fn disk(&self) -> (u64, u64) {
+        (self.machine.disk_bytes, self.used.disk_bytes)
     }
 
     /// Which boot of the machine it knows.
@@ -253,6 +273,7 @@ impl Core {
         placement::fits(self, job).err().map(|blocked| match blocked {
             Blocked::Cpus(asked, free) => Waiting::Cpus { asked, free },
             Blocked::Memory(asked, free) => Waiting::Memory { asked, free },
+            Blocked::Disk(asked, free) => Waiting::Disk { asked, free },
             Blocked::Runs => Waiting::Runs(placement::MAX_RUNS),
         })
     }

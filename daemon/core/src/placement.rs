@@ -15,6 +15,8 @@ pub(crate) enum Blocked {
     Cpus(u64, u64),
     /// Not enough memory: asked, free.
     Memory(u64, u64),
+    /// Not enough room for files: asked, free.
+    Disk(u64, u64),
     /// [`MAX_RUNS`].
     Runs,
 }
@@ -29,13 +31,16 @@ pub(crate) fn head(core: &Core) -> Option<(JobId, &Job)> {
 pub(crate) fn fits(core: &Core, job: &Job) -> Result<(), Blocked> {
     let free_cpus = u64::from(core.machine.cpus).saturating_sub(core.used.cpus);
     let free_mem = core.machine.mem_bytes.saturating_sub(core.used.mem_bytes);
-    let cpus = u64::from(job.demand.cpus());
+    let free_disk = core.machine.disk_bytes.saturating_sub(core.used.disk_bytes);
+    let (cpus, disk) = (u64::from(job.demand.cpus()), job.demand.disk_bytes());
     if core.runs.len() >= MAX_RUNS {
         Err(Blocked::Runs)
     } else if cpus > free_cpus {
         Err(Blocked::Cpus(cpus, free_cpus))
     } else if job.demand.mem_bytes > free_mem {
         Err(Blocked::Memory(job.demand.mem_bytes, free_mem))
+    } else if disk > free_disk {
+        Err(Blocked::Disk(disk, free_disk))
     } else {
         Ok(())
     }

@@ -21,8 +21,8 @@ pub enum Refusal {
     #[error("job {0} belongs to another user")]
     NotToRepeat(JobRef),
     /// It concerns everybody.
-    #[error("only an administrator {0}")]
-    OnlyAdmins(&'static str),
+    #[error("{0} concerns all users of this daemon, and is not for you")]
+    NotThatRole(String),
     /// The bound of one user's live jobs.
     #[error("you would have more than {0} jobs alive at once, which is the most for one user here")]
     TooManyJobs(u64),
@@ -60,6 +60,14 @@ pub enum Refusal {
         /// Offered.
         most: Bytes,
     },
+    /// More room for files than there will ever be.
+    #[error("{asked} of disk are asked for, and this machine offers {most}")]
+    TooMuchDisk {
+        /// Asked for.
+        asked: Bytes,
+        /// Offered.
+        most: Bytes,
+    },
     /// The bound of live jobs.
     #[error("the queue is full: at most {0} jobs may be alive at once")]
     QueueFull(usize),
@@ -91,7 +99,7 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
-            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::OnlyAdmins(_) => {
+            Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::NotThatRole(_) => {
                 Code::PermissionDenied
             }
             Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
@@ -99,6 +107,7 @@ impl Refusal {
             }
             Self::TooManyCpus { .. }
             | Self::TooMuchMemory { .. }
+            | Self::TooMuchDisk { .. }
             | Self::BulkCount { .. }
             | Self::EmptyBulk
             | Self::Past => Code::InvalidArgument,
@@ -113,7 +122,7 @@ impl Refusal {
             Self::NotYours(_) => Some("its owner or an administrator can do that".into()),
             Self::NotInside(job) => Some(format!("qrm show {job} says what everybody may know")),
             Self::NotToRepeat(_) => Some("retry makes a job of your own with its environment, which is theirs".into()),
-            Self::OnlyAdmins(_) => Some("administrators are root and who users.admins names".into()),
+            Self::NotThatRole(_) => Some("root and who users.admins names may; see qrm-security(7)".into()),
             Self::NotExecuting(job) => Some(format!("qrm show {job} says where it is")),
             Self::HasStarted(job) => Some(format!(
                 "qrm suspend {job} lets it stand still; its name, comment and labels can still be changed"
@@ -125,6 +134,10 @@ impl Refusal {
             Self::NoArray(_) => Some("--width is for arrays".into()),
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
+            Self::TooMuchDisk { most: Bytes(0), .. } => {
+                Some("qrm doctor says why there is none; host.disk sets what is offered".into())
+            }
+            Self::TooMuchDisk { most, .. } => Some(format!("--disk {most} is the most; host.disk sets it")),
             Self::TooMuchMemory { most, .. } => Some(format!("--mem {most} is the most")),
             Self::QueueFull(_) | Self::TooManyJobs(_) => {
                 Some("wait until some have ended, or use an array: it counts as one".into())

@@ -20,6 +20,9 @@ pub struct Machine {
     pub cpus: u32,
     /// Memory offered.
     pub mem_bytes: u64,
+    /// Room for files offered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bytes: u64,
 }
 
 /// What runs hold together.
@@ -27,6 +30,7 @@ pub struct Machine {
 pub(crate) struct Used {
     pub cpus: u64,
     pub mem_bytes: u64,
+    pub disk_bytes: u64,
 }
 
 /// A run that is being ended.
@@ -208,7 +212,10 @@ impl Core {
     }
 
     pub(crate) fn fits_machine(&self, job: &Job) -> bool {
-        job.demand.cpus() <= self.machine.cpus && job.demand.mem_bytes <= self.machine.mem_bytes
+        let (demand, machine) = (&job.demand, &self.machine);
+        demand.cpus() <= machine.cpus
+            && demand.mem_bytes <= machine.mem_bytes
+            && demand.disk_bytes() <= machine.disk_bytes
     }
 
     /// How many validate and compile commands may run at once.
@@ -255,14 +262,16 @@ impl Core {
             return;
         }
         let Some(demand) = self.jobs.get(&job.job).map(|j| &j.demand) else { return };
-        let (cpus, mem) = (u64::from(demand.cpus()), demand.mem_bytes);
+        let (cpus, mem, disk) = (u64::from(demand.cpus()), demand.mem_bytes, demand.disk_bytes());
         if add {
             self.used.cpus += cpus;
             // What is submitted fits the machine; only a snapshot that nobody wrote could say otherwise.
             self.used.mem_bytes = self.used.mem_bytes.saturating_add(mem);
+            self.used.disk_bytes = self.used.disk_bytes.saturating_add(disk);
         } else {
             self.used.cpus -= cpus;
             self.used.mem_bytes -= mem;
+            self.used.disk_bytes -= disk;
         }
     }
 

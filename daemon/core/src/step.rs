@@ -107,14 +107,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub enum Observed {
     /// What there is to share.
-    Machine {
-        /// Tells boots apart.
-        boot_id: String,
-        /// Cpus offered.
-        cpus: u32,
-        /// Memory offered.
-        mem_bytes: u64,
-    },
+    Machine(crate::Machine),
     /// A run's command was released.
     Executing {
         /// Which.
@@ -134,6 +127,34 @@ pub enum Observed {
     LaunchFailed(Run, String),
 }
 
+/// What a run had more of than it may have, where that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Bytes of memory.
+    Memory {
+        /// It had.
+        had: u64,
+        /// It may have.
+        limit: u64,
+    },
+    /// Bytes in its scratch directory.
+    Scratch {
+        /// It had.
+        had: u64,
+        /// It may have.
+        limit: u64,
+    },
+    /// Its scratch directory has directories below each other that are more than so many.
+    Depth(usize),
+    /// Processes and threads.
+    Pids {
+        /// It had.
+        had: u32,
+        /// It may have.
+        limit: u32,
+    },
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOutcome {
@@ -145,6 +166,10 @@ pub struct RunOutcome {
     pub not_run: Option<String>,
     /// The kernel ended it for want of memory.
     pub oom: bool,
+    /// It was ended because it had too much of something.
+    pub exceeded: Option<Exceeded>,
+    /// It was refused a process, for it had as many as this, which is its limit.
+    pub pids_refused: Option<u32>,
     /// Why what it left could not be listed.
     pub not_kept: Option<String>,
     /// When the command was released.
@@ -354,11 +379,9 @@ impl Deciding<'_> {
 
     fn observed(&mut self, observed: Observed) {
         match observed {
-            Observed::Machine { boot_id, cpus, mem_bytes } => {
-                let machine = crate::Machine { boot_id: boot_id.clone(), cpus, mem_bytes };
-                if machine != self.core.machine {
-                    self.emit(Event::MachineFound { boot_id, cpus, mem_bytes });
-                }
+            Observed::Machine(machine) if machine == self.core.machine => {}
+            Observed::Machine(crate::Machine { boot_id, cpus, mem_bytes, disk_bytes }) => {
+                self.emit(Event::MachineFound { boot_id, cpus, mem_bytes, disk_bytes });
             }
             Observed::Executing { run, pid, at, boot_ms } => {
                 let known = self.current(run).filter(|state| state.released.is_none());

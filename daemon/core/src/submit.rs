@@ -127,7 +127,7 @@ impl Core {
         ended: &PastEnd,
         of_bulk: impl Fn(JobId) -> Option<&'a Demand>,
     ) -> Result<Option<JobRef>, Refusal> {
-        self.could_ever_fit(demand.cpus(), Bytes(demand.mem_bytes))?;
+        self.could_ever_fit(demand.cpus(), Bytes(demand.mem_bytes), Bytes(demand.disk_bytes()))?;
         if demand.rare.as_ref().and_then(|rare| rare.deadline).is_some_and(|at| at <= now) {
             return Err(Refusal::Past);
         }

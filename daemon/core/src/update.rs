@@ -43,16 +43,20 @@ impl Core {
         if job.has_started() && !change.is_words() && !(waits && change.is_for_waiting_tasks()) {
             return Err(Refusal::HasStarted(target));
         }
-        self.could_ever_fit(change.cpus.unwrap_or(0), change.mem_bytes.unwrap_or_default())
+        let (mem, disk) = (change.mem_bytes.unwrap_or_default(), change.disk_bytes.unwrap_or_default());
+        self.could_ever_fit(change.cpus.unwrap_or(0), mem, disk)
     }
 
     /// Whether the machine offers as much.
-    pub(crate) fn could_ever_fit(&self, cpus: u32, mem: Bytes) -> Result<(), Refusal> {
+    pub(crate) fn could_ever_fit(&self, cpus: u32, mem: Bytes, disk: Bytes) -> Result<(), Refusal> {
         if cpus > self.machine.cpus {
             return Err(Refusal::TooManyCpus { asked: cpus, most: self.machine.cpus });
         }
         if mem.0 > self.machine.mem_bytes {
             return Err(Refusal::TooMuchMemory { asked: mem, most: Bytes(self.machine.mem_bytes) });
+        }
+        if disk.0 > self.machine.disk_bytes {
+            return Err(Refusal::TooMuchDisk { asked: disk, most: Bytes(self.machine.disk_bytes) });
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Now, Observed, Refusal, Role, Run, RunOutcome,
-    RunSignal, Stage, Step, Waiting,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Machine, Now, Observed, Refusal, Role, Run,
+    RunOutcome, RunSignal, Stage, Step, Waiting,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobChange, JobSpec, JobState};
@@ -28,7 +28,7 @@ impl World {
 
     fn boots(&mut self, boot_id: &str) {
         let boot_id = boot_id.to_owned();
-        self.step(Input::Observed(Observed::Machine { boot_id, cpus: 2, mem_bytes: 2 }));
+        self.step(Input::Observed(Observed::Machine(Machine { boot_id, cpus: 2, mem_bytes: 2, disk_bytes: 2 })));
     }
 
     fn step(&mut self, input: Input) -> Step {

@@ -205,6 +205,13 @@ impl JobCgroup {
         self.first(&["memory.events", "memory.oom_control"], |text| field(text, "oom_kill"))
     }
 
+    /// How often one of its processes could not have another one because there were too many; `None` without a
+    /// controller of them.
+    #[must_use]
+    pub fn pids_refused(&self) -> Option<u64> {
+        self.first(&["pids.events"], |text| field(text, "max"))
+    }
+
     /// Removes its directories and those below them. It is no error if they are gone.
     ///
     /// # Errors

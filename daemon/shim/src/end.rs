@@ -122,6 +122,7 @@ impl Ended {
             peak_from: if peak.is_some() { PeakFrom::Cgroup } else { PeakFrom::Rss },
             oom: peak.is_some() && group.and_then(JobCgroup::oom_kills).is_some_and(|kills| kills > 0),
             killed_leftovers: 0,
+            pids_refused: group.and_then(JobCgroup::pids_refused).unwrap_or(0),
             started_wall_ms: started.wall_ms,
             started_boot_ms: started.boot_ms,
             ended_wall_ms: self.at.wall_ms,

@@ -71,6 +71,9 @@ pub struct Exit {
     /// What the program exited with that was run after the command, or 128 and the number of the signal that ended it.
     #[cfg_attr(feature = "serde", serde(default))]
     pub after: Option<i32>,
+    /// How often the kernel refused the job a process because its group for them was full.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pids_refused: u64,
     /// The error number, if not all that its terminal showed could be written to the log.
     #[cfg_attr(feature = "serde", serde(default))]
     pub log: Option<i32>,
@@ -265,6 +268,7 @@ impl Exit {
         out.number("voluntary_switches", self.voluntary_switches);
         out.number("involuntary_switches", self.involuntary_switches);
         out.signed("after", self.after);
+        out.number("pids_refused", self.pids_refused);
         out.signed("log", self.log);
         out.end();
         text.push('\n');
@@ -382,6 +386,7 @@ mod tests {
             voluntary_switches: u64::MAX,
             involuntary_switches: u64::MAX,
             after: Some(i32::MIN),
+            pids_refused: u64::MAX,
             log: Some(i32::MIN),
         }
     }

@@ -1,10 +1,12 @@
 //! Every setting: its name, what it means, and how its text becomes a value and back.
 //! It refuses to know where a text came from.
 
-use super::{Config, Durability};
+use super::{Config, Durability, Pids};
 use crate::supervise::cgroup::Wish;
 use qrm_protocol::amount::Bytes;
+use qrm_protocol::job::MAX_PIDS;
 use qrm_protocol::time::Millis;
+use std::path::PathBuf;
 
 /// A setting.
 pub struct Key {
@@ -62,6 +64,12 @@ fn duration(Millis(ms): Millis) -> String {
     let fits = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     fits.map_or_else(|| format!("{ms}ms"), |(unit, word)| format!("{}{word}", ms / unit))
 }
+
+/// The bounds of how far apart samples are.
+const INTERVALS: (Millis, Millis) = (Millis(100), Millis(3_600_000));
+
+/// Each is asked by a thread of its own when somebody looks.
+const MOST_MOUNTS: usize = 32;
 
 /// What stands for everything that there is.
 const ALL: &str = "all";
@@ -142,6 +150,22 @@ pub const KEYS: &[Key] = &[
         get: |c| c.memory.map_or_else(|| ALL.to_owned(), |memory| memory.to_string()),
     },
     Key {
+        name: "host.disk",
+        takes: "a size, as \"500G\", or \"all\"",
+        default: ALL,
+        means: "The room for scratch directories of jobs (--disk).",
+        more: "With `all` it is what is free where they are when the daemon starts or reloads, and what is in those of running jobs, less `scheduler.disk_reserve`.",
+        at_reload: true,
+        set: |c, word| match word {
+            ALL => {
+                c.disk = None;
+                Ok(())
+            }
+            size => text(size.parse()).map(|disk: Bytes| c.disk = Some(disk)),
+        },
+        get: |c| c.disk.map_or_else(|| ALL.to_owned(), |disk| disk.to_string()),
+    },
+    Key {
         name: "scheduler.memory_reserve",
         takes: "a size, as \"1G\"",
         default: "1G",
@@ -150,6 +174,74 @@ pub const KEYS: &[Key] = &[
         at_reload: true,
         set: |c, word| text(word.parse()).map(|reserve: Bytes| c.memory_reserve = reserve),
         get: |c| c.memory_reserve.to_string(),
+    },
+    Key {
+        name: "scheduler.disk_reserve",
+        takes: "a size, as \"1G\"",
+        default: "1G",
+        means: "The free disk that is not for scratch directories.",
+        more: "It counts where `host.disk` does not say.",
+        at_reload: true,
+        set: |c, word| text(word.parse()).map(|reserve: Bytes| c.disk_reserve = reserve),
+        get: |c| c.disk_reserve.to_string(),
+    },
+    Key {
+        name: "scheduler.cpu",
+        takes: "\"weight\" or \"hard\"",
+        default: "weight",
+        means: "What --cpus of a job means while cpus are idle.",
+        more: "With `weight` a job may use all that others leave, and cpus are shared by weight where there are too few. With `hard` it never has more time on cpus than so many, over each tenth of a second: by a quota, and on whichever cpus there are. A job with `--cpus 0` has what others leave either way. With control groups of version 1 each job starts some milliseconds later with `hard`.",
+        at_reload: false,
+        set: |c, word| {
+            c.hard_cpus = match word {
+                "weight" => false,
+                "hard" => true,
+                _ => return Err(format!("'{word}' is neither \"weight\" nor \"hard\"")),
+            };
+            Ok(())
+        },
+        get: |c| if c.hard_cpus { "hard" } else { "weight" }.to_owned(),
+    },
+    Key {
+        name: "scratch.directory",
+        takes: "an absolute path, or \"state\"",
+        default: "state",
+        means: "Where scratch directories of jobs are (--disk).",
+        more: "With `state` they are in the state directory, as `scratch`. Another directory must exist; in it the daemon makes one of its own, so that several daemons can have the same.",
+        at_reload: false,
+        set: |c, word| {
+            c.scratch_dir = match word {
+                "state" => None,
+                path if path.starts_with('/') => Some(path.into()),
+                _ => return Err(format!("'{word}' is not an absolute path")),
+            };
+            Ok(())
+        },
+        get: |c| c.scratch_dir.as_ref().map_or_else(|| "state".to_owned(), |dir| dir.display().to_string()),
+    },
+    Key {
+        name: "limits.pids",
+        takes: "a number from 1 to 4194304, \"none\" or \"auto\"",
+        default: "auto",
+        means: "The most processes of a job that does not say.",
+        more: "Threads count, and `--pids` says it for one job. With `auto` there is none for a daemon of your own, where a fork bomb harms its owner. A daemon for all users holds a job to 15 % of what the kernel allows on the machine, as systemd does a service, where control groups of version 2 do so at no cost; with those of version 1 each job would start some milliseconds later, so there a number has to be set.",
+        at_reload: false,
+        set: |c, word| {
+            c.pids = match word {
+                "auto" => Pids::Auto,
+                "none" => Pids::None,
+                number => match number.parse() {
+                    Ok(pids @ 1..=MAX_PIDS) => Pids::Most(pids),
+                    _ => return Err(format!("'{word}' is not auto, none or a number from 1 to {MAX_PIDS}")),
+                },
+            };
+            Ok(())
+        },
+        get: |c| match c.pids {
+            Pids::Auto => "auto".to_owned(),
+            Pids::None => "none".to_owned(),
+            Pids::Most(pids) => pids.to_string(),
+        },
     },
     Key {
         name: "supervision.cgroup",
@@ -192,7 +284,7 @@ pub const KEYS: &[Key] = &[
         name: "users.viewers",
         takes: "a list of users and @groups",
         default: "",
-        means: "Who sees the commands of all, whatever `users.privacy` is.",
+        means: "Who sees the words of all jobs, however private.",
         more: "",
         at_reload: true,
         set: |c, word| names(word).map(|names| c.viewers = names),
@@ -230,5 +322,46 @@ pub const KEYS: &[Key] = &[
             _ => Err(format!("'{word}' is not a number of jobs from 1 to 10000000")),
         },
         get: |c| c.max_jobs.to_string(),
+    },
+    Key {
+        name: "monitor.interval",
+        takes: "a duration from 100ms to 1h, as \"1s\"",
+        default: "1s",
+        means: "How far apart samples of jobs and the machine are.",
+        more: "They are taken while jobs run or somebody looks, and those of the last five minutes are kept, at most 300. Where very many processes run they are further apart, so that they never take more than a hundredth of a cpu.",
+        at_reload: true,
+        set: |c, word| {
+            let interval: Millis = text(word.parse())?;
+            if !(INTERVALS.0..=INTERVALS.1).contains(&interval) {
+                return Err(format!("'{word}' is not from 100ms to 1h"));
+            }
+            c.sampled_every = interval;
+            Ok(())
+        },
+        get: |c| duration(c.sampled_every),
+    },
+    Key {
+        name: "monitor.mounts",
+        takes: "a list of paths, as [\"/\", \"/data\"]",
+        default: "/",
+        means: "File systems to look at, by a path in each.",
+        more: "`qrm stats` shows how full they are. In the variable and with `--set`, commas stand between them.",
+        at_reload: true,
+        set: |c, word| {
+            let paths: Vec<PathBuf> =
+                word.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+            if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
+                return Err(format!("'{}' is not an absolute path", relative.display()));
+            }
+            if paths.len() > MOST_MOUNTS {
+                return Err(format!("{} paths are more than {MOST_MOUNTS}", paths.len()));
+            }
+            c.mounts = paths;
+            Ok(())
+        },
+        get: |c| {
+            let paths: Vec<String> = c.mounts.iter().map(|path| path.display().to_string()).collect();
+            paths.join(",")
+        },
     },
 ];

@@ -1,20 +1,19 @@
 //! Forgetting what has ended because someone wants that.
 //! It refuses to guess how much: an age or a number is to be said.
 
+use super::Shared;
 use super::jobs::read;
-use super::{Client, Shared};
 use crate::forget;
 use qrm_protocol::error::Error;
 use qrm_protocol::method::{CleanupParams, CleanupReply};
 use qrm_protocol::time::{Millis, Timestamp};
 
-pub(super) async fn cleanup(client: &Client, shared: &Shared, params: CleanupParams) -> Result<CleanupReply, Error> {
+pub(super) async fn cleanup(shared: &Shared, params: CleanupParams) -> Result<CleanupReply, Error> {
     let CleanupParams { older_than_ms, keep_last, dry_run } = params;
     if older_than_ms.is_none() && keep_last.is_none() {
         return Err(Error::invalid("how much is to be forgotten is missing")
             .hint("qrm cleanup --older-than 7d, or --keep-last 1000, or both"));
     }
-    client.caller.check_admin("forgets the jobs of all")?;
     // What ends from now on is not meant.
     let mut before = forget::ago(Millis(older_than_ms.unwrap_or(0)));
     if let Some(keep) = keep_last {

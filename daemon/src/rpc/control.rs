@@ -22,14 +22,14 @@ pub(super) enum What {
     /// See [`Control`].
     Control(Control),
     /// New values.
-    Update(JobChange),
+    Update(Box<JobChange>),
 }
 
 impl What {
     fn action(self, targets: Vec<JobRef>) -> Action {
         match self {
             Self::Control(what) => Action::Control { targets, what },
-            Self::Update(change) => Action::Update { targets, change },
+            Self::Update(change) => Action::Update { targets, change: *change },
         }
     }
 
@@ -43,7 +43,7 @@ impl What {
 
 pub(super) async fn update(client: &Client, shared: &Arc<Shared>, params: UpdateParams) -> Result<ControlReply, Error> {
     let change = params.change.checked()?;
-    control(client, shared, TargetParams { targets: params.targets }, What::Update(change)).await
+    control(client, shared, TargetParams { targets: params.targets }, What::Update(Box::new(change))).await
 }
 
 pub(super) async fn progress(client: &Client, shared: &Shared, params: ProgressParams) -> Result<Empty, Error> {
@@ -54,8 +54,11 @@ pub(super) async fn progress(client: &Client, shared: &Shared, params: ProgressP
         return Err(Error::invalid(why));
     }
     let message = message.filter(|m| !m.is_empty());
-    shared.engine.command(client.caller, Action::Progress { job, fraction, message }, Vec::new()).await?;
-    Ok(Empty {})
+    match shared.engine.command(client.caller, Action::Progress { job, fraction, message }, Vec::new()).await {
+        Ok(_) => Ok(Empty {}),
+        Err(error) if error.code == Code::NotFound => Err(why_not(client, shared, &[job]).await?.unwrap_or(error)),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) async fn signal(client: &Client, shared: &Arc<Shared>, params: SignalParams) -> Result<ControlReply, Error> {

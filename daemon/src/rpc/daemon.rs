@@ -26,8 +26,10 @@ const ENDED: u32 = 4;
 
 pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     let eyes = view::Eyes::of(client, shared);
-    let glance = |core: &Core, _| (core.machine(), core.counts(), core.running(RUNNING), core.line(WAITING));
-    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), jobs, running, waiting) = shared.engine.look(glance).await?;
+    let glance =
+        |core: &Core, _| (core.machine(), core.disk(), core.counts(), core.running(RUNNING), core.line(WAITING));
+    let ((cpus, cpus_used, mem_bytes, mem_used_bytes), (disk_bytes, disk_used_bytes), jobs, running, waiting) =
+        shared.engine.look(glance).await?;
     let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
         let rows = |ids: Vec<JobRef>| {
             ids.into_iter().filter_map(|id| reader.row(id).transpose()).collect::<Result<Vec<_>, _>>()
@@ -39,13 +41,13 @@ pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<Stat
     let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
     let mut running: Vec<JobView> = still(view::jobs(running_rows, shared, eyes).await?);
     let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared, eyes).await?);
-    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, &shared.jobs, eyes)).collect();
+    let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, shared, eyes)).collect();
     let mut room = PAGE_BYTES;
     for jobs in [&mut running, &mut waiting, &mut ended] {
         jobs.truncate(view::fit(jobs, &mut room));
     }
     Ok(StatusReply {
-        machine: MachineView { cpus, cpus_used, mem_bytes, mem_used_bytes },
+        machine: MachineView { cpus, cpus_used, mem_bytes, mem_used_bytes, disk_bytes, disk_used_bytes },
         jobs,
         running,
         waiting,
@@ -80,25 +82,27 @@ pub(super) fn describe() -> Result<OpenRpc, Error> {
         .map_err(|e| Error::new(Code::Internal, format!("the description of the protocol is not understood: {e}")))
 }
 
-pub(super) async fn stop(client: &Client, shared: &Arc<Shared>) -> Result<Empty, Error> {
-    client.caller.check_admin("stops the daemon of all")?;
+pub(super) async fn stop(client: &mut Client, shared: &Arc<Shared>) -> Result<Empty, Error> {
     let marker = shared.state.join(crate::STOPPED);
     // A shim whose job ends while no daemon runs must know that this was wanted.
     std::fs::write(&marker, b"")
         .map_err(|e| Error::new(Code::Unavailable, format!("{} can not be written: {e}", marker.display())))?;
+    client.waits_for_end = true;
     shared.stop.notify_one();
     Ok(Empty {})
 }
 
-pub(super) fn config(client: &Client, shared: &Shared) -> Result<ConfigReply, Error> {
-    client.caller.check_viewer("sees the settings of the daemon of all")?;
+pub(super) fn config(shared: &Shared) -> ConfigReply {
     let file = shared.sources.config_file(&|name| std::env::var_os(name));
     let file = file.map(|file| file.path.display().to_string());
-    Ok(ConfigReply { file, settings: shared.config.borrow().view() })
+    ConfigReply { file, settings: shared.config.borrow().view() }
 }
 
-pub(super) async fn reload(client: &Client, shared: &Arc<Shared>, params: ReloadParams) -> Result<ReloadReply, Error> {
-    client.caller.check_admin("reloads the daemon")?;
+pub(super) async fn reload(
+    client: &mut Client,
+    shared: &Arc<Shared>,
+    params: ReloadParams,
+) -> Result<ReloadReply, Error> {
     if !params.exec {
         return Ok(ReloadReply { changed: reload::reload(shared).await?, version: None });
     }
@@ -111,6 +115,7 @@ pub(super) async fn reload(client: &Client, shared: &Arc<Shared>, params: Reload
         replace::successor(&asked.program, &asked.state, &config)
     });
     let version = version.await.map_err(|e| Error::new(Code::Internal, format!("the new program: {e}")))??;
+    client.waits_for_end = true;
     shared.replace.store(true, Ordering::Relaxed);
     shared.stop.notify_one();
     Ok(ReloadReply { changed: Vec::new(), version: Some(version) })
@@ -151,8 +156,8 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
             )),
         },
     };
-    let [tracking, limits] = shared.supervision.clone();
-    let mut findings = vec![tracking, store, limits];
+    let mut findings = vec![store];
+    findings.extend(shared.supervision.iter().cloned());
     findings.extend(place::room(&shared.state));
     Ok(DoctorReply { findings })
 }

@@ -87,6 +87,7 @@ pub(super) async fn subscribe(
             changed = condition.changed() => if changed.is_err() { return Ok(false) },
             // Whatever a follower says, it says that it follows no more.
             _ = frames.next() => return Ok(false),
+            () = shared.ending.begun() => return Ok(false),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! It refuses to know frames.
 
 use super::targets::are_live;
-use super::{Client, Shared, submitter, users, view};
+use super::{Client, Shared, stats, submitter, users, view};
 use crate::mode::Mode;
 use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
@@ -280,9 +280,11 @@ async fn show_all(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Ve
         if live.is_none() && id.task.is_some() && !row.state.is_terminal() {
             row.state = JobState::Cancelled;
         }
-        Ok(view::job(row, live, &shared.jobs, eyes))
+        Ok(view::job(row, live, shared, eyes))
     });
-    views.collect()
+    let mut views = views.collect::<Result<Vec<_>, Error>>()?;
+    stats::measured(&mut views, shared).await?;
+    Ok(views)
 }
 
 pub(super) async fn wait(client: &Client, shared: &Shared, params: m::WaitParams) -> Result<m::WaitReply, Error> {

@@ -68,6 +68,7 @@ pub(super) async fn subscribe(
             goes_on = job.next() => if !goes_on { return Ok(false) },
             // Whatever a follower says, it says that it follows no more.
             _ = frames.next() => return Ok(false),
+            () = shared.ending.begun() => return Ok(false),
         }
     }
 }

@@ -2,9 +2,10 @@
 //! It refuses to do anything else.
 
 use super::control::What;
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, visit};
-use qrm_core::Control;
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, stats, visit};
+use qrm_core::{Caller, Control, Role};
 use qrm_protocol::PROTOCOL_VERSION;
+use qrm_protocol::access::Access;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::frame::{self, Id};
 use qrm_protocol::method::{self as m, Method};
@@ -19,6 +20,9 @@ pub(super) async fn answer(
     method: &str,
     params: &str,
 ) -> std::io::Result<bool> {
+    if let Err(error) = allowed(client.caller, method) {
+        return client.refuse(id, &error).await.map(|()| true);
+    }
     let mut open = true;
     let reply = match method {
         m::Hello::NAME => {
@@ -41,6 +45,7 @@ pub(super) async fn answer(
             waited = then(params, |p| jobs::wait(client, shared, p)) => reply::<m::JobWait>(id, waited),
             // Its place is someone else's now; a wait may take for ever.
             () = frames.gone() => return Ok(false),
+            () = shared.ending.begun() => return Ok(false),
         },
         m::JobCancel::NAME => reply::<m::JobCancel>(id, then(params, |p| cancel::cancel(client, shared, p)).await),
         m::JobHold::NAME => reply::<m::JobHold>(
@@ -77,8 +82,16 @@ pub(super) async fn answer(
         m::JobTrace::NAME => {
             reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await)
         }
+        m::JobStats::NAME => tokio::select! {
+            told = then(params, |p| stats::job(client, shared, p)) => reply::<m::JobStats>(id, told),
+            () = frames.gone() => return Ok(false),
+        },
+        m::HostStats::NAME => tokio::select! {
+            told = then(params, |p| stats::host(shared, p)) => reply::<m::HostStats>(id, told),
+            () = frames.gone() => return Ok(false),
+        },
         m::JobCleanup::NAME => tokio::select! {
-            done = then(params, |p| cleanup::cleanup(client, shared, p)) => reply::<m::JobCleanup>(id, done),
+            done = then(params, |p| cleanup::cleanup(shared, p)) => reply::<m::JobCleanup>(id, done),
             () = frames.gone() => return Ok(false),
         },
         m::Status::NAME => reply::<m::Status>(id, then(params, |_: m::Empty| daemon::status(client, shared)).await),
@@ -92,7 +105,7 @@ pub(super) async fn answer(
             reply::<m::DaemonReload>(id, then(params, |p| daemon::reload(client, shared, p)).await)
         }
         m::ConfigShow::NAME => {
-            reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).and_then(|_| daemon::config(client, shared)))
+            reply::<m::ConfigShow>(id, read::<m::ConfigShow>(params).map(|_| daemon::config(shared)))
         }
         m::Doctor::NAME => reply::<m::Doctor>(id, then(params, |_: m::Empty| daemon::doctor(shared)).await),
         m::EventSubscribe::NAME => match read::<m::EventSubscribe>(params) {
@@ -107,6 +120,16 @@ pub(super) async fn answer(
     };
     client.send(&reply).await?;
     Ok(open)
+}
+
+/// What concerns all users, by the caller's role; what concerns a job is checked where its owner is known.
+fn allowed(caller: Caller, method: &str) -> Result<(), Error> {
+    let least = match m::access(method) {
+        Some(Access::Admins) => Role::Admin,
+        Some(Access::Viewers) => Role::Viewer,
+        _ => return Ok(()),
+    };
+    Ok(caller.check_role(least, method)?)
 }
 
 fn read<M: Method>(params: &str) -> Result<M::Params, Error> {

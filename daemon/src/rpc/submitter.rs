@@ -48,7 +48,7 @@ mod tests {
         let me = rustix::process::getuid().as_raw();
         let limits = limits(Some(std::process::id().cast_signed()), me).unwrap();
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        let found = limits.iter().find(|limit| limit.resource == libc::RLIMIT_NOFILE as u32).unwrap();
+        let found = limits.iter().find(|limit| u64::from(limit.resource) == u64::from(libc::RLIMIT_NOFILE)).unwrap();
         assert_eq!((Some(found.soft), Some(found.hard)), (files.current, files.maximum));
         for (pid, uid) in [(Some(std::process::id().cast_signed()), me + 1), (Some(0), me), (None, me), (Some(-1), me)]
         {

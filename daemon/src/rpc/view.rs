@@ -6,7 +6,7 @@ use crate::store::Row;
 use crate::supervise::job_dir;
 use qrm_core::{Caller, Live, Waiting};
 use qrm_protocol::ids::{JobRef, Uid};
-use qrm_protocol::job::{Expansion, JobState, JobView, TaskCounts, UsageView};
+use qrm_protocol::job::{Enforcement, Expansion, JobState, JobView, TaskCounts, UsageView};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::Millis;
@@ -59,17 +59,17 @@ fn hide(view: &mut JobView) {
 }
 
 /// A job or task as `--json` shows it to a caller.
-pub(super) fn job(row: Row, live: Option<Live>, jobs: &Path, eyes: Eyes) -> JobView {
+pub(super) fn job(row: Row, live: Option<Live>, shared: &Shared, eyes: Eyes) -> JobView {
     let sees = eyes.see(row.uid);
-    let mut view = complete_job(row, live, jobs);
+    let mut view = complete_job(row, live, shared);
     if !sees {
         hide(&mut view);
     }
     view
 }
 
-fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
-    let dir = dir(row.id, jobs);
+fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
+    let dir = dir(row.id, &shared.jobs);
     let expansion = Expansion { job: row.id, name: &row.name, user: &row.user, cwd: &row.cwd };
     // An array has no output; each of its tasks has.
     let path = |pattern: &Option<OsText>| {
@@ -82,6 +82,7 @@ fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         let cancelled = total.saturating_sub(completed).saturating_sub(failed);
         TaskCounts { total, waiting: 0, running: 0, completed, failed, cancelled }
     });
+    let (all, pids) = (shared.powers.enforcement, row.options.pids.or(shared.powers.default_pids));
     let mut view = JobView {
         id: row.id,
         name: row.name,
@@ -107,6 +108,18 @@ fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         devices: Vec::new(),
         cpus: row.cpus,
         mem_bytes: row.mem,
+        pids,
+        enforcement: Enforcement {
+            cpus: all.cpus,
+            memory: all.memory.filter(|_| row.mem.is_some()),
+            pids: all.pids.filter(|_| pids.is_some()),
+            open_files: all.open_files.filter(|_| row.options.open_files.is_some()),
+            io_weight: all.io_weight.filter(|_| row.options.io_weight.is_some()),
+            disk: all.disk.filter(|_| row.options.disk_bytes.is_some()),
+        },
+        open_files: row.options.open_files,
+        io_weight: row.options.io_weight,
+        disk_bytes: row.options.disk_bytes,
         vram_bytes: None,
         time_limit_ms: row.time_limit,
         stop_signal: row.options.signal.map(Signal::number),
@@ -116,6 +129,7 @@ fn complete_job(row: Row, live: Option<Live>, jobs: &Path) -> JobView {
         tasks: ended_tasks,
         after: Vec::new(),
         usage: UsageView { cpu_ms: row.cpu_ms, peak_memory_bytes: row.peak_memory, gpu_ms: None, cost_credits: None },
+        now: None,
         progress: row.progress,
         queue_timeout_ms: row.options.queue_timeout_ms,
         deadline: row.options.deadline,
@@ -238,7 +252,8 @@ pub(super) async fn jobs(
             (false, None) => super::jobs::row(shared, row.id).await?.unwrap_or(row),
             _ => row,
         };
-        views.push(job(row, live, &shared.jobs, eyes));
+        views.push(job(row, live, shared, eyes));
     }
+    super::stats::measured(&mut views, shared).await?;
     Ok(views)
 }

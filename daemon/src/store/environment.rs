@@ -56,7 +56,6 @@ impl Environment {
 const LIMITS: &[u8] = b"=rlimits=";
 
 /// The variables of a body, and the limits that came with them.
-#[must_use]
 pub fn parts(body: &[u8]) -> (impl Iterator<Item = &[u8]>, Vec<Rlimit>) {
     let entries = body.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
     let limits = entries.clone().filter_map(|entry| std::str::from_utf8(entry.strip_prefix(LIMITS)?).ok());

@@ -30,6 +30,7 @@ pub fn fold_in_child(program: &Path, state: &Path) -> std::io::Result<()> {
         .arg(FOLD_FLAG)
         .arg("--state")
         .arg(state)
+        .env_remove(crate::notify::SOCKET)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,6 +1,7 @@
 //! What a job asked for that has no column of its own: few jobs have any of it, and no list looks for it.
 //! It refuses to hold environments.
 
+use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::{Backoff, JobChange, JobSpec, RetryOn, Stdin};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::terminal::Size;
@@ -42,6 +43,18 @@ pub struct Options {
     /// See [`JobSpec::deadline`].
     #[serde(skip_serializing_if = "is_default")]
     pub deadline: Option<Timestamp>,
+    /// See [`JobSpec::pids`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
+    /// See [`JobSpec::disk_bytes`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
+    /// See [`JobSpec::io_weight`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_weight: Option<u32>,
+    /// See [`JobSpec::open_files`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub open_files: Option<u32>,
     /// See [`JobSpec::pty`].
     #[serde(skip_serializing_if = "is_default")]
     pub pty: Option<Size>,
@@ -66,6 +79,10 @@ impl Options {
             output: spec.output.clone(),
             queue_timeout_ms: spec.queue_timeout_ms,
             deadline: spec.deadline,
+            pids: spec.pids,
+            disk_bytes: spec.disk_bytes,
+            io_weight: spec.io_weight,
+            open_files: spec.open_files,
             pty: spec.pty,
         }
     }
@@ -85,6 +102,10 @@ impl Options {
             queue_timeout_ms,
             // It was a moment of that job's time.
             deadline: _,
+            pids,
+            disk_bytes,
+            io_weight,
+            open_files,
             pty,
         } = self;
         spec.retry_on = retry_on;
@@ -96,6 +117,10 @@ impl Options {
         spec.stderr = stderr;
         spec.output = output;
         spec.queue_timeout_ms = queue_timeout_ms;
+        spec.pids = pids;
+        spec.disk_bytes = disk_bytes;
+        spec.io_weight = io_weight;
+        spec.open_files = open_files;
         spec.pty = pty;
     }
 
@@ -106,6 +131,18 @@ impl Options {
         self.deadline = change.deadline.or(self.deadline);
         if let Some(timeout) = change.queue_timeout_ms {
             self.queue_timeout_ms = Some(timeout).filter(|timeout| timeout.0 > 0);
+        }
+        if let Some(limit) = change.open_files {
+            self.open_files = Some(limit).filter(|limit| *limit > 0);
+        }
+        if let Some(limit) = change.io_weight {
+            self.io_weight = Some(limit).filter(|limit| *limit > 0);
+        }
+        if let Some(pids) = change.pids {
+            self.pids = Some(pids).filter(|pids| *pids > 0);
+        }
+        if let Some(disk) = change.disk_bytes {
+            self.disk_bytes = Some(disk).filter(|disk| disk.0 > 0);
         }
     }
 
@@ -132,10 +169,14 @@ mod tests {
             output: vec!["*.csv".to_owned()],
             queue_timeout_ms: Some(Millis(2)),
             deadline: Some(Timestamp(3)),
+            pids: Some(4),
+            disk_bytes: Some(Bytes(5)),
+            io_weight: Some(7),
+            open_files: Some(6),
             pty: Some(Size::USUAL),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 11, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 15, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

@@ -3,6 +3,7 @@
 
 use super::launch;
 use super::mail::Message;
+use super::scratch;
 use super::spawn::Shim;
 use super::thread::{Means, Thread};
 use super::watch::{self, Entry, State};
@@ -123,8 +124,8 @@ impl Means {
         let name = watch::group_name(entry.run);
         match started {
             Some(started) => {
+                entry.group = started.cgroup.clone().and_then(|group| self.tracking.recorded(&name, group));
                 self.executing(entry, &started);
-                entry.group = started.cgroup.and_then(|group| self.tracking.recorded(&name, group));
                 self.now_running(entry, shim);
                 self.await_writer(entry);
             }
@@ -180,6 +181,9 @@ impl Thread {
     /// Ends what is left in groups that belong to no run that is alive, and removes them.
     pub fn sweep(&mut self) {
         self.means.run_files.settle();
+        let known = self.runs.iter().filter(|(_, entry)| !matches!(entry.state, State::Over(_)));
+        let known = known.map(|(run, _)| scratch::name(*run)).collect();
+        self.means.scratches.sweep(known);
         let groups = match self.means.tracking.groups() {
             Ok(groups) => groups,
             Err(error) => return tracing::error!(%error, "cannot list the control groups of runs"),

@@ -1,7 +1,10 @@
 //! Which kind of tracking this machine gives, where our subtree of control groups is, and the group of each run in it.
 //! It refuses to know what is in a group: signalling and killing belong to [`JobCgroup`].
 
+use super::Settings;
 use super::limits::{self, Limiter, Limits};
+use super::matrix;
+use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::{Finding, Health};
 use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, mkdirat, unlinkat};
@@ -84,10 +87,31 @@ impl Tracking {
         }
     }
 
-    /// For `qrm doctor`: how processes are tracked, and what is limited.
-    pub fn findings(&self) -> [Finding; 2] {
+    /// For `qrm doctor`: how processes are tracked, and what jobs are held to.
+    pub fn findings(&self, settings: &Settings) -> Vec<Finding> {
         let limiters = self.subtree.as_ref().map_or(&[][..], |subtree| &subtree.limiters);
-        [self.finding.clone(), limits::finding(limiters)]
+        let limits = matrix::findings(limiters, settings, self.default_pids(settings));
+        std::iter::once(self.finding.clone()).chain(limits).collect()
+    }
+
+    /// The most processes of a run that does not say.
+    pub fn default_pids(&self, settings: &Settings) -> Option<u32> {
+        limits::default_pids(
+            settings.pids,
+            settings.mode == crate::mode::Mode::System,
+            self.limits_for_free(Limiter::Pids),
+        )
+    }
+
+    /// How runs are held to their limits.
+    pub fn enforcement(&self) -> Enforcement {
+        limits::enforcement(self.subtree.as_ref().map_or(&[], |subtree| &subtree.limiters))
+    }
+
+    /// Whether the kernel limits this at no cost, in the group that a run has anyway.
+    pub fn limits_for_free(&self, limiter: Limiter) -> bool {
+        let Some(subtree) = &self.subtree else { return false };
+        subtree.limiters.iter().any(|(one, base)| *one == limiter && *base == subtree.path)
     }
 
     /// The group of this name, made now with these limits; `None` without groups.
@@ -209,6 +233,7 @@ impl Subtree {
         let (own, inside) = own_group(&read("/proc/self/cgroup")?, kind.name())
             .ok_or("this process is in none, by /proc/self/cgroup")?;
         let parent = mounted(&read("/proc/self/mountinfo")?, kind.name(), &own).ok_or("they are not mounted")?;
+        let parent = if kind == Kind::V2 { beside_unit(parent) } else { parent };
         let base = parent.join(base_name(state_dir));
         let failed = |path: &Path| {
             let path = path.display().to_string();
@@ -266,11 +291,32 @@ impl Subtree {
     }
 }
 
+/// Where our subtree grows. A group with limits below it may hold no process, and systemd starts a service in its unit's own
+/// group, also again while jobs run; so our unit requires another one, whose group is for the jobs alone.
+fn beside_unit(own: PathBuf) -> PathBuf {
+    if own.file_name().is_none_or(|name| name != UNIT) {
+        return own;
+    }
+    let jobs = own.with_file_name(JOBS_UNIT);
+    // systemd takes the group of a unit away whose processes have ended, and leaves it to us as long as the unit is active.
+    match mkdirat(CWD, &jobs, OPEN_DIR) {
+        Ok(()) | Err(Errno::EXIST) => jobs,
+        Err(error) => {
+            tracing::warn!(%error, group = %jobs.display(), "jobs are below the daemon's own group, and not limited");
+            own
+        }
+    }
+}
+
+/// Our unit of systemd, and the one beside it (daemon/dist).
+const UNIT: &str = "qrmd.service";
+const JOBS_UNIT: &str = "qrm-jobs.service";
+
 /// Everybody may look into a group.
 const OPEN_DIR: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
 /// `qrm-` and 32 bits of FNV-1a over the state directory, so that daemons of several states do not meet.
-fn base_name(state_dir: &Path) -> String {
+pub(super) fn base_name(state_dir: &Path) -> String {
     let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     format!("{PREFIX}{:08x}", state_dir.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash))
 }

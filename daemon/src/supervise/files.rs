@@ -144,12 +144,18 @@ fn make_dir(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno
     }
 }
 
-/// Has a directory belong to a user.
-fn hand_over(dir: &OwnedFd, user: &Identity) -> Result<(), Errno> {
-    if fstat(dir)?.st_uid == user.uid {
-        return Ok(());
+/// A directory that belongs to a user.
+fn make_dir_of(at: BorrowedFd<'_>, name: &str, user: &Identity) -> Result<OwnedFd, Errno> {
+    let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    // Where the user can put something in its place, it is made by the user, and nothing is given away.
+    let is_ours = fstat(at)?.st_uid == rustix::process::geteuid().as_raw();
+    let _acting = if is_ours { Acting::AS_SELF } else { Acting::of(user.uid, user.gid).map_err(errno)? };
+    let dir = make_dir(at, name, Bits::RWXU)?;
+    match fstat(&dir)?.st_uid == user.uid {
+        true => Ok(dir),
+        false if is_ours => fchown(&dir, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))).map(|()| dir),
+        false => Err(Errno::PERM),
     }
-    fchown(dir, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))
 }
 
 /// Asks the file system to place the directories that are made in this one far from each other. Where short jobs come
@@ -192,14 +198,13 @@ impl JobDirs {
     pub fn make(&mut self, job: JobRef, identity: Option<&Identity>) -> io::Result<OwnedFd> {
         let leaf = leaf(job);
         for _ in 0..RACES {
-            let made = self.parent(job, Parent::make).and_then(|parent| make_dir(parent, &leaf, Bits::RWXU));
+            let made = self.parent(job, Parent::make).and_then(|parent| match identity {
+                None => make_dir(parent, &leaf, Bits::RWXU),
+                Some(user) => make_dir_of(parent, &leaf, user),
+            });
             match made {
                 Err(Errno::NOENT) => self.last = None,
-                Ok(dir) => {
-                    identity.map_or(Ok(()), |user| hand_over(&dir, user))?;
-                    return Ok(dir);
-                }
-                Err(error) => return Err(error.into()),
+                other => return Ok(other?),
             }
         }
         Err(Errno::NOENT.into())

@@ -3,13 +3,13 @@
 
 use super::files::{make_fifo_in, write_script};
 use super::identity::{Acting, Found};
+use super::scratch;
 use super::spawn::Shim;
 use super::thread::Means;
 use super::watch::{self, Entry, State};
 use super::{Input, Launch, Limits, SCRIPT, STDERR, STDIN, STDOUT, Settings, job_dir};
 use crate::collect;
 use crate::fault;
-use crate::mode::Mode;
 use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::OWN_ENV;
@@ -112,6 +112,7 @@ impl Means {
             return tracing::error!(job = %entry.run.job, run = %entry.run, "a released run can not be taken back");
         }
         self.cancel(entry);
+        self.remove_scratch(entry);
         entry.launch = None;
         (entry.early, entry.failed) = (0, None);
         entry.waiting.clear();
@@ -132,6 +133,13 @@ impl Means {
                 (entry.state, entry.tries) = (State::Idle, 0);
                 self.launch(entry);
             }
+        }
+    }
+
+    /// Has the scratch directory of a run removed, if it has one.
+    pub fn remove_scratch(&mut self, entry: &Entry) {
+        if entry.launch.as_ref().is_some_and(|launch| launch.limits.disk_bytes.is_some()) {
+            self.scratches.remove(entry.run);
         }
     }
 
@@ -185,6 +193,9 @@ impl Means {
                 write_script(&dir, script).map_err(at("cannot write its script"))?;
             }
         }
+        if launch.limits.disk_bytes.is_some() {
+            self.scratches.make(run, identity).map_err(at("cannot make its scratch directory"))?;
+        }
         let plan = encode_plan(&self.settings, launch, &entry.name, entry.group.as_ref(), identity);
         let plan = plan_fd(&plan).map_err(at("cannot write its plan"))?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
@@ -230,7 +241,7 @@ pub(super) fn encode_plan(
     let dir = settings.jobs_dir.join(job_dir(launch.run.job));
     let script = launch.script.as_ref().map(|_| dir.join(SCRIPT).into_os_string().into_encoded_bytes());
     let after = collecting(settings, launch, &dir);
-    let restart = (settings.mode == Mode::User).then(|| Restart {
+    let restart = settings.restart.then(|| Restart {
         qrmd: settings.qrmd.as_os_str().as_bytes(),
         args: slices(&settings.qrmd_args),
         env: slices(&settings.qrmd_env),
@@ -276,7 +287,13 @@ fn limits_of(settings: &Settings, launch: &Launch) -> Vec<Rlimit> {
         Rlimit { soft: limit.soft.min(most), hard: limit.hard.min(most), ..*limit }
     };
     let is_other = |limit: &Rlimit| !settings.limits.contains(limit);
-    launch.rlimits.iter().map(bounded).filter(is_other).collect()
+    let mut limits: Vec<Rlimit> = launch.rlimits.iter().map(bounded).filter(is_other).collect();
+    // What was asked for is given as it is, or the job says why not.
+    if let Some(files) = launch.limits.open_files {
+        limits.retain(|limit| limit.resource != libc::RLIMIT_NOFILE);
+        limits.push(Rlimit { resource: libc::RLIMIT_NOFILE, soft: files.into(), hard: files.into() });
+    }
+    limits
 }
 
 fn log<'a>(path: Option<&'a [u8]>, usual: &'a str) -> LogTarget<&'a [u8]> {
@@ -304,6 +321,11 @@ fn own_variables(settings: &Settings, launch: &Launch, job: &str) -> Vec<Vec<u8>
         job_dir_variable(settings, launch.run.job),
         [b"QRM_SOCKET=", settings.socket.as_os_str().as_bytes()].concat(),
     ];
+    if launch.limits.disk_bytes.is_some() {
+        let dir = settings.scratch.join(scratch::name(launch.run));
+        let dir = dir.as_os_str().as_bytes();
+        own.extend([[b"QRM_SCRATCH_DIR=", dir].concat(), [b"TMPDIR=", dir].concat()]);
+    }
     own.extend(task.map(|task| format!("QRM_ARRAY_INDEX={task}").into_bytes()));
     own
 }
@@ -316,9 +338,10 @@ pub(super) fn job_dir_variable(settings: &Settings, job: JobRef) -> Vec<u8> {
 /// One entry for each name, the last one, and ours for our names: a job never inherits one of them from a job that
 /// submitted it.
 fn environment<'a>(given: &'a [Vec<u8>], own: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
-    let mut names: HashSet<&[u8]> = HashSet::with_capacity(given.len() + OWN_ENV.len());
-    names.extend(OWN_ENV.map(str::as_bytes));
     let name = |entry: &'a [u8]| entry.split(|byte| *byte == b'=').next().unwrap_or(entry);
+    let mut names: HashSet<&[u8]> = HashSet::with_capacity(given.len() + OWN_ENV.len() + own.len());
+    names.extend(OWN_ENV.map(str::as_bytes));
+    names.extend(own.iter().map(|entry| name(entry)));
     let mut env: Vec<&[u8]> = given.iter().rev().map(Vec::as_slice).filter(|entry| names.insert(name(entry))).collect();
     env.reverse();
     env.extend(slices(own));

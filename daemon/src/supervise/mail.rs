@@ -3,7 +3,7 @@
 
 use super::Order;
 use super::identity::Found;
-use qrm_core::Run;
+use qrm_core::{Exceeded, Run};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +16,8 @@ pub(super) enum Message {
     Order(Order),
     /// Nothing is left of this run, whose shim died.
     Buried(Run),
+    /// This run has too much of something.
+    Exceeded(Run, Exceeded),
     /// Everything that descends from this run's shim was killed.
     Struck(Run),
     /// What was found of a user.

@@ -10,23 +10,29 @@ pub mod identity;
 mod launch;
 mod limits;
 mod mail;
+mod matrix;
 mod run_files;
+pub mod scratch;
 mod signal;
 mod spawn;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod watch;
+mod watched;
 
 pub use enter::Door;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
+use crate::config::Pids;
 use crate::mode::Mode;
+use crate::monitor::Monitor;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
 use qrm_protocol::ids::{JobRef, Uid};
+use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::Finding;
 use qrm_shim::identity::Identity;
 use qrm_shim::plan::Rlimit;
@@ -63,14 +69,21 @@ pub struct Settings {
     pub boot_id: String,
     /// How jobs are to be tracked.
     pub tracking: Wish,
+    /// The most processes of a job that does not say.
+    pub pids: Pids,
+    /// The directory of all scratch directories; made when there is one.
+    pub scratch: PathBuf,
+    /// A job never has more cpus than it asked for.
+    pub hard_cpus: bool,
     /// How many files jobs may have open, whatever the daemon needs itself.
     pub open_files: rustix::process::Rlimit,
     /// The limits that shims have.
     pub limits: Vec<Rlimit>,
     /// Whether jobs can have higher ones: capabilities(7) has it for `CAP_SYS_RESOURCE`.
     pub raises_limits: bool,
-    /// Whose the daemon is. In user mode a shim starts it when its job ends and none is there; in system mode jobs run as
-    /// their submitters.
+    /// Whether a shim starts the daemon when its job ends and none is there: one that somebody looks after is theirs to start.
+    pub restart: bool,
+    /// Whose the daemon is. In system mode jobs run as their submitters.
     pub mode: Mode,
 }
 
@@ -158,22 +171,34 @@ pub enum Order {
 pub struct Supervisor {
     mail: Mail,
     thread: Option<JoinHandle<()>>,
-    findings: [Finding; 2],
+    findings: Vec<Finding>,
+    powers: Powers,
+}
+
+/// How jobs are held to their limits here.
+#[derive(Clone, Copy, Debug)]
+pub struct Powers {
+    /// To each that there is.
+    pub enforcement: Enforcement,
+    /// The most processes of a job that does not say how many.
+    pub default_pids: Option<u32>,
 }
 
 impl Supervisor {
-    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader.
+    /// Starts it. `report` is called on the thread, for everything that runs do; it may wait for its reader. What executes is
+    /// sampled by `monitor`.
     ///
     /// # Errors
     /// The wish for tracking cannot be met, the job directories cannot be opened, or the thread cannot be made.
-    pub fn start(settings: Settings, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
+    pub fn start(settings: Settings, monitor: Monitor, report: impl Fn(Observed) + Send + 'static) -> io::Result<Self> {
         let tracking = Tracking::detect(settings.tracking, &settings.state_dir)?;
-        let findings = tracking.findings();
+        let findings = tracking.findings(&settings);
+        let powers = Powers { enforcement: tracking.enforcement(), default_pids: tracking.default_pids(&settings) };
         let (mail, orders) = Mail::new()?;
         let report = Box::new(report);
-        let thread = Thread::new(settings, tracking, mail.clone(), orders, report)?;
+        let thread = Thread::new(settings, tracking, mail.clone(), orders, monitor, report)?;
         let thread = std::thread::Builder::new().name("supervise".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { mail, thread: Some(thread), findings })
+        Ok(Self { mail, thread: Some(thread), findings, powers })
     }
 
     /// Gives an order. It is carried out soon, and never waited for.
@@ -191,8 +216,14 @@ impl Supervisor {
 
     /// How jobs are tracked on this machine, and what is limited, what that means, and what would mend it.
     #[must_use]
-    pub fn findings(&self) -> [Finding; 2] {
+    pub fn findings(&self) -> Vec<Finding> {
         self.findings.clone()
+    }
+
+    /// How jobs are held to their limits here.
+    #[must_use]
+    pub fn powers(&self) -> Powers {
+        self.powers
     }
 
     /// Ends the thread and waits for that; jobs go on. Whoever reads the reports must go on reading, or be gone.

@@ -89,7 +89,7 @@ impl Means {
 }
 
 /// The shim, told from a later process with its pid; `None` if it has ended.
-fn process(shim: &Shim) -> io::Result<Option<Process>> {
+pub(super) fn process(shim: &Shim) -> io::Result<Option<Process>> {
     let process = Process::of(shim.pid)?;
     // If it is alive now it was so when its pid was looked up.
     let mut fds = [PollFd::new(&shim.pidfd, PollFlags::IN)];

@@ -5,6 +5,7 @@ mod adopt;
 
 use super::cgroup::Wish;
 use super::{Input, Launch, Limits, Order, Settings, Supervisor, job_dir, make_fifo};
+use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, RunOutcome, RunSignal, Stage};
 use qrm_shim::proc::Process;
 use qrm_shim::record::Started;
@@ -73,7 +74,11 @@ impl World {
             tracking,
             limits: vec![],
             raises_limits: false,
+            pids: crate::config::Pids::Auto,
+            hard_cpus: false,
+            scratch: at("scratch"),
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
+            restart: true,
             mode: crate::mode::Mode::User,
             state_dir: state,
         };
@@ -90,7 +95,8 @@ impl World {
         let (sender, receiver) = channel();
         let report = move |observed| drop(sender.send(observed));
         *self.reports.borrow_mut() = receiver;
-        *self.supervisor.borrow_mut() = Some(Supervisor::start(self.settings.clone(), report).unwrap());
+        *self.supervisor.borrow_mut() =
+            Some(Supervisor::start(self.settings.clone(), Monitor::start(PATIENCE).unwrap(), report).unwrap());
     }
 
     fn stop(&self) {
@@ -193,6 +199,8 @@ fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
     Box::new(Launch {
         ran: false,
         run,
+        uid: rustix::process::geteuid().as_raw(),
+        rlimits: Vec::new(),
         argv: argv.iter().map(|word| word.as_bytes().to_vec()).collect(),
         env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec(), b"QRM_JOB_ID=outer".to_vec()],
         cwd: b"/".to_vec(),

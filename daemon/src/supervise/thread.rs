@@ -6,10 +6,13 @@ use super::files::JobDirs;
 use super::identity::{Found, Identities};
 use super::mail::{Mail, Message};
 use super::run_files::RunFiles;
+use super::scratch::Scratches;
 use super::spawn::Spawner;
 use super::watch::{self, Entry, State};
+use super::watched::Patrol;
 use super::{Launch, Order, Settings};
 use crate::fault;
+use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, Stage};
 use qrm_protocol::ids::JobRef;
 use rustix::event::{Timespec, epoll};
@@ -37,10 +40,16 @@ pub(super) struct Means {
     pub run_files: RunFiles,
     pub spawner: Spawner,
     pub tracking: Tracking,
+    /// The most processes of a run that does not say.
+    pub default_pids: Option<u32>,
     pub epoll: OwnedFd,
     pub mail: Mail,
     pub identities: Identities,
+    pub monitor: Monitor,
     pub report: Box<dyn Fn(Observed) + Send>,
+    /// Who looks at what processes have, and who at what directories have.
+    pub patrols: [Patrol; 2],
+    pub scratches: Scratches,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
 }
@@ -62,6 +71,7 @@ impl Thread {
         tracking: Tracking,
         mail: Mail,
         orders: Receiver<Message>,
+        monitor: Monitor,
         report: Box<dyn Fn(Observed) + Send>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -70,10 +80,14 @@ impl Thread {
             dirs: JobDirs::open(&settings.jobs_dir, settings.mode)?,
             run_files: RunFiles::open(&settings.runs_dir)?,
             spawner: Spawner::new(&settings.shim, settings.open_files)?,
+            default_pids: tracking.default_pids(&settings),
             tracking,
             epoll,
             identities: Identities::new(mail.clone()),
+            patrols: Patrol::both(&mail),
+            scratches: Scratches::new(settings.scratch.clone(), settings.mode),
             mail,
+            monitor,
             report,
             timers: BTreeSet::new(),
             settings,
@@ -124,6 +138,7 @@ impl Thread {
                     Ok(Message::Order(order)) => self.carry_out(order),
                     Ok(Message::Buried(run)) => self.with(run, Means::on_buried),
                     Ok(Message::Struck(run)) => self.with(run, |_, entry| entry.striking = false),
+                    Ok(Message::Exceeded(run, what)) => self.with(run, |means, entry| means.on_exceeded(entry, what)),
                     Ok(Message::Identity(uid, found)) => self.on_identity(uid, &found),
                 }
             }
@@ -226,7 +241,9 @@ impl Thread {
         }
     }
 
-    fn enter(&mut self, launch: Box<Launch>) -> &mut Entry {
+    fn enter(&mut self, mut launch: Box<Launch>) -> &mut Entry {
+        launch.limits.pids = launch.limits.pids.or(self.means.default_pids);
+        launch.limits.hard = self.means.settings.hard_cpus;
         let (run, token) = (launch.run, self.next_token);
         self.next_token += 1;
         self.tokens.insert(token, run);

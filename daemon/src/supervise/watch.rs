@@ -4,15 +4,16 @@
 use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
-use super::{Input, Launch};
+use super::{Input, Launch, Limits};
 use crate::fault;
-use qrm_core::{Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
+use crate::monitor::{Watched, Watching};
+use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
 use qrm_protocol::time::Timestamp;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::handshake::Report;
 use qrm_shim::identity::Identity;
 use qrm_shim::plan::RunName;
-use qrm_shim::record::{ExecError, Exit, Started, Step};
+use qrm_shim::record::{ExecError, Exit, PeakFrom, Started, Step};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::collections::VecDeque;
@@ -43,6 +44,8 @@ pub(super) struct Entry {
     /// What it was made from. Once the command is released, only what messages need of it.
     pub launch: Option<Box<Launch>>,
     pub group: Option<JobCgroup>,
+    /// It executes, and is sampled.
+    pub watching: Option<Watching>,
     /// Where its records are.
     pub file: Option<RunFile>,
     /// The engine has said that it may run.
@@ -65,6 +68,8 @@ pub(super) struct Entry {
     pub pause: Duration,
     /// When it is looked at by itself.
     pub due: Option<Instant>,
+    /// It had too much of something, and is killed for that.
+    pub exceeded: Option<Exceeded>,
     /// When nobody is awaited any more who would write to its standard input.
     pub input_ends: Option<Instant>,
     /// Those who were let in to run commands beside it, as far as they may be there still.
@@ -106,6 +111,7 @@ impl Entry {
             launch: Some(launch),
             identity: None,
             group: None,
+            watching: None,
             file: None,
             released: false,
             waiting: VecDeque::new(),
@@ -117,6 +123,7 @@ impl Entry {
             failed: None,
             pause: FIRST_PAUSE,
             due: None,
+            exceeded: None,
             input_ends: None,
             visitors: Vec::new(),
         }
@@ -191,6 +198,7 @@ impl Means {
     pub fn now_running(&mut self, entry: &mut Entry, shim: Shim) {
         entry.state = State::Running(shim);
         entry.failed = None;
+        self.watch_limits(entry);
         if let Some(launch) = &mut entry.launch {
             launch.env = Vec::new();
             launch.argv.truncate(1);
@@ -273,6 +281,9 @@ impl Means {
         let run = entry.run;
         entry.told = true;
         if run.stage == Stage::Execute && entry.clear.is_none() {
+            let (shim, group, since_boot_ms) = (started.shim_pid, entry.group.clone(), started.at_boot_ms);
+            let watched = Watched { shim, group, since_boot_ms };
+            entry.watching.get_or_insert_with(|| self.monitor.watch(run, watched));
             fault::point("qrmd.13");
             let (pid, at, boot_ms) = (started.pid, timestamp(started.at_wall_ms), started.at_boot_ms);
             (self.report)(Observed::Executing { run, pid, at, boot_ms });
@@ -307,14 +318,17 @@ impl Means {
     /// There is a record of its end.
     pub fn on_exit(&mut self, entry: &mut Entry, exit: &Exit) {
         fault::point("qrmd.15");
-        let outcome = outcome(exit, entry.launch.as_deref());
+        let outcome = outcome(exit, entry);
         self.finish(entry, Observed::Ended(entry.run, outcome));
     }
 
     /// The run is over. Its group goes, and the engine is told unless it does not want to know any more.
     pub fn finish(&mut self, entry: &mut Entry, observed: Observed) {
         self.cancel(entry);
+        self.patrols.iter().for_each(|patrol| patrol.forget(entry.run));
+        self.remove_scratch(entry);
         entry.launch = None;
+        entry.watching = None;
         entry.waiting.clear();
         self.remove_group(entry);
         fault::point("qrmd.16");
@@ -404,6 +418,9 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
         (Step::User, _) => "cannot become its user".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
         (Step::Started, _) => "cannot record its start".to_owned(),
+        (Step::Rlimit, Some(Launch { limits: Limits { open_files: Some(files), .. }, .. })) => {
+            format!("cannot set its limits, with {files} open files")
+        }
         (Step::Rlimit, _) => "cannot set its limits".to_owned(),
         (Step::Nice, _) => "cannot set its nice value".to_owned(),
     };
@@ -424,19 +441,29 @@ fn not_kept(exit: &Exit) -> Option<String> {
     log.or(listed)
 }
 
-/// What a record of an end means to the engine.
-fn outcome(exit: &Exit, launch: Option<&Launch>) -> RunOutcome {
+/// What a record of an end means to the engine. Where nothing counted the memory of the whole run, it knows that of the
+/// largest process; what was sampled or watched of all together may be more.
+fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
+    let launch = entry.launch.as_deref();
+    let seen =
+        entry.watching.as_ref().and_then(Watching::peak).filter(|_| exit.peak_from == PeakFrom::Rss).unwrap_or(0);
+    let measured = match entry.exceeded {
+        Some(Exceeded::Memory { had, .. }) => had.max(seen),
+        _ => seen,
+    };
     RunOutcome {
         exit_code: exit.code,
         signal: exit.signal,
         not_run: exit.exec_error.map(|ExecError { stage, errno }| step_failed(stage, errno, launch)),
-        oom: exit.oom,
+        oom: exit.oom || matches!(entry.exceeded, Some(Exceeded::Memory { .. })),
+        exceeded: entry.exceeded,
+        pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
         not_kept: not_kept(exit),
         started_at: Some(timestamp(exit.started_wall_ms)),
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {
             cpu_ms: exit.user_us.saturating_add(exit.system_us).saturating_add(500) / 1000,
-            peak_memory_bytes: exit.peak_memory_bytes,
+            peak_memory_bytes: exit.peak_memory_bytes.max(measured),
         },
     }
 }

@@ -247,6 +247,11 @@ fn view(row: Row) -> JobView {
         devices: Vec::new(),
         cpus: row.cpus,
         mem_bytes: row.mem,
+        pids: row.options.pids,
+        open_files: row.options.open_files,
+        io_weight: row.options.io_weight,
+        disk_bytes: row.options.disk_bytes,
+        enforcement: qrm_protocol::job::Enforcement::default(),
         vram_bytes: None,
         time_limit_ms: row.time_limit,
         retries: 0,
@@ -256,6 +261,7 @@ fn view(row: Row) -> JobView {
         tasks: None,
         after: Vec::new(),
         usage: UsageView { cpu_ms, peak_memory_bytes, gpu_ms: None, cost_credits: None },
+        now: None,
         progress: row.progress,
         queue_timeout_ms: None,
         deadline: None,
@@ -381,7 +387,7 @@ fn answer(home: &Home, views: &[JobView], (terms, limit, before, hidden): Ask) -
     let tasks = found.iter().map(|v| v.id).filter(|id| id.task.is_some()).collect();
     let before = before.map(|(job, task)| JobRef { job: JobId(job), task });
     let hidden = hidden.into_iter().map(|(first, count)| (JobId(first), count)).collect();
-    let mut page = Page { filter, limit, before, hidden, tasks };
+    let mut page = Page { filter, limit, before, hidden, tasks, words_of: None };
     // One page, from anywhere.
     let rest: Vec<&JobView> = found.iter().copied().filter(|v| before.is_none_or(|b| v.id < b)).collect();
     let (rows, more) = home.list(&page);

@@ -36,6 +36,8 @@ pub(super) fn start(state: &Path) -> Result<Client, Error> {
         .arg("--spawned")
         .arg("--state")
         .arg(state)
+        // What we may be a service of is not what it is one of.
+        .env_remove("NOTIFY_SOCKET")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

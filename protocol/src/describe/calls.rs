@@ -76,6 +76,8 @@ pub const CALLS: &[Call] = &[
     call("job.suspend", NAMED, &[], r#"{"targets": ["2"]}"#),
     call("job.resume", NAMED, &[], r#"{"targets": ["2"]}"#),
     call("job.signal", NAMED, &[], r#"{"targets": ["2"], "signal": 18}"#),
+    call("job.stats", NAMED, &[], r#"{"id": "2", "samples": true}"#),
+    call("host.stats", &[], &[], "{}"),
     call("job.list", &[], &[], r#"{"filter": ["state=live", "name=true"], "limit": 10}"#),
     call("status", &[], &[], "{}"),
     call("job.cancel", &[Code::NotFound], &[], r#"{"targets": ["3", "2"]}"#),

@@ -36,6 +36,18 @@ pub struct JobChange {
     /// Memory; 0 is not counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// The most processes and threads at once; 0 is what the configuration says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
+    /// Room for files; 0 is no directory for them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
+    /// The most files that each process may have open; 0 is what its submitter has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub open_files: Option<u32>,
+    /// Its share of the disks; 0 is that of others.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub io_weight: Option<u32>,
     /// How long the command may run; 0 is for ever.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -75,6 +87,10 @@ impl JobChange {
             comment: self.comment.clone(),
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
+            io_weight: self.io_weight,
+            open_files: self.open_files,
+            pids: self.pids,
+            disk_bytes: self.disk_bytes,
             time_limit_ms: self.time_limit_ms,
             queue_timeout_ms: self.queue_timeout_ms,
             retries: self.retries.unwrap_or_default(),

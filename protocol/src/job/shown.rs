@@ -1,22 +1,24 @@
 //! A job as it is shown: the keys of `--json`, stable, additions only.
 //! It refuses to know where the values come from.
 
-use super::{ArraySpec, Failure, JobState};
+use super::{ArraySpec, Enforcement, Failure, JobState};
 use crate::amount::{Bytes, Priority};
 use crate::ids::JobRef;
 pub use crate::progress::Progress;
+use crate::sample::JobSample;
 use crate::terminal::Size;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What a job used.
+/// What a job used: so far while its command runs, in all when it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UsageView {
     /// User and system time of all its processes.
     pub cpu_ms: Option<u64>,
-    /// The most memory at once: of the whole job where the kernel counts it, else of its largest process.
+    /// The most memory at once: of the whole job where the kernel counts it, else as far as it was seen, and at least that of
+    /// its largest process.
     pub peak_memory_bytes: Option<u64>,
     /// Time on GPUs.
     pub gpu_ms: Option<u64>,
@@ -94,6 +96,21 @@ pub struct JobView {
     pub cpus: u32,
     /// Memory that is counted for it.
     pub mem_bytes: Option<Bytes>,
+    /// The most processes and threads that it may have at once: what it asked for, else what the configuration says.
+    #[serde(default)]
+    pub pids: Option<u32>,
+    /// Room for files in its scratch directory that is counted for it.
+    #[serde(default)]
+    pub disk_bytes: Option<Bytes>,
+    /// The most files that each of its processes may have open, if it asked for that.
+    #[serde(default)]
+    pub open_files: Option<u32>,
+    /// Its share of the disks where several want them, if it asked for one; others have 100.
+    #[serde(default)]
+    pub io_weight: Option<u32>,
+    /// How it is held to these.
+    #[serde(default)]
+    pub enforcement: Enforcement,
     /// GPU memory that is counted for it.
     pub vram_bytes: Option<Bytes>,
     /// How long its command may run.
@@ -112,6 +129,9 @@ pub struct JobView {
     pub after: Vec<String>,
     /// What it used.
     pub usage: UsageView,
+    /// What it uses, while its command runs.
+    #[serde(default)]
+    pub now: Option<JobSample>,
     /// What it says of how far it is.
     pub progress: Option<Progress>,
     /// It ends in `timeout` if it has not started so long after it was accepted.

@@ -56,6 +56,18 @@ pub struct JobSpec {
     /// Memory; `None`, as 0, is neither counted nor limited.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// Its share of the disks where several want them, 1 to 10000, as 100 is for others; `None`, as 0, is 100.
+    #[serde(skip_serializing_if = "is_default")]
+    pub io_weight: Option<u32>,
+    /// The most files that each of its processes may have open; `None`, as 0, is what its submitter has.
+    #[serde(skip_serializing_if = "is_default")]
+    pub open_files: Option<u32>,
+    /// The most processes and threads at once; `None`, as 0, is what the configuration says.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pids: Option<u32>,
+    /// Room for files in a directory of its own that goes when it is over; `None`, as 0, is no such directory.
+    #[serde(skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
     /// How long the command may run; `None`, as 0, is for ever.
     #[serde(skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
@@ -159,7 +171,8 @@ pub const DEFAULT_GRACE: Millis = Millis(10_000);
 pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
 
 /// The variables by which a job knows itself; nobody else sets them.
-pub const OWN_ENV: [&str; 5] = ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SOCKET"];
+pub const OWN_ENV: [&str; 6] =
+    ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SCRATCH_DIR", "QRM_SOCKET"];
 
 /// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
 #[derive(Deserialize)]
@@ -175,6 +188,12 @@ struct RawSpec {
     /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
     mem_bytes: Option<u64>,
+    io_weight: Option<u32>,
+    open_files: Option<u32>,
+    pids: Option<u32>,
+    /// Room for files as people write it, as 20G, instead of `disk_bytes`.
+    disk: Option<String>,
+    disk_bytes: Option<u64>,
     /// A time limit as people write it, as 90m, instead of `time_limit_ms`.
     time: Option<String>,
     time_limit_ms: Option<u64>,
@@ -262,6 +281,11 @@ pub const SPEC_KEYS: &[&str] = &[
     "cpus",
     "mem",
     "mem_bytes",
+    "io_weight",
+    "open_files",
+    "pids",
+    "disk",
+    "disk_bytes",
     "time",
     "time_limit_ms",
     "begin",
@@ -301,11 +325,13 @@ impl TryFrom<RawSpec> for JobSpec {
 
     fn try_from(raw: RawSpec) -> Result<Self, String> {
         let both = |a: &str, b: &str| format!("'{a}' and '{b}' say the same thing; give one of them");
-        let mem_bytes = match (raw.mem, raw.mem_bytes) {
-            (Some(_), Some(_)) => return Err(both("mem", "mem_bytes")),
-            (Some(text), None) => Some(text.parse().map_err(|e| format!("mem: {e}"))?),
-            (None, bytes) => bytes.map(Bytes),
+        let bytes = |name: &str, text: Option<String>, bytes: Option<u64>| match (text, bytes) {
+            (Some(_), Some(_)) => Err(both(name, &format!("{name}_bytes"))),
+            (Some(text), None) => text.parse().map(Some).map_err(|e| format!("{name}: {e}")),
+            (None, bytes) => Ok(bytes.map(Bytes)),
         };
+        let mem_bytes = bytes("mem", raw.mem, raw.mem_bytes)?;
+        let disk_bytes = bytes("disk", raw.disk, raw.disk_bytes)?;
         let millis = |name: &str, text: Option<String>, ms: Option<u64>| match (text, ms) {
             (Some(_), Some(_)) => {
                 Err(both(name, &format!("{name}{}", if name == "time" { "_limit_ms" } else { "_ms" })))
@@ -327,6 +353,10 @@ impl TryFrom<RawSpec> for JobSpec {
             priority: priority.map_err(|e| e.to_string())?,
             cpus: raw.cpus,
             mem_bytes,
+            io_weight: raw.io_weight,
+            open_files: raw.open_files,
+            pids: raw.pids,
+            disk_bytes,
             time_limit_ms,
             begin: raw.begin,
             array: raw.array,
@@ -385,6 +415,10 @@ impl JobSpec {
         // What takes away a value from defaults, or in a change, leaves none.
         self.comment = self.comment.filter(|comment| !comment.is_empty());
         self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
+        self.io_weight = self.io_weight.filter(|limit| *limit > 0);
+        self.open_files = self.open_files.filter(|limit| *limit > 0);
+        self.pids = self.pids.filter(|pids| *pids > 0);
+        self.disk_bytes = self.disk_bytes.filter(|disk| disk.0 > 0);
         self.time_limit_ms = self.time_limit_ms.filter(|limit| limit.0 > 0);
         self.queue_timeout_ms = self.queue_timeout_ms.filter(|timeout| timeout.0 > 0);
         self.labels.retain(|_, value| !value.is_empty());
@@ -418,9 +452,7 @@ impl JobSpec {
         if self.retries == 0 && !self.retry_on.is_empty() {
             return Err(Error::invalid("--retry-on without --retries").hint("add --retries N"));
         }
-        if self.mem_bytes.is_some_and(|m| i64::try_from(m.0).is_err()) {
-            return Err(Error::invalid("that is more memory than any machine has"));
-        }
+        self.check_limits()?;
         if self.chdir.as_ref().is_some_and(|dir| !dir.as_bytes().starts_with(b"/")) {
             return Err(Error::invalid("chdir is not an absolute path"));
         }

@@ -18,6 +18,12 @@ pub struct MachineView {
     pub mem_bytes: u64,
     /// Memory granted.
     pub mem_used_bytes: u64,
+    /// Room for scratch directories offered.
+    #[serde(default)]
+    pub disk_bytes: u64,
+    /// Of that granted.
+    #[serde(default)]
+    pub disk_used_bytes: u64,
 }
 
 /// See [`Status`].

@@ -25,6 +25,19 @@ pub fn page() -> String {
     page.text(
         "There is one daemon for a state directory. A second one is refused, and told the process that holds it.",
     );
+    page.section("UNDER SYSTEMD");
+    page.text(
+        "`qrm daemon install` writes units for a daemon of your own, `qrm daemon install --system` for that of the machine; a \
+         package brings both. `qrmd.socket` listens while no daemon runs, and the first who asks has it started; with \
+         `qrmd.service` enabled, too, what was queued goes on from boot on. `qrm-jobs.service` runs nothing: its control group \
+         is delegated, and those of jobs are below it, so that the daemon is stopped, started and upgraded while they run. \
+         Stopping any of these units ends no job.",
+    );
+    page.text(
+        "A socket that is handed over (LISTEN_FDS, sd_listen_fds(3)) is served and left where it is. Who listens at \
+         NOTIFY_SOCKET, sd_notify(3), is told when the daemon answers, reloads and ends, and is who starts it again: then no \
+         job's end does.",
+    );
     page.section("SIGNALS");
     for (signal, what) in SIGNALS {
         page.item(signal, "", what);

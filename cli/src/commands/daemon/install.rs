@@ -1,5 +1,7 @@
-//! `qrm daemon install`: a service of systemd that runs the user's daemon.
-//! It refuses to start, stop or enable anything: it writes one file, has systemd read that, and says what comes next.
+//! `qrm daemon install`: services of systemd that run the user's daemon, or that of the machine.
+//! It refuses to start, stop or enable anything: it writes files, has systemd read them, and says what comes next.
+
+mod unit;
 
 use crate::Context;
 use crate::render::clean;
@@ -8,96 +10,148 @@ use qrm_protocol::error::{Code, Error};
 use qrm_protocol::place::{SOCKET_NAME, user_state};
 use serde::Serialize;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use unit::{There, Unit, in_words, quoted};
 
-/// Have systemd run your daemon from your login on, or from boot on if you linger.
+/// Have systemd run your daemon from your login on, or from boot on if you linger; or one for all users of the machine.
 ///
-/// Writes the unit qrmd.service into $XDG_CONFIG_HOME/systemd/user, else ~/.config/systemd/user, and has your systemd, if
-/// it runs, read its units again. Nothing is enabled, started or stopped: what comes next is printed. A daemon that runs
-/// already must be stopped before the service starts, which then takes over its queue; its jobs go on.
+/// Without --system it writes the units qrmd.service and qrm-jobs.service into $XDG_CONFIG_HOME/systemd/user, else
+/// ~/.config/systemd/user. QRM_STATE_DIR, QRM_CONFIG, XDG_STATE_HOME and XDG_CONFIG_HOME are written into the first if they
+/// are set; other settings belong into the configuration file.
 ///
-/// QRM_STATE_DIR, QRM_CONFIG, XDG_STATE_HOME and XDG_CONFIG_HOME are written into the unit if they are set; other settings
-/// belong into the configuration file. The Debian package brings a unit of its own and needs none of this.
+/// With --system, which takes root, it writes qrmd.service, qrmd.socket and qrm-jobs.service into /etc/systemd/system. The
+/// programs are run as root then, so they and the directories that they are in may be root's alone to change.
+///
+/// systemd, if it runs, reads its units again. Nothing is enabled, started or stopped: what comes next is printed. A daemon
+/// that runs already must be stopped before the service starts, which then takes over its queue; its jobs go on.
+///
+/// A unit that somebody else wrote, or has changed since, is kept: `systemctl edit` has settings of your own beside it.
+/// The Debian package brings these units and needs none of this.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only print the unit and what would be done.
+    /// For all users of this machine: jobs run as who submits them.
+    #[arg(long)]
+    system: bool,
+    /// For you alone, as it is without this.
+    #[arg(long, conflicts_with = "system")]
+    user: bool,
+    /// Only print the units, what in them differs from those that are there, and what would be done.
     #[arg(long)]
     dry_run: bool,
-    /// Replace a unit that is there and was not written by this command.
+    /// Replace units that somebody else wrote or has changed.
     #[arg(long)]
     force: bool,
 }
 
-/// The unit as a package has it.
-const TEMPLATE: &str = include_str!("../../../../daemon/dist/qrmd.service");
+/// The units as packages have them.
+const USER: &str = include_str!("../../../../daemon/dist/user/qrmd.service");
+const SYSTEM: &str = include_str!("../../../../daemon/dist/system/qrmd.service");
+const SOCKET: &str = include_str!("../../../../daemon/dist/system/qrmd.socket");
+const JOBS: &str = include_str!("../../../../daemon/dist/qrm-jobs.service");
 /// Where the program of a package is.
 const PACKAGED: &str = "/usr/bin/qrmd";
-/// What a unit that we may replace begins with.
-const MARK: &str = "# Written by `qrm daemon install`, which writes it anew.\n";
+/// Where units of the machine are that no package brings.
+const SYSTEM_DIR: &str = "/etc/systemd/system";
 /// What says where the daemon keeps things; systemd does not know what this shell does.
 const PLACES: [&str; 4] = ["QRM_STATE_DIR", "QRM_CONFIG", "XDG_STATE_HOME", "XDG_CONFIG_HOME"];
 
 /// What was done, or would be.
 #[derive(Serialize)]
 struct Done {
-    path: String,
+    mode: &'static str,
     program: String,
-    unit: String,
+    units: Vec<Written>,
     dry_run: bool,
-    /// It was not there, or another.
-    written: bool,
-    /// systemd has read it.
+    /// systemd has read them.
     reloaded: bool,
+    /// Why nothing would be written.
+    refused: Option<String>,
     /// What comes next, a command each.
     next: Vec<String>,
+}
+
+/// A unit, and what became of it, or would.
+#[derive(Serialize)]
+struct Written {
+    path: String,
+    unit: String,
+    /// It was not there, or another.
+    written: bool,
+    /// The lines in which it differs from what was there.
+    difference: Option<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8, Error> {
     let env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let program = program()?;
-    let unit = unit(&program, &PLACES.map(|name| (name, env(name))))?;
-    let path = place(env)?;
-    let same = is_there(&path, &unit, args.force)?;
-    let written = !same && !args.dry_run;
-    if written {
-        write(&path, &unit).map_err(|e| {
-            Error::new(Code::Unavailable, format!("{} can not be written: {e}", path.display()))
-                .hint("qrm daemon install --dry-run prints what belongs there")
-        })?;
+    let units = if args.system { of_system(&program)? } else { of_user(&program, env)? };
+    let units: Vec<(Unit, There)> = units.into_iter().map(|unit| (unit.there(), unit)).map(|(t, u)| (u, t)).collect();
+    let allowed = (if args.system { may_run_as_root(&program, args.dry_run) } else { Ok(()) })
+        .and_then(|()| units.iter().try_for_each(|(unit, there)| may_replace(unit, there, args.force)));
+    let refused = match allowed {
+        Err(error) if args.dry_run => Some(error.message),
+        allowed => allowed.map(|()| None)?,
+    };
+    for (unit, there) in &units {
+        if !args.dry_run && *there != There::Same {
+            unit.write()?;
+        }
     }
-    let reloaded = !args.dry_run && manager_runs(env) && reload();
+    let runs = if args.system { Path::new("/run/systemd/system").exists() } else { manager_runs(env) };
+    let reloaded = !args.dry_run && runs && reload(args.system);
     let done = Done {
-        path: path.display().to_string(),
+        mode: if args.system { "system" } else { "user" },
         program: program.display().to_string(),
-        unit,
+        units: units.iter().map(|(unit, there)| written(unit, there, args.dry_run)).collect(),
         dry_run: args.dry_run,
-        written,
         reloaded,
-        next: next(reloaded, &user_state(env)?),
+        refused,
+        next: if args.system { next_of_system(reloaded) } else { next_of_user(reloaded, &user_state(env)?) },
     };
     match context.out.json {
         true => context.out.document(&done),
-        false => context.out.print(&text(&done, same, context.out.quiet)),
+        false => context.out.print(&text(&done, context.out.quiet)),
     }
     Ok(0)
 }
 
-fn text(done: &Done, same: bool, quiet: bool) -> String {
-    let path = clean(&done.path);
-    let mut text = match (done.dry_run, same) {
-        (_, true) => format!("{path} is there, and is the same\n"),
-        (true, false) => format!("would write {path}\n"),
-        (false, false) => format!("wrote {path}\n"),
+fn written(unit: &Unit, there: &There, dry_run: bool) -> Written {
+    let difference = match there {
+        There::Nothing | There::Same => None,
+        There::Ours(there) | There::Theirs(there) => Some(unit.difference(there)),
     };
-    if done.dry_run {
-        text += &format!("\n{}\n", done.unit);
+    let written = *there != There::Same && !dry_run;
+    Written { path: unit.path.display().to_string(), unit: unit.text.clone(), written, difference }
+}
+
+fn text(done: &Done, quiet: bool) -> String {
+    let mut text = String::new();
+    for unit in &done.units {
+        let path = clean(&unit.path);
+        text += &match (&unit.difference, unit.written, done.dry_run) {
+            (Some(difference), _, true) => format!("would replace {path}, which differs:\n{}\n", lines(difference)),
+            (None, _, true) if Path::new(&unit.path).exists() => format!("{path} is there, and is the same\n"),
+            (None, _, true) => format!("would write {path}:\n\n{}\n", unit.unit),
+            (Some(_), ..) => format!("replaced {path}\n"),
+            (None, true, false) if !quiet => format!("wrote {path}\n"),
+            (None, false, false) if !quiet => format!("{path} is there, and is the same\n"),
+            (None, ..) => String::new(),
+        };
+    }
+    if let Some(why) = &done.refused {
+        text += &format!("nothing would be written: {}\n", clean(why));
     }
     if quiet {
-        return if done.dry_run { text } else { String::new() };
+        return text;
     }
     text + "what comes next:\n" + &done.next.iter().map(|line| format!("  {line}\n")).collect::<String>()
+}
+
+/// What somebody wrote into a file, for a terminal.
+fn lines(text: &str) -> String {
+    text.lines().map(|line| format!("  {}\n", clean(line))).collect()
 }
 
 /// The daemon's program, which a unit must name whole.
@@ -116,83 +170,90 @@ fn missing(name: &str) -> Error {
         .hint("install all three programs into one directory: cargo install --locked --path .")
 }
 
-fn place(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
+fn of_user(program: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Unit>, Error> {
     let base = match (env("XDG_CONFIG_HOME"), env("HOME")) {
         (Some(dir), _) => PathBuf::from(dir),
         (None, Some(home)) => PathBuf::from(home).join(".config"),
-        (None, None) => return Err(Error::invalid("there is no HOME to write a unit into").hint("set HOME")),
+        (None, None) => return Err(Error::invalid("there is no HOME to write units into").hint("set HOME")),
     };
-    match base.is_absolute() {
-        true => Ok(base.join("systemd/user/qrmd.service")),
-        false => Err(Error::invalid(format!("'{}' is not an absolute path", base.display()))
-            .hint("XDG_CONFIG_HOME, or HOME without it, is where units are looked for")),
+    if !base.is_absolute() {
+        return Err(Error::invalid(format!("'{}' is not an absolute path", base.display()))
+            .hint("XDG_CONFIG_HOME, or HOME without it, is where units are looked for"));
     }
+    let mut places = String::new();
+    for (name, value) in PLACES.iter().filter_map(|name| Some((name, env(name)?))) {
+        places += &format!("Environment={}\n", quoted(&format!("{name}={}", in_words(Path::new(&value))?)));
+    }
+    let dir = base.join("systemd/user");
+    Ok(vec![
+        Unit::new(dir.join("qrmd.service"), &service(USER, program, &places)?),
+        Unit::new(dir.join("qrm-jobs.service"), JOBS),
+    ])
 }
 
-/// The template with this program, and what this shell says of places.
-fn unit(program: &Path, places: &[(&str, Option<OsString>)]) -> Result<String, Error> {
-    let mut lines = String::new();
-    for (name, value) in places.iter().filter_map(|(name, value)| Some((name, value.as_deref()?))) {
-        lines += &format!("Environment={}\n", quoted(&format!("{name}={}", in_words(Path::new(value))?)));
-    }
+fn of_system(program: &Path) -> Result<Vec<Unit>, Error> {
+    let dir = Path::new(SYSTEM_DIR);
+    Ok(vec![
+        Unit::new(dir.join("qrmd.socket"), SOCKET),
+        Unit::new(dir.join("qrmd.service"), &service(SYSTEM, program, "")?),
+        Unit::new(dir.join("qrm-jobs.service"), JOBS),
+    ])
+}
+
+/// The template with this program, and what else is to be said of it.
+fn service(template: &str, program: &Path, lines: &str) -> Result<String, Error> {
     let name = in_words(program)?;
     if name.contains(['"', '\'', '\\']) {
         return Err(Error::invalid(format!("systemd starts no program whose path has quotes or backslashes: {name}"))
             .hint("install the programs elsewhere"));
     }
-    let start = format!("ExecStart={}", quoted(name));
-    Ok(MARK.to_owned() + &TEMPLATE.replace(&format!("ExecStart={PACKAGED}"), &(lines + &start)))
+    let start = format!("{lines}ExecStart={}", quoted(name));
+    Ok(template.replace(&format!("ExecStart={PACKAGED}"), &start))
 }
 
-fn in_words(path: &Path) -> Result<&str, Error> {
-    path.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| {
-        Error::invalid(format!("the path '{}' can not stand in a unit", path.display()))
-            .hint("a path without control characters, in UTF-8, can")
-    })
-}
-
-/// A word of a unit, systemd.syntax(7): quoted if need be, and nothing in it is a specifier.
-fn quoted(word: &str) -> String {
-    let word = word.replace('%', "%%");
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=%:@,".contains(c);
-    match word.chars().all(plain) {
-        true => word,
-        false => format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"")),
+/// A unit is only replaced if it is ours to replace.
+fn may_replace(unit: &Unit, there: &There, force: bool) -> Result<(), Error> {
+    match there {
+        There::Theirs(_) if !force => {
+            let message =
+                format!("{} was not written by qrm daemon install, or was changed since", unit.path.display());
+            Err(Error::new(Code::FailedPrecondition, message).hint(
+                "--dry-run shows the difference; --force replaces it; systemctl edit has settings of your own beside it",
+            ))
+        }
+        _ => Ok(()),
     }
 }
 
-/// Whether this very unit is there already; another is only replaced if it is ours to replace.
-fn is_there(path: &Path, unit: &str, force: bool) -> Result<bool, Error> {
-    let there = match std::fs::read(path) {
-        Ok(there) => there,
-        // A link that leads nowhere is there, too.
-        Err(e) if e.kind() == ErrorKind::NotFound && path.symlink_metadata().is_err() => return Ok(false),
-        Err(_) => Vec::new(),
+/// Who can change a program that root runs is root; and so is who can put another one in its place.
+fn may_run_as_root(program: &Path, dry_run: bool) -> Result<(), Error> {
+    if !rustix::process::geteuid().is_root() && !dry_run {
+        return Err(Error::new(Code::PermissionDenied, format!("only root writes units into {SYSTEM_DIR}"))
+            .hint("sudo qrm daemon install --system; without --system it is a daemon of your own"));
+    }
+    let unknown = |path: &Path, why: std::io::Error| {
+        Error::new(Code::FailedPrecondition, format!("{} can not be looked at: {why}", path.display()))
     };
-    if there == unit.as_bytes() {
-        return Ok(true);
+    let mut paths = Vec::new();
+    for name in ["qrmd", "qrm-shim"] {
+        let path = program.with_file_name(name);
+        let path = path.canonicalize().map_err(|e| unknown(&path, e))?;
+        paths.extend(path.ancestors().map(Path::to_owned));
     }
-    if force || there.starts_with(MARK.as_bytes()) {
-        return Ok(false);
+    for path in &paths {
+        let found = path.metadata().map_err(|e| unknown(path, e))?;
+        let who = match found.mode() {
+            _ if found.uid() != 0 => format!("user {}", found.uid()),
+            mode if mode & 0o002 != 0 => "everybody".to_owned(),
+            mode if mode & 0o020 != 0 && found.gid() != 0 => format!("group {}", found.gid()),
+            _ => continue,
+        };
+        let message =
+            format!("{who} can change {}, and the system's daemon would run what is there as root", path.display());
+        return Err(Error::new(Code::FailedPrecondition, message)
+            .hint("install the programs as root: install -m 755 -t /usr/local/bin qrm qrmd qrm-shim"));
     }
-    Err(Error::new(Code::FailedPrecondition, format!("{} was not written by qrm daemon install", path.display()))
-        .hint("--force replaces it; --dry-run prints what would be written"))
-}
-
-/// In one piece: a link in its place is replaced, not followed.
-fn write(path: &Path, unit: &str) -> std::io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(dir)?;
-    let new = path.with_extension(format!("service.{}", std::process::id()));
-    let written = std::fs::File::create(&new).and_then(|mut file| {
-        file.write_all(unit.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    });
-    if written.is_err() && new.exists() {
-        std::fs::remove_file(&new)?;
-    }
-    written
+    Ok(())
 }
 
 /// Whether the user's systemd runs: it listens there for systemctl(1).
@@ -200,13 +261,20 @@ fn manager_runs(env: impl Fn(&str) -> Option<OsString>) -> bool {
     env("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).join("systemd/private").exists())
 }
 
-fn reload() -> bool {
+fn reload(system: bool) -> bool {
     let mut command = Command::new("systemctl");
-    command.args(["--user", "daemon-reload"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args((!system).then_some("--user")).arg("daemon-reload");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-fn next(reloaded: bool, state: &Path) -> Vec<String> {
+fn next_of_system(reloaded: bool) -> Vec<String> {
+    let reload = (!reloaded).then_some("systemctl daemon-reload");
+    let start = "systemctl enable --now qrmd.socket qrmd.service    # the socket alone waits for who asks first";
+    reload.into_iter().chain([start]).map(str::to_owned).collect()
+}
+
+fn next_of_user(reloaded: bool, state: &Path) -> Vec<String> {
     let mut next = Vec::new();
     if Client::connect(&state.join(SOCKET_NAME)).is_ok() {
         next.push("qrm daemon stop    # the one that runs now; jobs go on");

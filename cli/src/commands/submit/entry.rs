@@ -169,8 +169,13 @@ impl<'a> Source<'a> {
 }
 
 /// Two ways to say one thing, of which a job has one.
-const SAME: &[(&str, &str)] =
-    &[("time", "time_limit_ms"), ("mem", "mem_bytes"), ("grace", "grace_ms"), ("queue_timeout", "queue_timeout_ms")];
+const SAME: &[(&str, &str)] = &[
+    ("time", "time_limit_ms"),
+    ("mem", "mem_bytes"),
+    ("disk", "disk_bytes"),
+    ("grace", "grace_ms"),
+    ("queue_timeout", "queue_timeout_ms"),
+];
 
 /// A job with what the file says of all.
 fn merged<'a>(mut job: DeTable<'a>, defaults: &DeTable<'a>) -> DeTable<'a> {

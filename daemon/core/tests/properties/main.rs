@@ -8,7 +8,7 @@ mod world;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use qrm_core::{Action, Caller, Core, Demand, Input, Now, Observed, Role};
+use qrm_core::{Action, Caller, Core, Demand, Input, Machine, Now, Observed, Role};
 use qrm_protocol::ids::JobId;
 use qrm_protocol::job::{JobSpec, JobState};
 use qrm_protocol::time::Timestamp;
@@ -43,7 +43,11 @@ fn whatever_happens_the_invariants_hold_and_replay_equals_live() {
 fn a_chain_of_a_hundred_thousand_dependencies_falls_without_recursion() {
     let mut core = Core::default();
     let now = Now { wall: Timestamp(0), boot_ms: 0 };
-    core.step(now, Input::Observed(Observed::Machine { boot_id: "1".into(), cpus: 1, mem_bytes: 0 })).unwrap();
+    core.step(
+        now,
+        Input::Observed(Observed::Machine(Machine { boot_id: "1".into(), cpus: 1, mem_bytes: 0, disk_bytes: 0 })),
+    )
+    .unwrap();
     for id in 1..=100_000u64 {
         let after: Vec<String> = if id == 1 { vec![] } else { vec![(id - 1).to_string()] };
         let spec: JobSpec =

@@ -2,7 +2,7 @@
 
 use crate::ME;
 use proptest::prelude::*;
-use qrm_core::{Action, Core, Demand, Effect, Input, Now, Observed, Run, RunOutcome};
+use qrm_core::{Action, Core, Demand, Effect, Input, Machine, Now, Observed, Run, RunOutcome};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobSpec;
 use qrm_protocol::time::Timestamp;
@@ -18,7 +18,7 @@ proptest! {
     ) {
         let mut core = Core::default();
         let mut now = Now { wall: Timestamp(0), boot_ms: 0 };
-        core.step(now, Input::Observed(Observed::Machine { boot_id: "1".into(), cpus: 3, mem_bytes: 3 })).unwrap();
+        core.step(now, Input::Observed(Observed::Machine(Machine { boot_id: "1".into(), cpus: 3, mem_bytes: 3, disk_bytes: 0 }))).unwrap();
         let mut waiting: Vec<(u64, u64, u32, u64, u64)> = Vec::new();
         let mut running: BTreeMap<JobRef, (u32, u64, u64)> = BTreeMap::new();
         for (id, (prio, cpus, mem, length)) in (1u64..).zip(jobs.iter().copied()) {

@@ -47,15 +47,27 @@ fn wish() -> impl Strategy<Value = Wish> {
         3 => Just(Vec::new()),
         2 => prop::collection::vec((0usize..4, any::<u8>(), prop::option::weighted(0.3, 0u8..5)), 1..4),
     ];
-    let part =
-        (0u64..3, 0u32..4, 0u64..3, any::<bool>(), prop::option::weighted(0.3, (0u32..5, prop::option::of(1u32..3))));
+    let part = (
+        0u64..3,
+        0u32..4,
+        (0u64..3, 0u64..3),
+        any::<bool>(),
+        prop::option::weighted(0.3, (0u32..5, prop::option::of(1u32..3))),
+    );
     let times = (0u64..4, 0i64..8, 0u64..8);
     let stages = (prop::bool::weighted(0.2), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
     (part, needs, any::<bool>(), (0u32..3, 0usize..4), times, stages).prop_map(
-        |((prio, cpus, mem, timed, array), needs, any, (retries, retry_on), (begin, deadline, queue), stages)| {
+        |(
+            (prio, cpus, (mem, disk), timed, array),
+            needs,
+            any,
+            (retries, retry_on),
+            (begin, deadline, queue),
+            stages,
+        )| {
             let retry_on: &[&str] = [&[][..], &["oom"], &["lost"], &["1", "lost"]][retry_on.min(retries as usize * 3)];
             let mut json = serde_json::json!({
-                "command": ["true"], "priority": prio * 50, "cpus": cpus, "mem_bytes": mem,
+                "command": ["true"], "priority": prio * 50, "cpus": cpus, "mem_bytes": mem, "disk_bytes": disk,
                 "any": any && !needs.is_empty(), "hold": stages.2,
                 "retries": retries,
                 "retry_on": retry_on,

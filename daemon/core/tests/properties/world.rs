@@ -3,7 +3,8 @@
 use crate::ME;
 use crate::wishes::{NEEDS, Op, Wish};
 use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Now, Observed, Run, RunOutcome, RunSignal,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Machine, Now, Observed, Run, RunOutcome,
+    RunSignal,
 };
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobSpec, JobState};
@@ -68,7 +69,9 @@ impl World {
 
     fn find_machine(&mut self) {
         let (cpus, mem_bytes) = self.machine;
-        self.step(Input::Observed(Observed::Machine { boot_id: self.boot.to_string(), cpus, mem_bytes }));
+        // As much disk as memory.
+        let machine = Machine { boot_id: self.boot.to_string(), cpus, mem_bytes, disk_bytes: mem_bytes };
+        self.step(Input::Observed(Observed::Machine(machine)));
     }
 
     fn step(&mut self, input: Input) -> Option<Answer> {
@@ -173,7 +176,8 @@ impl World {
                 self.started.insert(*job);
                 self.started.insert(job.job.into());
                 // Of what it asks for; the machine may have become smaller than what others were granted before.
-                let ((cpus, mem), demand) = (self.granted(), &self.jobs[&job.job].demand);
+                let ((cpus, mem, disk), demand) = (self.granted(), &self.jobs[&job.job].demand);
+                assert!(demand.disk_bytes() == 0 || disk <= self.machine.1, "{job} was started without disk for it");
                 assert!(demand.cpus() == 0 || cpus <= self.machine.0, "{job} was started without cpus for it");
                 assert!(demand.mem_bytes == 0 || mem <= self.machine.1, "{job} was started without memory for it");
             }
@@ -195,14 +199,16 @@ impl World {
     }
 
     /// What the jobs that execute were granted, counted from what they asked for.
-    fn granted(&self) -> (u32, u64) {
+    fn granted(&self) -> (u32, u64, u64) {
         let executing = self
             .core
             .running(usize::MAX)
             .into_iter()
             .filter(|job| matches!(self.core.state(*job), Some(JobState::Allocating | JobState::Executing)));
         let demands = executing.map(|job| &self.jobs[&job.job].demand);
-        demands.fold((0, 0), |sum, demand| (sum.0 + demand.cpus(), sum.1 + demand.mem_bytes))
+        demands.fold((0, 0, 0), |sum, demand| {
+            (sum.0 + demand.cpus(), sum.1 + demand.mem_bytes, sum.2 + demand.disk_bytes())
+        })
     }
 
     /// What the store would know of what is over: a task that was ended with its array has its row if it had started.

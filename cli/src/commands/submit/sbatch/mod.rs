@@ -166,6 +166,10 @@ impl Found {
             Means::JobName => self.set("--name", Some(value), span),
             Means::Hold => self.set("--hold", None, span),
             Means::Cpus => self.cpus = Some((count()?, at)),
+            Means::Disk => match values::memory(&value).map_err(wrong)? {
+                Bytes(0) => self.unset(&["--disk"]),
+                Bytes(bytes) => self.set("--disk", Some(bytes.to_string()), span),
+            },
             Means::Tasks => self.tasks = Some((count()?, at)),
             Means::Memory => self.memory = Some((values::memory(&value).map_err(wrong)?, at)),
             Means::MemoryPerCpu => self.memory_per_cpu = Some((values::memory(&value).map_err(wrong)?, at)),

@@ -1,0 +1,363 @@
+//! What a hostile user of a shared machine can try against the daemon of all, and what comes of it.
+//! It refuses to leave anything behind: each attack is bounded, and stays in a world of its own.
+
+use crate::system::{ALICE, BOB, ROOT, System, User, open, possible};
+use crate::world::Said;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Stdio;
+
+/// A file of root's that nobody else may read or change, and what is in it.
+fn treasure(system: &System) -> std::path::PathBuf {
+    let path = system.at("treasure");
+    std::fs::write(&path, "gold").unwrap();
+    open(&path, 0o600);
+    path
+}
+
+#[test]
+fn who_calls_is_not_said_in_the_message() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    for (more, refused) in [(r#""uid": 0"#, true), (r#""user": "root""#, true), (r#""name": "root""#, false)] {
+        let line = format!("{{\"command\": [\"id\", \"-u\"], {more}}}");
+        let script = format!("echo '{line}' | \"$QRM\" submit --bulk -");
+        let said = Said::of(system.shell(BOB, &script).output().unwrap());
+        assert_eq!(said.code != 0, refused, "{said:?}");
+    }
+    assert_eq!(system.ended(BOB, "1")["user"], "bob");
+    assert_eq!(system.run(BOB, "logs 1").ok(), "61002\n");
+}
+
+#[test]
+fn what_a_job_puts_in_the_place_of_its_logs_gains_it_nothing() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let treasure = treasure(&system);
+    let gold = treasure.display();
+    for (place, says) in [
+        (format!("ln -s {gold} $QRM_JOB_DIR/stdout"), "stdout"),
+        ("mkfifo $QRM_JOB_DIR/stdout".to_owned(), "stdout"),
+        ("mkdir $QRM_JOB_DIR/stdout".to_owned(), "stdout"),
+    ] {
+        // The second attempt finds what the first has put there.
+        let script = format!("rm -f $QRM_JOB_DIR/stdout; {place}; exit 1");
+        let id = system.submit(ALICE, "--retries 1", &script);
+        let job = system.ended(ALICE, &id);
+        assert_eq!((job["state"].as_str(), job["attempt"].as_i64()), (Some("failed"), Some(2)), "{job}");
+        let said = system.run(ALICE, &format!("logs {id}"));
+        assert!(!said.out.contains("gold"), "{said:?}");
+        assert!(job["failure"]["message"].as_str().unwrap().contains("standard output") || says.is_empty(), "{job}");
+    }
+    // Over the socket root's own process reads: it does not follow, either.
+    let id = system.submit(ALICE, "", &format!("rm $QRM_JOB_DIR/stdout; ln -s {gold} $QRM_JOB_DIR/stdout"));
+    system.ended(ALICE, &id);
+    let mut stream = UnixStream::connect(system.socket()).unwrap();
+    let request =
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"log.subscribe\",\"params\":{{\"id\":\"{id}\"}}}}\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.contains("not the file any more") && !said.contains("gold"), "{said}");
+    assert_eq!(std::fs::read_to_string(&treasure).unwrap(), "gold");
+    assert_eq!(treasure.metadata().unwrap().uid(), 0);
+}
+
+#[test]
+fn links_in_a_job_s_own_directory_are_not_followed_when_it_is_tidied() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    // Something of root's with the names that are tidied away.
+    let victim = system.at("victim");
+    std::fs::create_dir(&victim).unwrap();
+    for name in ["stdout", "stderr", ".qrm-script"] {
+        std::fs::write(victim.join(name), "").unwrap();
+    }
+    let there = || std::fs::read_dir(&victim).unwrap().count();
+    // The tasks of an array are below a directory that its validate command owns.
+    let link = format!("ln -s {0} $QRM_JOB_DIR/0", victim.display());
+    let id = system.qrm(ALICE, &["submit", "--array", "0-1", "--validate", &link, "--", "true"]).ok();
+    assert_eq!(system.ended(ALICE, id.trim())["state"], "failed");
+    let link = format!("mkdir $QRM_JOB_DIR/0; ln -s {0} $QRM_JOB_DIR/0/2.0", victim.display());
+    let id = system.qrm(ALICE, &["submit", "--array", "0-1", "--validate", &link, "--", "true"]).ok();
+    assert_eq!((id.trim(), system.ended(ALICE, id.trim())["state"].as_str()), ("2", Some("failed")));
+    // The second one had a place of its own.
+    assert_eq!(system.show(ALICE, "2.1")["state"], "completed");
+    // What is forgotten is removed, and what its links lead to is not.
+    let id = system.submit(
+        ALICE,
+        "",
+        &format!(
+            "ln -s {0} $QRM_JOB_DIR/link; mkdir $QRM_JOB_DIR/sub; ln -s / $QRM_JOB_DIR/sub/root",
+            victim.display()
+        ),
+    );
+    let dir = system.ended(ALICE, &id)["dir"].as_str().unwrap().to_owned();
+    system.run(ROOT, "cleanup --older-than 0s").ok();
+    assert!(!Path::new(&dir).exists());
+    assert_eq!((there(), victim.metadata().unwrap().uid()), (3, 0));
+}
+
+#[test]
+fn a_tree_of_any_depth_is_forgotten() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    // Fifteen thousand directories, each in the one before: more than there are descriptors or room on a stack.
+    let script = "cd $QRM_JOB_DIR; d=$(yes d | head -n 1000 | tr '\\n' /); n=0
+        while [ $n -lt 15 ]; do mkdir -p $d && cd -P $d 2>/dev/null || exit 1; n=$((n+1)); done; chmod 0 .";
+    let id = system.submit(ALICE, "", script);
+    let job = system.ended(ALICE, &id);
+    assert_eq!(job["state"], "completed", "{job}");
+    system.run(ROOT, "cleanup --older-than 0s").ok();
+    assert!(!Path::new(job["dir"].as_str().unwrap()).exists());
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+}
+
+#[test]
+fn a_job_reaches_neither_its_shim_nor_the_daemon_nor_their_files() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let (state, daemon) = (system.state(), system.daemon());
+    let state = state.display();
+    for attack in [
+        "kill -KILL $PPID",
+        "kill -STOP $PPID",
+        "cat /proc/$PPID/environ",
+        "cat /proc/$PPID/mem",
+        "ls /proc/$PPID/fd",
+        "echo 1 >/proc/$PPID/oom_score_adj",
+        &format!("kill -STOP {daemon}"),
+        &format!("kill -KILL {daemon}"),
+        &format!("cat /proc/{daemon}/environ"),
+        &format!("ls {state}"),
+        &format!("ls {state}/runs"),
+        &format!("cat {state}/runs/0"),
+        &format!("echo x >>{state}/runs/0"),
+        &format!("cat {state}/qrm.sqlite"),
+        &format!("touch {state}/jobs/x"),
+        &format!("mv $QRM_JOB_DIR {state}/jobs/x"),
+        &format!("rm {}", system.socket().display()),
+    ] {
+        let said = system.qrm(ALICE, &["run", "--", "sh", "-c", attack]);
+        assert!(said.code != 0 && said.code < 124, "{attack}: {said:?}");
+    }
+    // Groups are left by their owner alone.
+    let leave = "for f in $(find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs 2>/dev/null); do echo $$ >$f && echo $f; done; true";
+    assert_eq!(system.job(ALICE, &format!("({leave}) 2>/dev/null")), "");
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+}
+
+#[test]
+fn nothing_of_who_starts_the_daemon_or_submits_reaches_a_job_but_what_is_meant() {
+    if !possible() {
+        return;
+    }
+    let mut system = System::new("");
+    system.kill();
+    // A descriptor that whoever starts it has left open.
+    let treasure = treasure(&system);
+    let file = std::fs::File::open(&treasure).unwrap();
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+    system.start();
+    drop(file);
+    let said = system.job(ALICE, "ls -l /proc/self/fd | wc -l");
+    // A total, the three of the job, and the one that lists them.
+    assert_eq!(said, "5\n");
+    let id = system.submit(ALICE, "", "echo $PPID; exec sleep 60");
+    system.executing(&id);
+    let shim = system.run(ALICE, &format!("logs {id}")).ok();
+    let environ = std::fs::read(format!("/proc/{}/environ", shim.trim())).unwrap();
+    assert_eq!(environ, b"", "a shim has no environment");
+    let output = system
+        .shell(ALICE, "LD_PRELOAD=/tmp/evil.so LD_AUDIT=/tmp/evil.so \"$QRM\" submit --output x -- true")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    for pid in [system.daemon(), shim.trim().parse().unwrap()] {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        assert!(!maps.contains("evil"), "{maps}");
+    }
+}
+
+#[test]
+fn a_user_who_fills_what_is_theirs_leaves_the_others_room() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[users]\nmax_jobs = 20\n");
+    for _ in 0..19 {
+        system.submit(ALICE, "--hold", "true");
+    }
+    let bulk = "printf '{\"command\":[\"true\"]}\\n{\"command\":[\"true\"]}\\n' | \"$QRM\" submit --bulk -";
+    let said = Said::of(system.shell(ALICE, bulk).output().unwrap());
+    assert!(said.code == 2 && said.err.contains("more than 20 jobs"), "{said:?}");
+    system.submit(ALICE, "--hold", "true");
+    let said = system.run(ALICE, "submit -- true");
+    assert!(said.code == 2 && said.err.contains("more than 20 jobs"), "{said:?}");
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    system.run(ALICE, "cancel 1").ok();
+    system.submit(ALICE, "--hold", "true");
+    assert_eq!(system.job(ROOT, "id -u"), "0\n");
+}
+
+#[test]
+fn a_user_with_a_hundred_thousand_jobs_and_as_many_connections_as_they_may_have_holds_nobody_up() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[host]\ncpus = 2\n");
+    let flood = "yes '{\"command\":[\"true\"],\"hold\":true}' | head -n 100000 | \"$QRM\" submit --bulk - >/dev/null";
+    assert!(system.shell(ALICE, flood).status().unwrap().success());
+    let open = |user: User, count: usize| -> Vec<UnixStream> {
+        let socket = system.socket();
+        let opened = std::thread::spawn(move || {
+            let uid = rustix::process::Uid::from_raw(user.uid);
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
+        });
+        opened.join().unwrap()
+    };
+    let held = open(ALICE, 256);
+    // Each is there for certain when the next is refused.
+    let mut refused = String::new();
+    let mut more = open(ALICE, 1).remove(0);
+    more.read_to_string(&mut refused).unwrap();
+    assert!(refused.contains("256 connections"), "{refused}");
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    assert_eq!(system.qrm(BOB, &["--json", "jobs", "user=bob", "--all"]).json().as_array().unwrap().len(), 1);
+    drop(held);
+    assert_eq!(system.run(ALICE, "cancel state=live").code, 0);
+}
+
+#[test]
+fn a_place_that_somebody_else_made_first_is_not_taken() {
+    if !possible() {
+        return;
+    }
+    let mut system = System::new("");
+    system.run(ROOT, "daemon stop").ok();
+    system.stopped();
+    let refused = |what: &str, says: &str| {
+        let output = system.qrmd(&[]).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(says), "{what}: {said}");
+    };
+    let run = system.at("run");
+    std::os::unix::fs::chown(&run, Some(ALICE.uid), None).unwrap();
+    refused("a socket directory", "belongs to user 61001");
+    std::os::unix::fs::chown(&run, Some(0), None).unwrap();
+    open(&run, 0o777);
+    refused("a socket directory that all write to", "can be written by others than root");
+    open(&run, 0o755);
+    let state = system.state();
+    std::os::unix::fs::chown(&state, Some(ALICE.uid), None).unwrap();
+    refused("a state directory", "belongs to user 61001");
+    std::os::unix::fs::chown(&state, Some(0), None).unwrap();
+    open(&system.at("config.toml"), 0o666);
+    refused("a configuration", "can be written by others than root");
+    open(&system.at("config.toml"), 0o644);
+    std::fs::rename(&run, system.at("run.real")).unwrap();
+    symlink(system.home(ALICE), &run).unwrap();
+    refused("a link to a directory of another's", "belongs to user 61001");
+    std::fs::remove_file(&run).unwrap();
+    std::fs::rename(system.at("run.real"), &run).unwrap();
+    system.start();
+    assert_eq!(system.job(ALICE, "id -u"), "61001\n");
+}
+
+#[test]
+fn qrm_gives_nothing_to_a_daemon_that_is_another_users() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let socket = system.at("trap.sock");
+    let at = socket.clone();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let trap = std::thread::spawn(move || {
+        let uid = rustix::process::Uid::from_raw(BOB.uid);
+        let listener = UnixListener::bind(&at).unwrap();
+        open(&at, 0o666);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        // Who listens is who says so, not who made it.
+        rustix::net::listen(&listener, 8).unwrap();
+        ready.send(()).unwrap();
+        let mut said = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut said).unwrap();
+        said
+    });
+    is_ready.recv().unwrap();
+    let mut submit = system.program(ALICE, Path::new("/bin/sh"));
+    submit.args(["-c", "\"$QRM\" submit -- true"]).env("QRM_SOCKET", &socket).env("SECRET", "gold");
+    let said = Said::of(submit.output().unwrap());
+    assert!(said.code == 2 && said.err.contains("user 61002, and gets nothing of yours"), "{said:?}");
+    assert_eq!(trap.join().unwrap(), b"");
+}
+
+#[test]
+fn a_home_that_is_not_there_and_a_shell_that_is_none_stop_nobody() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    std::fs::remove_dir(system.home(BOB)).unwrap();
+    let mut run = system.program(ROOT, Path::new("/bin/sh"));
+    run.args(["-c", "\"$QRM\" run -- id -u"]).current_dir("/").env("HOME", system.home(BOB));
+    std::os::unix::process::CommandExt::uid(&mut run, BOB.uid);
+    assert_eq!(Said::of(run.output().unwrap()).ok(), "61002\n");
+}
+
+#[test]
+fn sequences_in_the_words_of_a_job_reach_no_terminal_of_others() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}31m";
+    let id = system.qrm(ALICE, &["submit", "--comment", "c", "--", "sh", "-c", "exit 3", evil]).ok();
+    system.ended(ALICE, id.trim());
+    let id = id.trim();
+    for line in [
+        format!("show {id}"),
+        "jobs --all".to_owned(),
+        "status".to_owned(),
+        format!("wait {id}"),
+        "events --after 0".to_owned(),
+        format!("trace {id}"),
+    ] {
+        let said = system.run(ROOT, &line);
+        let bad = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
+        assert!(!bad(&said.out) && !bad(&said.err), "{line}: {said:?}");
+    }
+    let log = std::fs::read_to_string(system.at("log")).unwrap();
+    assert!(!log.contains('\u{1b}'), "{log}");
+    assert_eq!(system.socket().metadata().unwrap().permissions().mode() & 0o777, 0o666);
+}
+
+#[test]
+fn a_scratch_directory_is_its_user_s_alone_and_goes_with_the_job() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let script = "echo x >$QRM_SCRATCH_DIR/x; ls -ld $QRM_SCRATCH_DIR | cut -d' ' -f1,3; echo $TMPDIR; ln -s / $QRM_SCRATCH_DIR/root";
+    let said = system.qrm(ALICE, &["run", "--disk", "1M", "--", "sh", "-c", script]).ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("drwx------ ") && lines[0].ends_with("61001") | lines[0].ends_with("alice"), "{said}");
+    assert!(lines[1].starts_with(system.state().join("scratch").to_str().unwrap()), "{said}");
+    let said = system.qrm(BOB, &["run", "--", "ls", lines[1]]);
+    assert!(said.code != 0, "{said:?}");
+}
