@@ -150,8 +150,7 @@ fn a_terminal_is_as_it_was_however_this_ends() {
         assert!(screen.is_other_screen() && screen.is_raw());
         signal(&screen.child, ends);
         assert_eq!(code(&mut screen.child), number);
-        screen.types("a line that is echoed\r");
-        screen.until("echoed");
+        screen.rest();
         assert!(!screen.is_raw() && !screen.is_other_screen());
     }
     assert_eq!(attach_and_close(&world), 129);

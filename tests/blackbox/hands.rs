@@ -225,6 +225,11 @@ impl Screen {
         self.shows.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
     }
 
+    /// All that still comes to stand there, until nothing writes any more.
+    pub fn rest(&mut self) {
+        while self.more() {}
+    }
+
     /// Whether it hands over every key, instead of lines.
     pub fn is_raw(&self) -> bool {
         let modes = rustix::termios::tcgetattr(&self.ours).unwrap().local_modes;
