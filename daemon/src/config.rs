@@ -39,16 +39,16 @@ impl Durability {
     }
 }
 
-/// The most processes of a job that does not say.
+/// A limit of jobs that do not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pids {
-    /// None in user mode, and in system mode a part of what the machine can have, where that costs nothing.
+pub enum Bound<T> {
+    /// None in user mode, and in system mode a part of what the machine can have.
     #[default]
     Auto,
-    /// As many as the machine can have.
+    /// As much as the machine can have.
     None,
-    /// So many, wherever they can be counted.
-    Most(u32),
+    /// So much.
+    Most(T),
 }
 
 /// All settings.
@@ -73,7 +73,9 @@ pub struct Config {
     /// `scheduler.cpu` is `hard`: a job never has more cpus than it asked for.
     pub hard_cpus: bool,
     /// `limits.pids`: the most processes of a job that does not say.
-    pub pids: Pids,
+    pub pids: Bound<u32>,
+    /// `limits.output`: the most that a job may leave in its own directory.
+    pub output: Bound<Bytes>,
     /// `supervision.cgroup`: how the processes of a job are kept together.
     pub tracking: Wish,
     /// `users.admins`: names, and groups with an `@` before theirs.
@@ -104,7 +106,8 @@ impl Default for Config {
             disk_reserve: Bytes(1 << 30),
             scratch_dir: None,
             hard_cpus: false,
-            pids: Pids::Auto,
+            pids: Bound::Auto,
+            output: Bound::Auto,
             tracking: Wish::Auto,
             admins: Vec::new(),
             viewers: Vec::new(),

@@ -384,6 +384,7 @@ fn settings(
         boot_id,
         tracking: config.tracking,
         pids: config.pids,
+        output: config.output,
         scratch: supervise::scratch::base(&dir.path, config.scratch_dir.as_deref()),
         hard_cpus: config.hard_cpus,
         open_files: rustix::process::getrlimit(Resource::Nofile),

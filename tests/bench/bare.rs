@@ -1,10 +1,12 @@
 //! The helper program of the benchmarks: a bare loop that starts a command N times at width W, each child in a
-//! cgroup of its own, and the two job bodies `stamp` and `gate`. It refuses to know qrm and every other queue: it has
+//! cgroup of its own, and the job bodies `stamp`, `gate`, `laps` and `bomb`. It refuses to know qrm and every other queue: it has
 //! no crates, is built with plain `rustc -O`, and calls libc by hand.
 //!
 //! bare loop N W [CGROUP_PARENT]   prints `{"jobs":N,"width":W,"cgroups":BOOL,"seconds":S}`
 //! bare stamp FIFO [WORD]          writes `NANOSECONDS WORD` (CLOCK_MONOTONIC, taken first) into FIFO
 //! bare gate FIFO                  blocks until a writer has opened FIFO and closed it again
+//! bare laps N                     computes the same thing N times, about a millisecond each; prints `MEDIAN P99 WORST` in ns
+//! bare bomb BYTES                 takes so many bytes as fast as it can, and writes to each page
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -61,7 +63,9 @@ fn main() {
         ["stamp", fifo] => stamp(fifo, now, ""),
         ["stamp", fifo, word] => stamp(fifo, now, word),
         ["gate", fifo] => gate(fifo),
-        _ => fail("usage: bare loop N W [CGROUP_PARENT] | stamp FIFO [WORD] | gate FIFO"),
+        ["laps", count] => laps(number(count)),
+        ["bomb", bytes] => bomb(number(bytes)),
+        _ => fail("usage: bare loop N W [CGROUP_PARENT] | stamp FIFO [WORD] | gate FIFO | laps N | bomb BYTES"),
     };
     if let Err(error) = done {
         fail(&error.to_string());
@@ -152,6 +156,36 @@ fn gate(fifo: &str) -> io::Result<()> {
     fs::File::open(fifo)?
         .read_to_end(&mut Vec::new())
         .map(|_| ())
+}
+
+fn laps(count: usize) -> io::Result<()> {
+    let mut took = Vec::with_capacity(count);
+    let mut memory = vec![0u64; 64 * 1024];
+    for lap in 0..count as u64 {
+        let begun = monotonic_ns();
+        // Half a mebibyte, read and written again and again: what else runs can slow the processor, and memory too.
+        for round in 0..12 {
+            for (place, word) in memory.iter_mut().enumerate() {
+                *word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(lap ^ round ^ place as u64);
+            }
+        }
+        std::hint::black_box(&memory);
+        took.push(monotonic_ns() - begun);
+    }
+    took.sort_unstable();
+    println!("{} {} {}", took[count / 2], took[count * 99 / 100], took[count - 1]);
+    Ok(())
+}
+
+fn bomb(bytes: usize) -> io::Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..bytes / (1 << 20) {
+        let mut piece = vec![0u8; 1 << 20];
+        piece.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        held.push(std::hint::black_box(piece));
+    }
+    println!("{} bytes are held", held.len() << 20);
+    Ok(())
 }
 
 fn monotonic_ns() -> u64 {

@@ -385,6 +385,35 @@ def measure_watched(bench):
     return [Line("watched memory: too much to ended, worst", max(took), "ms", 250, note=note)]
 
 
+def measure_bomb(bench):
+    """A neighbour that computes the same thing again and again, alone and while one job after the other takes ten times the
+    memory that it may have."""
+    qrm = bench.qrm("bomb", QRM_HOST_CPUS=2)
+    laps = 500 if bench.quick else 3000
+    bombs = []
+
+    def neighbour():
+        return int(qrm.call("run", "--", bench.bare, "laps", laps).split()[1]) / 1e6
+
+    def beside():
+        job = qrm.submit("--mem", "64M", "--array", "0-99999%1", "--", bench.bare, "bomb", 640 << 20)
+        took = neighbour()
+        qrm.call("cancel", job)
+        qrm.call("wait", job, accept=range(256))
+        # Those that the cancel did not meet were ended for their memory.
+        bombs.append(sum(task["failure"]["cause"] == "oom" for task in qrm.json("jobs", "--all", f"array={job}", "state=failed")))
+        return took
+
+    try:
+        alone, among = series(3 if bench.quick else 10, neighbour, beside, warm=1)
+    finally:
+        qrm.stop()
+    if not all(bombs):
+        raise Failed("no job ran out of memory, for no control group limits it here")
+    note = f"p99 of a lap {among:.2f} ms, alone {alone:.2f} ms; {statistics.median(bombs):.0f} jobs died meanwhile"
+    return [Line("a neighbour of memory bombs, p99", among / alone, "x", 1.5, note=note)]
+
+
 def measure_idle(bench):
     """Memory of a daemon that has run one job, of a job's shim, and context switches while nothing happens."""
     qrm = bench.qrm("idle")
@@ -562,6 +591,7 @@ ALL = {
     "completions": measure_completions,
     "cleanup": measure_cleanup,
     "watched": measure_watched,
+    "bomb": measure_bomb,
     "idle": measure_idle,
     "sampling": measure_sampling,
     "restart": measure_restart,

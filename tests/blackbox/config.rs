@@ -167,18 +167,20 @@ fn a_reload_uses_what_it_can_and_names_what_needs_a_restart() {
 }
 
 #[test]
-fn a_job_may_have_as_many_files_open_as_who_started_the_daemon() {
+fn a_job_may_have_as_many_files_open_as_who_submits_it_and_no_more_than_who_started_the_daemon() {
     let world = World::new();
     let qrm = world.program("qrm");
     let start = world
         .at(std::path::Path::new("/bin/sh"))
-        .args(["-c", "ulimit -Sn 500; exec \"$0\" daemon start"])
+        .args(["-c", "ulimit -n 500; exec \"$0\" daemon start"])
         .arg(qrm.get_program())
         .status()
         .unwrap();
     assert!(start.success());
     for _ in 0..2 {
-        assert_eq!(world.qrm(["run", "--", "sh", "-c", "ulimit -Sn"]).ok(), "500\n");
+        assert_eq!(world.qrm(["run", "--", "sh", "-c", "ulimit -n; ulimit -Hn"]).ok(), "500\n500\n");
+        let fewer = world.shell("ulimit -Sn 100; exec \"$QRM\" run -- sh -c 'ulimit -n; ulimit -Hn'").output().unwrap();
+        assert_eq!(String::from_utf8(fewer.stdout).unwrap(), "100\n500\n");
         world.run("daemon reload --exec").ok();
     }
 }

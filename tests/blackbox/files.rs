@@ -183,7 +183,8 @@ fn a_job_says_how_far_it_is() {
     assert_eq!((&job["attempt"], &job["progress"]), (&json!(2), &json!({"fraction": 1.0, "message": null})));
     for (line, says) in [
         ("progress 0.5", "this is not inside a job"),
-        ("progress 0.5 --job 1", "there is no job 1"),
+        ("progress 0.5 --job 1", "job 1 has ended"),
+        ("progress 0.5 --job 4711", "there is no job 4711"),
         ("progress 2 --job 1", "is not how much is done"),
         ("progress half", "is not how much is done"),
     ] {

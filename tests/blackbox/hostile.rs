@@ -348,6 +348,25 @@ fn sequences_in_the_words_of_a_job_reach_no_terminal_of_others() {
 }
 
 #[test]
+fn a_job_that_floods_its_output_is_ended_and_what_it_wrote_stays_below_a_bound() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[limits]\noutput = \"4M\"\n");
+    // It writes a few megabytes at once, and then no more than the pace of the watch.
+    let script = "head -c 8000000 /dev/zero; exec sleep 60";
+    let id = system.submit(ALICE, "", script);
+    let job = system.ended(ALICE, &id);
+    assert_eq!((job["failure"]["cause"].as_str(), job["state"].as_str()), (Some("limit"), Some("failed")), "{job}");
+    assert!(job["failure"]["message"].as_str().unwrap().contains("its limit of 4M"), "{job}");
+    let id =
+        system.submit(ALICE, "", "mkdir $QRM_JOB_DIR/d; head -c 8000000 /dev/zero >$QRM_JOB_DIR/d/file; exec sleep 60");
+    assert_eq!(system.ended(ALICE, &id)["failure"]["cause"], "limit");
+    assert_eq!(system.job(BOB, "head -c 1000000 /dev/zero | wc -c"), "1000000\n");
+    assert!(system.run(BOB, "doctor").out.contains("limits.output gives 4M"));
+}
+
+#[test]
 fn a_scratch_directory_is_its_user_s_alone_and_goes_with_the_job() {
     if !possible() {
         return;

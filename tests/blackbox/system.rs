@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A user of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,24 +34,33 @@ pub const LAB: u32 = 61_101;
 /// A private system daemon, its users, and nothing left when it ends.
 pub struct System {
     dir: tempfile::TempDir,
+    /// Where its programs are.
+    programs: Arc<tempfile::TempDir>,
     daemon: Option<Child>,
     env: Vec<(String, String)>,
 }
 
-/// The programs where every user can execute them; once, because they are large without optimisation.
-pub fn programs() -> &'static Path {
-    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let dir = DIR.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("qrm-test-bin-").tempdir().unwrap();
-        open(dir.path(), 0o755);
-        let built = Path::new(env!("CARGO_BIN_EXE_qrm")).parent().unwrap();
-        for name in ["qrm", "qrmd", "qrm-shim"] {
-            std::fs::copy(built.join(name), dir.path().join(name)).unwrap();
-            open(&dir.path().join(name), 0o755);
+/// The programs where every user can execute them; one directory for all worlds that are there at a time.
+fn programs() -> Arc<tempfile::TempDir> {
+    static DIR: Mutex<Weak<tempfile::TempDir>> = Mutex::new(Weak::new());
+    let mut shared = DIR.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(dir) = shared.upgrade() {
+        return dir;
+    }
+    let dir = tempfile::Builder::new().prefix("qrm-test-bin-").tempdir().unwrap();
+    open(dir.path(), 0o755);
+    let built = Path::new(env!("CARGO_BIN_EXE_qrm")).parent().unwrap();
+    for name in ["qrm", "qrmd", "qrm-shim"] {
+        // They are large without optimisation.
+        let (from, to) = (built.join(name), dir.path().join(name));
+        if std::fs::hard_link(&from, &to).is_err() {
+            std::fs::copy(&from, &to).unwrap();
+            open(&to, 0o755);
         }
-        dir
-    });
-    dir.path()
+    }
+    let dir = Arc::new(dir);
+    *shared = Arc::downgrade(&dir);
+    dir
 }
 
 pub fn open(path: &Path, mode: u32) {
@@ -72,7 +81,7 @@ impl System {
     pub fn new(config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("qrm-test-").tempdir().unwrap();
         open(dir.path(), 0o755);
-        let mut system = Self { dir, daemon: None, env: Vec::new() };
+        let mut system = Self { dir, programs: programs(), daemon: None, env: Vec::new() };
         std::fs::write(system.at("config.toml"), config).unwrap();
         open(&system.at("config.toml"), 0o644);
         system.write_users(&USERS);
@@ -101,6 +110,10 @@ impl System {
         self.dir.path()
     }
 
+    pub fn programs(&self) -> &Path {
+        self.programs.path()
+    }
+
     pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -119,7 +132,7 @@ impl System {
 
     /// The daemon's command line.
     pub fn qrmd(&self, args: &[&str]) -> Command {
-        let mut command = self.in_its_accounts(&programs().join("qrmd"));
+        let mut command = self.in_its_accounts(&self.programs.path().join("qrmd"));
         command.args(["--system", "--foreground", "--state"]).arg(self.state()).arg("--socket").arg(self.socket());
         command.arg("--config").arg(self.at("config.toml")).args(args);
         command
@@ -186,7 +199,7 @@ impl System {
     pub fn program(&self, user: User, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home(user));
-        command.env("QRM_SOCKET", self.socket()).env("QRM", programs().join("qrm")).stdin(Stdio::null());
+        command.env("QRM_SOCKET", self.socket()).env("QRM", self.programs.path().join("qrm")).stdin(Stdio::null());
         if user != ROOT {
             command.uid(user.uid).gid(user.uid).current_dir(self.home(user));
         } else {
@@ -197,7 +210,7 @@ impl System {
 
     /// `qrm` with these words, as a user.
     pub fn qrm(&self, user: User, args: &[&str]) -> Said {
-        Said::of(self.program(user, &programs().join("qrm")).args(args).output().unwrap())
+        Said::of(self.program(user, &self.programs.path().join("qrm")).args(args).output().unwrap())
     }
 
     /// The words of a line; nothing is quoted.

@@ -210,7 +210,7 @@ fn the_daemon_of_all_is_found_at_its_place_and_one_s_own_where_that_is_said() {
         ls -ld /run/qrm /run/qrm/qrm.sock | cut -c1-10
         qrm daemon stop
         test ! -e /run/qrm/qrm.sock";
-    let own = crate::system::programs();
+    let own = system.programs();
     let mut shell = system.in_its_accounts(Path::new("bash"));
     shell.args(["-c", script]);
     let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());

@@ -224,6 +224,14 @@ fn had_too_much(of: Exceeded) -> (FailureCause, String) {
             FailureCause::Limit,
             format!("its scratch directory held {}, and its limit of {} ended it", Bytes(had), Bytes(limit)),
         ),
+        Exceeded::Output { had, limit } => (
+            FailureCause::Limit,
+            format!("it left {} in its own directory, and its limit of {} ended it", Bytes(had), Bytes(limit)),
+        ),
+        Exceeded::OutputDepth(most) => (
+            FailureCause::Limit,
+            format!("its own directory was more than {most} directories deep, where its limit can not be watched"),
+        ),
         Exceeded::Depth(most) => (
             FailureCause::Limit,
             format!("its scratch directory was more than {most} directories deep, where its limit can not be watched"),

@@ -144,6 +144,15 @@ pub enum Exceeded {
         /// It may have.
         limit: u64,
     },
+    /// Bytes in its own directory.
+    Output {
+        /// It had.
+        had: u64,
+        /// It may have.
+        limit: u64,
+    },
+    /// Its own directory has directories below each other that are more than so many.
+    OutputDepth(usize),
     /// Its scratch directory has directories below each other that are more than so many.
     Depth(usize),
     /// Processes and threads.

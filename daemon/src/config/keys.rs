@@ -1,7 +1,7 @@
 //! Every setting: its name, what it means, and how its text becomes a value and back.
 //! It refuses to know where a text came from.
 
-use super::{Config, Durability, Pids};
+use super::{Bound, Config, Durability};
 use crate::supervise::cgroup::Wish;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::MAX_PIDS;
@@ -228,19 +228,40 @@ pub const KEYS: &[Key] = &[
         at_reload: false,
         set: |c, word| {
             c.pids = match word {
-                "auto" => Pids::Auto,
-                "none" => Pids::None,
+                "auto" => Bound::Auto,
+                "none" => Bound::None,
                 number => match number.parse() {
-                    Ok(pids @ 1..=MAX_PIDS) => Pids::Most(pids),
+                    Ok(pids @ 1..=MAX_PIDS) => Bound::Most(pids),
                     _ => return Err(format!("'{word}' is not auto, none or a number from 1 to {MAX_PIDS}")),
                 },
             };
             Ok(())
         },
         get: |c| match c.pids {
-            Pids::Auto => "auto".to_owned(),
-            Pids::None => "none".to_owned(),
-            Pids::Most(pids) => pids.to_string(),
+            Bound::Auto => "auto".to_owned(),
+            Bound::None => "none".to_owned(),
+            Bound::Most(pids) => pids.to_string(),
+        },
+    },
+    Key {
+        name: "limits.output",
+        takes: "a size, as \"10G\", \"none\" or \"auto\"",
+        default: "auto",
+        means: "The most that a job may leave in its own directory.",
+        more: "It is watched: a job whose output, with all else in its directory, takes more room on the disk is ended within some seconds. With `auto` there is none for a daemon of your own; a daemon for all users gives each job a tenth of the disk that the output of all is on. What a job writes elsewhere, with `--stdout` too, is not counted.",
+        at_reload: false,
+        set: |c, word| {
+            c.output = match word {
+                "auto" => Bound::Auto,
+                "none" => Bound::None,
+                size => Bound::Most(text(size.parse())?),
+            };
+            Ok(())
+        },
+        get: |c| match c.output {
+            Bound::Auto => "auto".to_owned(),
+            Bound::None => "none".to_owned(),
+            Bound::Most(size) => size.to_string(),
         },
     },
     Key {

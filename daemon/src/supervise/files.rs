@@ -40,7 +40,7 @@ pub fn job_dir(job: JobRef) -> PathBuf {
 /// # Errors
 /// They cannot be made, or `stdin` is there and is no FIFO.
 pub fn make_fifo(jobs_dir: &Path, job: JobRef, mode: Mode, identity: Option<&Identity>) -> io::Result<()> {
-    let dir = JobDirs::open(jobs_dir, mode)?.make(job, identity)?;
+    let dir = JobDirs::of(jobs_dir, mode)?.make(job, identity)?;
     let _acting = identity.map_or(Ok(Acting::AS_SELF), |user| Acting::of(user.uid, user.gid))?;
     make_fifo_in(&dir)
 }
@@ -187,7 +187,7 @@ pub(super) struct JobDirs {
 
 impl JobDirs {
     /// Those below this directory, which exists.
-    pub fn open(path: &Path, mode: Mode) -> io::Result<Self> {
+    pub fn of(path: &Path, mode: Mode) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Bits::empty())?;
         spread(&root);
@@ -208,6 +208,12 @@ impl JobDirs {
             }
         }
         Err(Errno::NOENT.into())
+    }
+
+    /// The job's directory, which is there.
+    pub fn open(&mut self, job: JobRef) -> io::Result<OwnedFd> {
+        let leaf = leaf(job);
+        Ok(self.parent(job, Parent::open).and_then(|parent| open_dir(parent, &leaf))?)
     }
 
     /// Opens the FIFO `stdin` of a job for writing and closes it; `false` if nobody reads it.
@@ -315,7 +321,7 @@ mod tests {
     #[test]
     fn what_was_made_is_found_and_tidying_leaves_what_the_job_wrote() {
         let temp = tempfile::tempdir().unwrap();
-        let mut dirs = JobDirs::open(temp.path(), Mode::User).unwrap();
+        let mut dirs = JobDirs::of(temp.path(), Mode::User).unwrap();
         for id in ["12", "12.3", "12.1999", "4711"] {
             let dir = dirs.make(job(id), None).unwrap();
             make_fifo(temp.path(), job(id), Mode::User, None).unwrap();
@@ -337,7 +343,7 @@ mod tests {
     #[test]
     fn a_directory_that_was_removed_meanwhile_is_made_again() {
         let temp = tempfile::tempdir().unwrap();
-        let mut dirs = JobDirs::open(temp.path(), Mode::User).unwrap();
+        let mut dirs = JobDirs::of(temp.path(), Mode::User).unwrap();
         dirs.make(job("1"), None).unwrap();
         std::fs::remove_dir_all(temp.path().join("0")).unwrap();
         dirs.make(job("2"), None).unwrap();

@@ -2,7 +2,7 @@
 //! It refuses to choose the limits: they are what the job asked for.
 
 use super::cgroup::{mounted, own_group};
-use crate::config::Pids;
+use crate::config::Bound;
 use qrm_protocol::job::{Enforcement, How, MAX_PIDS};
 use qrm_shim::cgroup::JobCgroup;
 use rustix::fs::{Access, AtFlags, CWD, Mode, accessat, mkdirat};
@@ -177,16 +177,16 @@ fn disks_are_shared() -> bool {
 /// What a job may have that does not say how many processes: of `auto` in a daemon for all users a part of what the
 /// machine can have, the same as systemd gives a service (`DefaultTasksMax=` of systemd-system.conf(5)), where that costs
 /// nothing because the group is there anyway.
-pub(super) fn default_pids(wanted: Pids, for_all: bool, free: bool) -> Option<u32> {
+pub(super) fn default_pids(wanted: Bound<u32>, for_all: bool, free: bool) -> Option<u32> {
     match wanted {
-        Pids::Most(pids) => Some(pids),
-        Pids::Auto if for_all && free => {
+        Bound::Most(pids) => Some(pids),
+        Bound::Auto if for_all && free => {
             let read = |file| fs::read_to_string(file).ok()?.trim_end().parse::<u64>().ok();
             let most =
                 ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter().filter_map(read).min()?;
             Some(u32::try_from(most * 15 / 100).unwrap_or(u32::MAX).clamp(1, MAX_PIDS))
         }
-        Pids::Auto | Pids::None => None,
+        Bound::Auto | Bound::None => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Settings;
 use super::limits::Limiter;
+use super::watched::output_limit;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::method::{Finding, Health};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub(super) fn findings(
         quota(held(Limiter::Cpu), settings.hard_cpus),
         processes(held(Limiter::Pids), default_pids),
         scratch(settings),
+        output(settings),
         disks(held(Limiter::Io)),
         open_files(settings),
     ]
@@ -143,6 +145,21 @@ fn scratch(settings: &Settings) -> Finding {
             "no job can ask for --disk",
             Some("make the directory, or set scratch.directory to one that there is"),
         ),
+    }
+}
+
+fn output(settings: &Settings) -> Finding {
+    const TOPIC: &str = "output limit";
+    match output_limit(settings) {
+        Some(limit) => finding(
+            TOPIC,
+            format!("watched every second; limits.output gives {}", Bytes(limit)),
+            "a job that leaves more in its own directory, its output included, is ended",
+            None,
+        ),
+        None => {
+            finding(TOPIC, "none: limits.output gives none".to_owned(), "a job can fill the disk with its output", None)
+        }
     }
 }
 

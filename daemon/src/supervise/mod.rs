@@ -25,12 +25,13 @@ pub use enter::Door;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
-use crate::config::Pids;
+use crate::config::Bound;
 use crate::mode::Mode;
 use crate::monitor::Monitor;
 use cgroup::{Tracking, Wish};
 use mail::{Mail, Message};
 use qrm_core::{Observed, Run, RunSignal};
+use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::Finding;
@@ -70,7 +71,9 @@ pub struct Settings {
     /// How jobs are to be tracked.
     pub tracking: Wish,
     /// The most processes of a job that does not say.
-    pub pids: Pids,
+    pub pids: Bound<u32>,
+    /// The most bytes that a job may leave in its own directory, output and all.
+    pub output: Bound<Bytes>,
     /// The directory of all scratch directories; made when there is one.
     pub scratch: PathBuf,
     /// A job never has more cpus than it asked for.

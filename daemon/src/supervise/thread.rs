@@ -48,7 +48,9 @@ pub(super) struct Means {
     pub monitor: Monitor,
     pub report: Box<dyn Fn(Observed) + Send>,
     /// Who looks at what processes have, and who at what directories have.
-    pub patrols: [Patrol; 2],
+    pub patrols: [Patrol; 3],
+    /// What a job may leave in its own directory.
+    pub output_limit: Option<u64>,
     pub scratches: Scratches,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
@@ -77,14 +79,15 @@ impl Thread {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &mail.bell.fd, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
         let means = Means {
-            dirs: JobDirs::open(&settings.jobs_dir, settings.mode)?,
+            dirs: JobDirs::of(&settings.jobs_dir, settings.mode)?,
             run_files: RunFiles::open(&settings.runs_dir)?,
             spawner: Spawner::new(&settings.shim, settings.open_files)?,
             default_pids: tracking.default_pids(&settings),
             tracking,
             epoll,
             identities: Identities::new(mail.clone()),
-            patrols: Patrol::both(&mail),
+            patrols: Patrol::all(&mail),
+            output_limit: super::watched::output_limit(&settings),
             scratches: Scratches::new(settings.scratch.clone(), settings.mode),
             mail,
             monitor,

@@ -1,13 +1,16 @@
 //! Limits that the kernel does not hold a run to: one thread looks at what processes have, another at what is in scratch
 //! directories, a few times a second while there are such runs. It refuses to end anybody: that is the supervising thread's, which is told.
 
+use super::Settings;
 use super::limits::Limiter;
 use super::mail::{Mail, Message};
 use super::scratch::{MAX_DEPTH, Measured, measure};
 use super::signal::process;
 use super::thread::Means;
 use super::watch::{Entry, State};
+use crate::config::Bound;
 use qrm_core::{Exceeded, Run, RunSignal};
+use qrm_protocol::amount::Bytes;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::proc::Process;
 use qrm_shim::tree;
@@ -33,10 +36,14 @@ const PROCESSES: Pace = Pace { name: "patrol", pause: Duration::from_millis(200)
 /// A directory can hold millions of files, and looking at them keeps its disk busy.
 const SCRATCH: Pace = Pace { name: "patrol-scratch", pause: Duration::from_millis(250), times: 10 };
 
+/// Whoever fills a disk needs longer than this for it.
+const OUTPUT: Pace = Pace { name: "patrol-output", pause: Duration::from_secs(1), times: 10 };
+
 /// What is looked at, and how much of it there may be.
 enum Watched {
     Processes { members: Members, memory: Option<u64>, pids: Option<u32> },
     Scratch { dir: OwnedFd, limit: u64 },
+    Output { dir: OwnedFd, limit: u64 },
 }
 
 /// Who belongs to a run.
@@ -61,9 +68,10 @@ pub(super) struct Patrol {
 }
 
 impl Patrol {
-    /// That of processes, and that of scratch directories: a disk that does not answer keeps nobody else waiting.
-    pub fn both(mail: &Mail) -> [Self; 2] {
-        [PROCESSES, SCRATCH].map(|pace| Self { mail: mail.clone(), pace, words: None })
+    /// That of processes, that of scratch directories and that of output: a disk that does not answer keeps nobody else
+    /// waiting.
+    pub fn all(mail: &Mail) -> [Self; 3] {
+        [PROCESSES, SCRATCH, OUTPUT].map(|pace| Self { mail: mail.clone(), pace, words: None })
     }
 
     fn watch(&mut self, run: Run, watched: Watched) -> io::Result<()> {
@@ -98,7 +106,7 @@ impl Means {
         let is_held = |limiter: Limiter| group.is_some_and(|group| limiter.holds(group));
         let memory = launch.limits.mem_bytes.filter(|bytes| *bytes > 0 && !is_held(Limiter::Memory));
         let pids = launch.limits.pids.filter(|_| !is_held(Limiter::Pids));
-        let [processes, scratch] = &mut self.patrols;
+        let [processes, scratch, output] = &mut self.patrols;
         if memory.is_some() || pids.is_some() {
             let members = match group {
                 Some(group) => Ok(Some(Members::Group(group.clone()))),
@@ -116,6 +124,10 @@ impl Means {
         if let Some(limit) = launch.limits.disk_bytes {
             let dir = self.scratches.open(entry.run);
             complain(entry, dir.and_then(|dir| scratch.watch(entry.run, Watched::Scratch { dir, limit })));
+        }
+        if let Some(limit) = self.output_limit {
+            let dir = self.dirs.open(entry.run.job);
+            complain(entry, dir.and_then(|dir| output.watch(entry.run, Watched::Output { dir, limit })));
         }
     }
 
@@ -180,6 +192,23 @@ fn look(watched: &Watched) -> io::Result<Option<Exceeded>> {
             Measured::Bytes(had) => (had > *limit).then_some(Exceeded::Scratch { had, limit: *limit }),
             Measured::TooDeep => Some(Exceeded::Depth(MAX_DEPTH)),
         }),
+        Watched::Output { dir, limit } => Ok(match measure(dir, *limit, None)? {
+            Measured::Bytes(had) => (had > *limit).then_some(Exceeded::Output { had, limit: *limit }),
+            Measured::TooDeep => Some(Exceeded::OutputDepth(MAX_DEPTH)),
+        }),
+    }
+}
+
+/// What a job may leave in its own directory: of `auto`, in a daemon for all users, a tenth of the disk that it is on, so that
+/// one job can not stop the others, nor the store.
+pub(super) fn output_limit(settings: &Settings) -> Option<u64> {
+    match settings.output {
+        Bound::Most(Bytes(bytes)) => Some(bytes),
+        Bound::Auto if settings.mode.is_system() => {
+            let disk = rustix::fs::statvfs(&settings.jobs_dir).ok()?;
+            Some(disk.f_blocks.saturating_mul(disk.f_frsize) / 10)
+        }
+        Bound::Auto | Bound::None => None,
     }
 }
 
