@@ -304,6 +304,7 @@ fn every_task_and_every_attempt_has_a_terminal_of_its_own() {
     let said = world.run(&format!("attach {array}"));
     assert!(said.err.contains("is an array") && said.err.contains(&format!("as {array}.0")), "{said:?}");
     gate.open(2);
+    assert_eq!(world.ended(&array)["state"], "completed");
     let job =
         world.submit("--pty --retries 1 --backoff 1ms", &format!("echo try $QRM_ATTEMPT; {}; exit 1", gate.wait()));
     for attempt in ["try 1", "try 2"] {
