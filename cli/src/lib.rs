@@ -2,10 +2,12 @@
 //! It refuses to know how jobs are kept and run.
 
 mod again;
+mod attached;
 mod commands;
 mod complete;
 mod follow;
 mod render;
+mod terminal;
 mod watching;
 
 use clap::{Args as _, FromArgMatches, Subcommand, ValueHint};
@@ -43,9 +45,9 @@ const GLOBAL: &str = "Global options";
 const OWN_FAILURE: u8 = 125;
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 a job ended badly (wait of several), or something does not work (doctor); 2 \
-refused or wrong; 3 no daemon, or one of another version; 4 the daemon failed. `run` and `wait ID` exit with the job's own \
+refused or wrong; 3 no daemon, or one of another version; 4 the daemon failed. `run`, `attach` and `wait ID` exit with the job's own \
 code, 128 + its signal, 124 on a time limit, \
-130 if it was cancelled before it ran, 125 for a failure of qrm itself.";
+130 if it was cancelled before it ran, 125 for a failure of qrm itself; `exec` in the same way with that of its command.";
 
 /// What every verb may need.
 pub(crate) struct Context {

@@ -7,12 +7,12 @@ mod keep;
 mod launch;
 mod waiters;
 
-pub use handle::{Condition, Handle, Reply, Request};
+pub use handle::{Condition, Handle, Reply, Request, Visit};
 
 use crate::clock::{self, Timers};
 use crate::fault;
 use crate::store::{JobText, Store, StoreError};
-use crate::supervise::{Launch, Order, Supervisor};
+use crate::supervise::{Door, Launch, Order, Supervisor};
 use handle::Wait;
 use keep::Housekeeper;
 use qrm_core::{Action, Answer, Caller, Core, Effect, Event, Input, Observed, Run, Stage};
@@ -282,8 +282,21 @@ impl Engine {
                 self.flush();
                 handle::give(reply, self.store.set_durability(durability).map_err(|error| error.refusal()));
             }
+            Request::Visit { run, visit, door } => self.visit(run, visit, door),
             Request::Stop => self.over = Some(Ok(())),
         }
+    }
+
+    /// Has somebody let into a run.
+    fn visit(&mut self, run: Run, visit: Visit, door: Door) {
+        let order = match visit {
+            Visit::Attach => Order::Attach(run, door),
+            Visit::Exec { command, pty, term, identity } => match self.store.launch_text(run.job.job) {
+                Ok(text) => Order::Enter(Box::new(launch::beside(run, text, command, (pty, term))), identity, door),
+                Err(error) => return handle::give(door, Err(error.refusal())),
+            },
+        };
+        self.supervisor.order(order);
     }
 
     fn observed(&mut self, observed: Observed) {

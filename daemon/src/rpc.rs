@@ -17,6 +17,7 @@ mod submitter;
 mod targets;
 mod users;
 mod view;
+mod visit;
 mod watch;
 
 pub use ending::Ending;

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
+mod descriptor;
 mod start;
 
 pub use start::daemon_program;
@@ -85,6 +86,27 @@ impl Client {
         }
     }
 
+    /// The handshake alone, if it was not made yet.
+    fn greet(&mut self) -> Result<(), Error> {
+        if !self.greeted {
+            let id = self.take_id();
+            let hello = HelloParams { protocol: crate::PROTOCOL_VERSION };
+            let sent = self.stream.get_mut().write_all(&frame::encode_request(id, Hello::NAME, &hello));
+            self.greeting(id)?;
+            sent.map_err(|e| gone(&e))?;
+        }
+        Ok(())
+    }
+
+    fn greeting(&mut self, id: u64) -> Result<(), Error> {
+        let reply = self.reply(id)?;
+        self.greeted = true;
+        let hello: Result<HelloReply, _> = serde_json::from_str(reply.get());
+        hello
+            .map(drop)
+            .map_err(|e| Error::new(Code::VersionMismatch, format!("the daemon's greeting is not understood: {e}")))
+    }
+
     fn send<M: Method>(&mut self, params: &M::Params) -> Result<u64, Error> {
         let mut bytes = Vec::new();
         let greeting = (!self.greeted).then(|| self.take_id());
@@ -96,12 +118,7 @@ impl Client {
         // A daemon that refuses closes its end early; its reason is still there to be read.
         let sent = self.stream.get_mut().write_all(&bytes);
         if let Some(greeting) = greeting {
-            let reply = self.reply(greeting)?;
-            self.greeted = true;
-            let hello: Result<HelloReply, _> = serde_json::from_str(reply.get());
-            hello.map_err(|e| {
-                Error::new(Code::VersionMismatch, format!("the daemon's greeting is not understood: {e}"))
-            })?;
+            self.greeting(greeting)?;
         }
         match sent {
             Ok(()) => Ok(id),

@@ -21,6 +21,7 @@ pub mod sample;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod signal;
+pub mod terminal;
 pub mod text;
 pub mod time;
 

@@ -96,6 +96,12 @@ methods! {
     JobCheck = "job.check" Everyone: SubmitParams => CheckReply;
     /// What an executing job says of how far it is.
     JobProgress = "job.progress" Control: ProgressParams => Empty;
+    /// Looks at the terminal of an executing job, and types on it. With the reply comes a descriptor: a socket of messages
+    /// (SOCK_SEQPACKET) that leads to the job without the daemon.
+    JobAttach = "job.attach" Inside: AttachParams => Empty;
+    /// Runs a command beside that of an executing job: in its groups, as its user, with its environment and directory. With
+    /// the reply comes a descriptor, as with `job.attach`; the command ends with the job, and when that socket is closed.
+    JobExec = "job.exec" Inside: ExecParams => Empty;
     /// When a job was in which stage.
     JobTrace = "job.trace" Inside: JobParams => TraceReply;
     /// What an executing job uses now, and used during the last minutes; of one that has ended, what it used in all. Samples

@@ -3,11 +3,12 @@
 
 use crate::amount::{Bytes, Priority};
 use crate::ids::{JobId, JobRef};
-use crate::job::spec::PriorityGiven;
+use crate::job::spec::{PriorityGiven, PtyGiven};
 use crate::job::{ArraySpec, Backoff, RetryOn};
 use crate::log::LogText;
 use crate::progress::Fraction;
 use crate::signal::Signal;
+use crate::terminal::Size;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -70,6 +71,14 @@ written_by_hand! {
             { "type": "integer", "minimum": 0, "maximum": 100 },
             { "type": "string", "pattern": "^(low|normal|high|critical|[0-9]+)$" }
         ]
+    };
+    Size: {
+        "description": "The size of a terminal, lines and columns, as 24x80.",
+        "type": "string", "pattern": "^[0-9]{1,4}x[0-9]{1,4}$"
+    };
+    PtyGiven: {
+        "description": "Whether it has a terminal, or how large that is, as 24x80.",
+        "oneOf": [{ "type": "boolean" }, { "type": "string", "pattern": "^[0-9]{1,4}x[0-9]{1,4}$" }]
     };
     Signal: {
         "description": "A signal: the kernel's number, or its name with or without SIG.",

@@ -65,6 +65,8 @@ fn each_verb_offers_the_jobs_that_it_could_be_about() {
         ("qrm suspend ", &["2"]),
         ("qrm resume ", &["3"]),
         ("qrm signal USR1 ", &["2"]),
+        ("qrm attach ", &["2"]),
+        ("qrm exec ", &["2"]),
         ("qrm logs ", &["3", "2", "1"]),
         ("qrm show ", &["5", "4", "3", "2", "1"]),
         ("qrm stats ", &["2", "5", "4", "3", "1"]),

@@ -188,6 +188,59 @@ impl Screen {
         }
     }
 
+    /// A program for which the terminal is everything: its three streams, and what its keys mean.
+    pub fn whole(mut command: Command, columns: u16) -> Self {
+        use std::os::unix::process::CommandExt;
+        let (ours, theirs) = terminal(columns);
+        if command.get_envs().all(|(name, _)| name != "TERM") {
+            command.env("TERM", "xterm");
+        }
+        let again = || Stdio::from(theirs.try_clone().unwrap());
+        command.stdin(again()).stdout(again()).stderr(again());
+        // SAFETY: between fork and exec nothing but system calls.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::setsid()?;
+                Ok(rustix::process::ioctl_tiocsctty(std::io::stdin())?)
+            });
+        }
+        let child = command.spawn().unwrap();
+        Self {
+            child,
+            ours,
+            shows: vt100::Parser::new(24.try_into().unwrap(), columns.try_into().unwrap(), 0),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Types this.
+    pub fn types(&mut self, text: &str) {
+        self.ours.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Gives it another size.
+    pub fn resize(&mut self, rows: u16, columns: u16) {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.ours, size).unwrap();
+        self.shows.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
+    }
+
+    /// All that still comes to stand there, until nothing writes any more.
+    pub fn rest(&mut self) {
+        while self.more() {}
+    }
+
+    /// Whether it hands over every key, instead of lines.
+    pub fn is_raw(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.ours).unwrap().local_modes;
+        !modes.contains(rustix::termios::LocalModes::ICANON)
+    }
+
+    /// Whether the other of its screens is shown, and whether a cursor is.
+    pub fn is_other_screen(&self) -> bool {
+        self.shows.screen().alternate_screen() || self.shows.screen().hide_cursor()
+    }
+
     /// What stands there now; lines without the blanks after them.
     pub fn text(&self) -> String {
         self.shows.screen().contents().trim_end().to_owned()
@@ -232,7 +285,7 @@ impl Screen {
     pub fn end(mut self) -> (String, String, i32) {
         while self.more() {}
         let mut out = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.child.stdout.take().map(|mut stdout| stdout.read_to_string(&mut out).unwrap());
         (self.text(), out, code(&mut self.child))
     }
 

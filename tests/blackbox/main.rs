@@ -4,6 +4,7 @@
 
 mod activation;
 mod arrays;
+mod attach;
 mod bad_input;
 mod bulk;
 mod cleanup;
@@ -16,6 +17,7 @@ mod doctor;
 mod events;
 mod example_clients;
 mod examples;
+mod exec;
 mod files;
 mod hands;
 mod hostile;

@@ -60,6 +60,8 @@ fn params(method: &str, id: &str) -> Value {
         "event.subscribe" => json!({"after": 0}),
         "log.subscribe" => json!({"id": id, "stream": "stdout"}),
         "bulk.begin" => json!({"count": 1, "context": {"cwd": "/", "umask": 18, "env": []}}),
+        "job.attach" => json!({"id": id}),
+        "job.exec" => json!({"id": id, "command": ["true"]}),
         name if name.starts_with("job.") => json!({"targets": [id]}),
         _ => json!({}),
     }

@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its arguments, whose help is the manual, and what it does.
 //! This file refuses to do more than to name them.
 
+mod attach;
 mod cancel;
 mod checked;
 mod cleanup;
@@ -9,6 +10,7 @@ mod control;
 mod daemon;
 mod doctor;
 mod events;
+mod exec;
 mod jobs;
 mod logs;
 pub(crate) mod manual;
@@ -39,6 +41,8 @@ pub(crate) enum Verb {
     Jobs(jobs::Args),
     Show(show::Args),
     Logs(logs::Args),
+    Attach(attach::Args),
+    Exec(exec::Args),
     Wait(wait::Args),
     Cancel(cancel::Args),
     Hold(control::Hold),
@@ -65,7 +69,7 @@ impl Verb {
     /// Whether its exit code is that of a job.
     pub(crate) fn speaks_for_a_job(&self) -> bool {
         match self {
-            Self::Run(_) => true,
+            Self::Run(_) | Self::Attach(_) | Self::Exec(_) => true,
             Self::Wait(args) => args.is_one(),
             _ => false,
         }
@@ -81,6 +85,8 @@ pub(crate) fn only(name: &str) -> Option<Command> {
         "jobs" => jobs::Args::augment_args(Command::new("jobs")),
         "show" => show::Args::augment_args(Command::new("show")),
         "logs" => logs::Args::augment_args(Command::new("logs")),
+        "attach" => attach::Args::augment_args(Command::new("attach")),
+        "exec" => exec::Args::augment_args(Command::new("exec")),
         "wait" => wait::Args::augment_args(Command::new("wait")),
         "cancel" => cancel::Args::augment_args(Command::new("cancel")),
         "hold" => control::Hold::augment_args(Command::new("hold")),
@@ -114,6 +120,8 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Jobs(args) => jobs::run(context, args),
         Verb::Show(args) => show::run(context, args.id),
         Verb::Logs(args) => logs::run(context, &args),
+        Verb::Attach(args) => attach::run(context, &args),
+        Verb::Exec(args) => exec::run(context, args),
         Verb::Wait(args) => wait::run(context, args),
         Verb::Cancel(args) => cancel::run(context, args),
         Verb::Hold(args) => control::hold(context, args),

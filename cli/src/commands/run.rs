@@ -25,9 +25,14 @@ use std::sync::mpsc::{Receiver, channel};
 ///
 /// Its two streams are yours, its input is yours, signals that you send are passed on, and its exit code is the one of this
 /// command. If this ends, or the terminal does, the job goes on.
+///
+/// With --pty it has a terminal of its own, and yours shows it, as with `qrm attach`: keys are its signals, Ctrl-] leaves it
+/// alone, and signals that are sent to this command end only this command. Lines that are piped into it are typed, and a
+/// Ctrl-D after the last.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  qrm run -- make test\n  qrm run --cpus 2 --time 1h -- python eval.py < data.csv > result.csv"
+    after_help = "Examples:\n  qrm run -- make test\n  qrm run --cpus 2 --time 1h -- python eval.py < data.csv > result.csv\n  \
+                  qrm run --pty -- bash"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -38,7 +43,7 @@ pub(crate) struct Args {
 }
 
 /// Signals that are passed on.
-const PASSED: [Signal; 6] =
+pub(super) const PASSED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 /// After so many interrupts qrm itself goes, too.
 const INTERRUPTS: u32 = 3;
@@ -49,6 +54,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let mut job = args.options.spec(args.command)?;
     if dry_run {
         return check(context, &mut context.connect()?, job).map(|_| 0);
+    }
+    if job.pty.is_some() {
+        return super::attach::submitted(context, job);
     }
     if job.stdin == Stdin::Null && has_input() {
         job.stdin = Stdin::Fifo;
@@ -198,22 +206,26 @@ impl Pane<'_> {
         }
     }
 
-    /// Passes a signal to the job; one that waits is cancelled by those that would end it.
     fn signal(&self, signal: i32) {
-        let connected = self.context.place().and_then(|place| again(self.context, &place, Stopped::Fails));
-        let done = connected.and_then(|mut client| {
-            match client.call::<JobSignal>(&SignalParams { targets: vec![self.id.to_string()], signal }) {
-                Err(error) if error.code == Code::FailedPrecondition && ends(signal) => {
-                    client.call::<JobCancel>(&CancelParams { targets: vec![self.id.to_string()] }).map(drop)
-                }
-                // It ended in the meantime, or the signal means nothing to a job that waits.
-                Err(error) if error.code == Code::FailedPrecondition => Ok(()),
-                other => other.map(drop),
+        pass(self.context, self.id, signal);
+    }
+}
+
+/// Passes a signal to a job; one that waits is cancelled by those that would end it.
+pub(super) fn pass(context: &Context, id: JobRef, signal: i32) {
+    let connected = context.place().and_then(|place| again(context, &place, Stopped::Fails));
+    let done = connected.and_then(|mut client| {
+        match client.call::<JobSignal>(&SignalParams { targets: vec![id.to_string()], signal }) {
+            Err(error) if error.code == Code::FailedPrecondition && ends(signal) => {
+                client.call::<JobCancel>(&CancelParams { targets: vec![id.to_string()] }).map(drop)
             }
-        });
-        if let Err(error) = done {
-            self.context.out.error(&error);
+            // It ended in the meantime, or the signal means nothing to a job that waits.
+            Err(error) if error.code == Code::FailedPrecondition => Ok(()),
+            other => other.map(drop),
         }
+    });
+    if let Err(error) = done {
+        context.out.error(&error);
     }
 }
 
@@ -222,7 +234,7 @@ fn ends(signal: i32) -> bool {
 }
 
 /// What the exit code alone does not say.
-fn explain(context: &Context, job: &JobView) {
+pub(super) fn explain(context: &Context, job: &JobView) {
     let is_own = |failure: &Failure| {
         failure.kind == FailureKind::ExecuteError && matches!(failure.cause, FailureCause::Exit | FailureCause::Signal)
     };

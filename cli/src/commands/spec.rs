@@ -73,6 +73,10 @@ pub(crate) struct Options {
     /// Read its standard input from this file, named in the same way [default: /dev/null].
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     stdin: Option<OsString>,
+    /// Give it a terminal, of the size of yours, instead of its three streams: `qrm attach` looks at it and types on it, and
+    /// what it shows is its output.
+    #[arg(long, conflicts_with_all = ["stdin", "stdout", "stderr"])]
+    pty: bool,
     /// What it leaves, as a pattern below its directory: results/*.csv, or **/*.pt. What matches at its end is listed with
     /// size and SHA-256 in meta.json; `qrm results` shows it. May be repeated.
     #[arg(long, value_name = "PATTERN")]
@@ -111,6 +115,7 @@ impl Options {
             stdout: self.stdout.or(others.stdout),
             stderr: self.stderr.or(others.stderr),
             stdin: self.stdin.or(others.stdin),
+            pty: self.pty || others.pty,
             output: list(self.output, others.output),
             dry_run: self.dry_run || others.dry_run,
         }
@@ -157,6 +162,7 @@ impl Options {
             stdout: self.stdout.map(|path| file(path, "--stdout")).transpose()?,
             stderr: self.stderr.map(|path| file(path, "--stderr")).transpose()?,
             output: self.output,
+            pty: self.pty.then(crate::terminal::own_size),
             ..JobSpec::default()
         };
         spec.checked()

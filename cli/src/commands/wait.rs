@@ -76,7 +76,7 @@ pub(crate) fn exit_code(job: &JobView) -> u8 {
 }
 
 /// Waits for one job, over as many daemons as it takes.
-fn wait_for(context: &Context, id: JobRef) -> Result<JobView, Error> {
+pub(crate) fn wait_for(context: &Context, id: JobRef) -> Result<JobView, Error> {
     let ended = wait_for_all(context, &[id], false, None)?;
     ended.and_then(|mut ended| ended.pop()).ok_or_else(|| Error::new(Code::Internal, "a wait without an end ended"))
 }

@@ -192,6 +192,7 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
         put("pids", now.pids.map(|pids| pids.to_string()));
     }
     put("output", Some(job.dir.clone()));
+    put("terminal", job.pty.map(|size| size.to_string()));
     put("stdout", job.stdout.as_ref().map(|path| clean(&path.lossy())));
     put("stderr", job.stderr.as_ref().map(|path| clean(&path.lossy())));
     put("leaves", (!job.output.is_empty()).then(|| clean(&job.output.join(", "))));

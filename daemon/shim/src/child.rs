@@ -19,6 +19,7 @@ use crate::handshake::GO;
 use crate::plan::{Encoded, LogTarget, Plan, Rlimit, Stdin};
 use crate::proc::{Process, Stat};
 use crate::record::{ExecError, Started, Step, failure};
+use crate::terminal::Terminal;
 use crate::vfork::vfork;
 use crate::{fault, fd, run_file};
 
@@ -43,13 +44,19 @@ pub(crate) enum Withheld {
 
 /// Steps 5 to 8. Makes the child inside its group, lets it wait for `qrmd`'s word, and returns when it has executed
 /// the command or will not.
-pub(crate) fn run(plan: &Plan<Encoded<'_>>, shim: Process, logs: Logs, owner: &[u8]) -> Result<Released, Withheld> {
+pub(crate) fn run(
+    plan: &Plan<Encoded<'_>>,
+    shim: Process,
+    logs: &Logs,
+    terminal: Option<&Terminal>,
+    owner: &[u8],
+) -> Result<Released, Withheld> {
     let unprepared = |stage| move |error: io::Error| Withheld::Unprepared(failure(stage, &error));
     let group = match &plan.cgroup {
         Some(JobCgroup::V2 { dir, .. }) => Some(open_group(dir).map_err(unprepared(Step::Cgroup))?),
         _ => None,
     };
-    let mut command = Command::of(plan, shim, &logs, owner);
+    let mut command = Command::of(plan, shim, logs, terminal, owner);
     command.inside = group.is_some();
     command.made_after = ticks();
     // SAFETY: the shim has one thread; `live` keeps to what is asked of it, and expects a `Command`.
@@ -76,6 +83,24 @@ pub(crate) fn run(plan: &Plan<Encoded<'_>>, shim: Process, logs: Logs, owner: &[
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
     {}
     Err(withheld)
+}
+
+/// Has this process, a fork that shares nothing with anybody, become the plan's command, in the group and as the user of
+/// the plan, on a terminal or on the streams that it has. Returns only to say why it could not.
+pub(crate) fn become_command(plan: &Plan<Encoded<'_>>, terminal: Option<&Terminal>) -> ExecError {
+    let own = Process { pid: std::process::id(), start: 0 };
+    let mut command = Command::of(plan, own, &Logs { stdout: None, stderr: None }, terminal, &[]);
+    let joined = command.join().map_err(|error| failure(Step::Cgroup, &error));
+    match joined.and_then(|()| command.prepare()).and_then(|()| command.prepare_late()) {
+        Ok(()) => ExecError { stage: Step::Exec, errno: command.exec() },
+        Err(error) => error,
+    }
+}
+
+/// What a process that could not be the command exits with, as a shell would.
+pub(crate) fn exit_code(error: ExecError) -> c_int {
+    let missing = error.stage == Step::Exec && matches!(error.errno, libc::ENOENT | libc::ENOTDIR);
+    if missing { 127 } else { 126 }
 }
 
 const PREPARING: i32 = 0;
@@ -107,6 +132,8 @@ struct Command<'a> {
     /// What is open already.
     stdout: Option<RawFd>,
     stderr: Option<RawFd>,
+    /// The terminal that is its own, instead of those.
+    terminal: Option<RawFd>,
     /// The files by which it joins its groups, the tracking one first.
     joins: Vec<CString>,
     /// It is made inside the tracking group, and joins only the others.
@@ -131,7 +158,13 @@ extern "C" fn live(command: *mut c_void) -> c_int {
 }
 
 impl<'a> Command<'a> {
-    fn of(plan: &'a Plan<Encoded<'a>>, shim: Process, logs: &Logs, owner: &'a [u8]) -> Self {
+    fn of(
+        plan: &'a Plan<Encoded<'a>>,
+        shim: Process,
+        logs: &Logs,
+        terminal: Option<&Terminal>,
+        owner: &'a [u8],
+    ) -> Self {
         let mut argv = Vec::with_capacity(plan.argv.len() + 2);
         argv.push(ptr::null());
         argv.extend(plan.argv.iter().map(|text| text.0.as_ptr()));
@@ -158,6 +191,7 @@ impl<'a> Command<'a> {
             path: path.unwrap_or(DEFAULT_PATH),
             stdout: logs.stdout.as_ref().map(AsRawFd::as_raw_fd),
             stderr: logs.stderr.as_ref().map(AsRawFd::as_raw_fd),
+            terminal: terminal.map(Terminal::theirs),
             joins: dirs.map(|dir| c_string(dir.join("cgroup.procs").as_os_str().as_bytes())).collect(),
             inside: false,
             made_after: 0,
@@ -214,9 +248,7 @@ impl<'a> Command<'a> {
             Err(error) => error,
         };
         self.error.set(error);
-        // As a shell would.
-        let missing = error.stage == Step::Exec && matches!(error.errno, libc::ENOENT | libc::ENOTDIR);
-        self.end(RELEASED, if missing { 127 } else { 126 })
+        self.end(RELEASED, exit_code(error))
     }
 
     fn give_up(&self, error: ExecError) -> ! {
@@ -244,11 +276,18 @@ impl<'a> Command<'a> {
             // Its own session, so that `kill 0` in a job does not reach the shim.
             libc::setsid();
             libc::umask(self.plan.umask);
-            if let Some(stdout) = self.stdout {
-                check(Step::Stdout, libc::dup2(stdout, 1))?;
-            }
-            if let Some(stderr) = self.stderr {
-                check(Step::Stderr, libc::dup2(stderr, 2))?;
+            if let Some(terminal) = self.terminal {
+                check(Step::Terminal, libc::ioctl(terminal, libc::TIOCSCTTY as _, 0))?;
+                for stream in 0..=2 {
+                    check(Step::Terminal, libc::dup2(terminal, stream))?;
+                }
+            } else {
+                if let Some(stdout) = self.stdout {
+                    check(Step::Stdout, libc::dup2(stdout, 1))?;
+                }
+                if let Some(stderr) = self.stderr {
+                    check(Step::Stderr, libc::dup2(stderr, 2))?;
+                }
             }
             match self.plan.nice {
                 Some(nice) => check(Step::Nice, libc::setpriority(libc::PRIO_PROCESS, 0, nice)),
@@ -273,6 +312,16 @@ impl<'a> Command<'a> {
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
             check(Step::Chdir, libc::chdir(self.plan.cwd.0.as_ptr()))?;
+        }
+        if self.terminal.is_none() {
+            self.open_files()?;
+        }
+        self.limit(|limit| limit.soft)
+    }
+
+    fn open_files(&self) -> Result<(), ExecError> {
+        // SAFETY: plain system calls on what was made before.
+        unsafe {
             let read = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY;
             let input = match &self.plan.stdin {
                 Stdin::Null => None,
@@ -290,7 +339,7 @@ impl<'a> Command<'a> {
                 self.open_file(Step::Stderr, &self.plan.stderr, 2)?;
             }
         }
-        self.limit(|limit| limit.soft)
+        Ok(())
     }
 
     fn limit(&self, soft: fn(&Rlimit) -> u64) -> Result<(), ExecError> {

@@ -30,6 +30,17 @@ pub(crate) fn wait(pid: u32) -> Ended {
     }
 }
 
+/// The same without waiting; nothing if it has not ended yet.
+pub(crate) fn poll(pid: u32) -> Option<Ended> {
+    loop {
+        match reap(libc::WNOHANG) {
+            Reaped::Child { pid: reaped, status } if reaped == pid => return Some(Ended { status, at: Moment::now() }),
+            Reaped::Child { .. } => {}
+            Reaped::Running | Reaped::NoChild => return None,
+        }
+    }
+}
+
 /// Kills everything that the command left and waits until all of it is gone; returns how many were killed.
 pub(crate) fn complete(group: Option<&JobCgroup>, shim: Process) -> u32 {
     let mut killed = 0;
@@ -103,6 +114,7 @@ impl Ended {
             core_dumped: libc::WIFSIGNALED(status) && libc::WCOREDUMP(status),
             exec_error: None,
             after: None,
+            log: None,
             user_us: micros(used.ru_utime),
             system_us: micros(used.ru_stime),
             max_rss_bytes,

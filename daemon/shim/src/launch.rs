@@ -24,6 +24,11 @@ use crate::fd;
 /// The argument that makes the program a fork server, which has its socket as descriptor 3.
 pub const SERVE: &CStr = c"serve";
 
+/// What the server is asked for: a shim.
+pub(crate) const SHIM: u8 = b's';
+/// Somebody who enters a job.
+pub(crate) const ENTER: u8 = b'e';
+
 /// What a shim is given; see [`fd`].
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {
@@ -35,18 +40,26 @@ pub struct Given<'a> {
     pub job_dir: BorrowedFd<'a>,
     /// The file for the run's records, claimed for it, open for reading and writing.
     pub run_file: BorrowedFd<'a>,
+    /// Where who wants to see the job's terminal connects, if the plan has one: a socket of messages that listens.
+    pub terminal: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> Given<'a> {
-    /// Each with its place, in the order of the places.
-    fn placed(&self) -> [(BorrowedFd<'a>, RawFd); fd::COUNT] {
-        [
-            (self.plan, fd::PLAN),
-            (self.handshake, fd::HANDSHAKE),
-            (self.job_dir, fd::JOB_DIR),
-            (self.run_file, fd::RUN_FILE),
-        ]
+    /// Each, in the order of the places, which begin with [`fd::PLAN`].
+    fn placed(&self) -> Vec<BorrowedFd<'a>> {
+        [self.plan, self.handshake, self.job_dir, self.run_file].into_iter().chain(self.terminal).collect()
     }
+}
+
+/// What somebody is given who runs a command beside that of a running job; nothing is recorded of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entered<'a> {
+    /// The memfd with the job's plan, but for the program and the terminal, which are its own.
+    pub plan: BorrowedFd<'a>,
+    /// One end of a socket pair of messages, for [`talk`](crate::talk) with who wants it.
+    pub control: BorrowedFd<'a>,
+    /// A pidfd of the job's command: nobody stays in a job whose command has ended.
+    pub command: BorrowedFd<'a>,
 }
 
 /// A shim that was started.
@@ -64,7 +77,8 @@ pub struct Spawned {
 /// # Errors
 /// The program cannot be executed, or no process or descriptor is to be had.
 pub fn spawn(program: &Path, env: &[CString], given: Given<'_>) -> io::Result<Spawned> {
-    execute(program, &[], env, &given.placed())
+    let placed: Vec<_> = given.placed().into_iter().zip(fd::PLAN..).collect();
+    execute(program, &[], env, &placed)
 }
 
 /// The other end of a fork server.
@@ -99,11 +113,23 @@ impl ForkServer {
     /// The server is gone (`BrokenPipe`, `ConnectionReset` or `UnexpectedEof`): then no shim was started. Or it could
     /// not fork.
     pub fn spawn(&mut self, given: Given<'_>) -> io::Result<Spawned> {
-        let fds = given.placed().map(|(fd, _)| fd);
+        self.ask(SHIM, &given.placed())
+    }
+
+    /// Asks for somebody who enters a job, and is no more awaited than a shim. It ends by itself: with what it runs,
+    /// with the job, or with who wants it.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn enter(&mut self, entered: Entered<'_>) -> io::Result<Spawned> {
+        self.ask(ENTER, &[entered.plan, entered.control, entered.command])
+    }
+
+    fn ask(&mut self, what: u8, fds: &[BorrowedFd<'_>]) -> io::Result<Spawned> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(fd::COUNT))];
         let mut message = SendAncillaryBuffer::new(&mut space);
-        message.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&self.socket, &[IoSlice::new(b"s")], &mut message, SendFlags::NOSIGNAL)?;
+        message.push(SendAncillaryMessage::ScmRights(fds));
+        sendmsg(&self.socket, &[IoSlice::new(&[what])], &mut message, SendFlags::NOSIGNAL)?;
 
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut message = RecvAncillaryBuffer::new(&mut space);

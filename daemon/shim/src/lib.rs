@@ -6,6 +6,7 @@ pub mod cgroup;
 mod child;
 mod clock;
 mod end;
+mod enter;
 mod fault;
 mod files;
 pub mod handshake;
@@ -20,6 +21,8 @@ mod restart;
 mod run;
 pub mod run_file;
 mod serve;
+pub mod talk;
+pub mod terminal;
 pub mod tree;
 mod vfork;
 mod wire;
@@ -47,10 +50,17 @@ pub mod fd {
     /// The file for the records of the run, claimed for it, opened for reading and writing; see
     /// [`run_file`](crate::run_file).
     pub const RUN_FILE: RawFd = 6;
+    /// Where who wants to see the job's terminal connects; only if it has one. It listens already.
+    pub const TERMINAL: RawFd = 7;
+
+    /// What somebody who enters a job says and hears, see [`enter`](crate::launch::Entered).
+    pub(crate) const CONTROL: RawFd = HANDSHAKE;
+    /// The command of the job that is entered.
+    pub(crate) const COMMAND: RawFd = JOB_DIR;
 
     /// The highest of them.
-    pub(crate) const LAST: RawFd = RUN_FILE;
-    /// How many they are.
+    pub(crate) const LAST: RawFd = TERMINAL;
+    /// How many they are at most.
     pub(crate) const COUNT: usize = (LAST - PLAN + 1) as usize;
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::cgroup::JobCgroup;
 use crate::identity::Identity;
+use crate::terminal::Window;
 use crate::wire::{Malformed, Reader, Writer};
 
 pub use crate::wire::{Encoded, Text};
@@ -12,7 +13,7 @@ pub use crate::wire::{Encoded, Text};
 const MAGIC: &[u8; 4] = b"QRMP";
 /// Goes up with every change of the layout: `qrmd` and the shim of one installation always agree, and a mixture
 /// of two is told apart instead of misread.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// One run of one stage of a job. `S` is `Vec<u8>` for who writes a plan and [`Encoded`] for who runs one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Plan<S = Vec<u8>> {
     pub stderr: LogTarget<S>,
     /// Where standard input comes from.
     pub stdin: Stdin<S>,
+    /// It has a terminal of this size, which is all three of its streams; what it shows is appended to `stdout`.
+    pub terminal: Option<Window>,
     /// The job's group, made by `qrmd`; without one the shim tracks descendants.
     pub cgroup: Option<JobCgroup>,
     /// Limits of setrlimit(2), set in the child.
@@ -231,6 +234,11 @@ impl<S: AsRef<[u8]>> Plan<S> {
                 out.text(path.as_ref());
             }
         }
+        out.u8(u8::from(self.terminal.is_some()));
+        if let Some(window) = self.terminal {
+            out.u32(window.rows.into());
+            out.u32(window.cols.into());
+        }
         out.u8(u8::from(self.cgroup.is_some()));
         if let Some(group) = &self.cgroup {
             group.encode(&mut out);
@@ -291,6 +299,7 @@ impl<S: AsRef<[u8]>> Plan<S> {
                 2 => Stdin::File(from.text()?),
                 _ => return Err(PlanError::Expected("a source of standard input")),
             },
+            terminal: from.option(|from| Ok(Window { rows: side(from)?, cols: side(from)? }))?,
             cgroup: from.option(JobCgroup::decode)?,
             rlimits: from
                 .list(20, |from| Ok(Rlimit { resource: from.u32()?, soft: from.u64()?, hard: from.u64()? }))?,
@@ -324,6 +333,10 @@ fn log_target<'a, S: Text<'a>>(from: &mut Reader<'a>) -> Result<LogTarget<S>, Ma
     }
 }
 
+fn side(from: &mut Reader<'_>) -> Result<u16, Malformed> {
+    u16::try_from(from.u32()?).map_err(|_| "the size of a terminal")
+}
+
 /// A name that cannot lead out of the job's directory.
 fn file_name<'a, S: Text<'a>>(from: &mut Reader<'a>) -> Result<S, Malformed> {
     let name: S = from.text()?;
@@ -352,6 +365,7 @@ mod tests {
             stdout: LogTarget::InJobDir(text("stdout")),
             stderr: LogTarget::InJobDir(text("stderr")),
             stdin: Stdin::Fifo(text("stdin")),
+            terminal: Some(Window { rows: 24, cols: 80 }),
             cgroup: Some(JobCgroup::V1 { freezer: "/f".into(), others: vec!["/m".into()] }),
             rlimits: vec![Rlimit { resource: 4, soft: 0, hard: u64::MAX }],
             nice: Some(-5),
@@ -372,7 +386,7 @@ mod tests {
         assert_eq!(Plan::decode(&plan.encode()), Ok(plan.clone()));
         let bare =
             Plan { stdin: Stdin::Null, identity: None, cgroup: None, rlimits: vec![], nice: None, after: None, ..plan };
-        let bare = Plan { restart: None, stdout: LogTarget::File(b"/tmp/out".to_vec()), ..bare };
+        let bare = Plan { terminal: None, restart: None, stdout: LogTarget::File(b"/tmp/out".to_vec()), ..bare };
         let bare = Plan { stdin: Stdin::File(b"in".to_vec()), ..bare };
         assert_eq!(Plan::decode(&bare.encode()), Ok(bare.clone()));
         assert_eq!(Plan::view(&bare.encode()).unwrap().encode(), bare.encode());

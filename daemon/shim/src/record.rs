@@ -74,6 +74,9 @@ pub struct Exit {
     /// How often the kernel refused the job a process because its group for them was full.
     #[cfg_attr(feature = "serde", serde(default))]
     pub pids_refused: u64,
+    /// The error number, if not all that its terminal showed could be written to the log.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub log: Option<i32>,
 }
 
 /// The command was released and could not be executed.
@@ -131,10 +134,12 @@ pub enum Step {
     Exec,
     /// Becoming the job's user.
     User,
+    /// Making its terminal.
+    Terminal,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 13] = [
+    const ALL: [(Self, &str); 14] = [
         (Self::Plan, "plan"),
         (Self::Lock, "lock"),
         (Self::Stdout, "stdout"),
@@ -148,6 +153,7 @@ impl Step {
         (Self::Chdir, "chdir"),
         (Self::Exec, "exec"),
         (Self::User, "user"),
+        (Self::Terminal, "terminal"),
     ];
 
     /// Its name in a record.
@@ -263,6 +269,7 @@ impl Exit {
         out.number("involuntary_switches", self.involuntary_switches);
         out.signed("after", self.after);
         out.number("pids_refused", self.pids_refused);
+        out.signed("log", self.log);
         out.end();
         text.push('\n');
         text
@@ -380,6 +387,7 @@ mod tests {
             involuntary_switches: u64::MAX,
             after: Some(i32::MIN),
             pids_refused: u64::MAX,
+            log: Some(i32::MIN),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::plan::{Encoded, Plan};
 use crate::proc::Process;
 use crate::record::{ExecError, Exit, Step, failure};
 use crate::run_file::{self, RunFile};
+use crate::terminal::{Screen, Terminal};
 use crate::{after, end, fault, fd, handshake, lock, restart, status};
 
 /// How many signals the kernel has, on all machines but MIPS.
@@ -28,6 +29,7 @@ struct Running {
     group: Option<JobCgroup>,
     shim: Process,
     command: Released,
+    screen: Option<Screen>,
 }
 
 /// Why it was not.
@@ -95,10 +97,14 @@ pub(crate) fn run(origin: Origin) -> i32 {
     drop(handshake);
 
     fault::point("shim.9");
-    let Running { map, group, shim, command: Released { pid, since, exec_error } } = running;
-    let ended = end::wait(pid);
+    let Running { map, group, shim, command: Released { pid, since, exec_error }, mut screen } = running;
+    let ended = match &mut screen {
+        Some(screen) => screen.wait(pid),
+        None => end::wait(pid),
+    };
     let killed_leftovers = end::complete(group.as_ref(), shim);
-    let record = Exit { exec_error, killed_leftovers, ..ended.record(since, group.as_ref()) };
+    let log = screen.and_then(Screen::end);
+    let record = Exit { exec_error, killed_leftovers, log, ..ended.record(since, group.as_ref()) };
     let map = map.map_or_else(|| Map::of(fd::PLAN), Ok).ok();
     let plan = map.as_ref().and_then(|map| Plan::view(map.bytes()).ok());
     let after = plan.as_ref().filter(|_| exec_error.is_none()).and_then(after::run);
@@ -132,7 +138,7 @@ pub(crate) fn isolate() {
 }
 
 /// Step 1: nothing of what others left open is kept, and nothing of ours reaches the job.
-fn keep_given_only() {
+pub(crate) fn keep_given_only() {
     let (first, last) = (fd::PLAN as libc::c_uint, fd::LAST as libc::c_uint);
     // SAFETY: nothing but the given descriptors is in use.
     unsafe {
@@ -185,14 +191,14 @@ fn begin(known_start: Option<u64>) -> Result<Running, Stop> {
     }
 
     match release(&plan, &owner, known_start) {
-        Ok((shim, command)) => {
+        Ok((shim, command, screen)) => {
             let group = plan.cgroup.clone();
             drop(plan);
             let map = (map.bytes().len() <= KEPT_BYTES).then_some(map);
             if map.is_none() {
                 give_back_memory();
             }
-            Ok(Running { map, group, shim, command })
+            Ok(Running { map, group, shim, command, screen })
         }
         Err(withheld) => {
             clean(&plan);
@@ -205,10 +211,18 @@ fn begin(known_start: Option<u64>) -> Result<Running, Stop> {
 }
 
 /// Steps 4 to 8.
-fn release(plan: &Plan<Encoded<'_>>, owner: &[u8], known_start: Option<u64>) -> Result<(Process, Released), Withheld> {
+fn release(
+    plan: &Plan<Encoded<'_>>,
+    owner: &[u8],
+    known_start: Option<u64>,
+) -> Result<(Process, Released, Option<Screen>), Withheld> {
     fault::point("shim.4");
     let failed = |stage| move |error: std::io::Error| Withheld::Unprepared(failure(stage, &error));
     let logs = Logs::open(plan).map_err(Withheld::Unprepared)?;
+    let terminal = match plan.terminal {
+        Some(window) => Some(Terminal::open(window, plan.identity.as_ref()).map_err(failed(Step::Terminal))?),
+        None => None,
+    };
 
     fault::point("shim.5");
     let shim = match known_start {
@@ -218,8 +232,9 @@ fn release(plan: &Plan<Encoded<'_>>, owner: &[u8], known_start: Option<u64>) -> 
             shim.ok_or(Errno::SRCH.into()).map_err(failed(Step::Fork))?
         }
     };
-    let command = child::run(plan, shim, logs, owner)?;
-    Ok((shim, command))
+    let command = child::run(plan, shim, &logs, terminal.as_ref(), owner)?;
+    let screen = terminal.map(|terminal| Screen::new(terminal, logs.stdout));
+    Ok((shim, command, screen))
 }
 
 /// What a large plan took from the heap goes back to the kernel; the C library would keep it for later.

@@ -13,7 +13,7 @@ use crate::clock::ticks;
 use crate::files::{close_range, given};
 use crate::launch::received_fds;
 use crate::run::Origin;
-use crate::{fd, run, status};
+use crate::{enter, fd, launch, run, status};
 
 /// The server's socket.
 const SOCKET: RawFd = fd::PLAN;
@@ -37,11 +37,15 @@ pub(crate) fn serve() -> i32 {
         }
         let mut fds = received_fds(&mut message);
         let fds: [Option<OwnedFd>; fd::COUNT] = std::array::from_fn(|_| fds.next());
+        let [what] = word;
         let after = ticks();
         match fork() {
             Ok((0, _)) => {
                 place(fds);
-                let status = run::run(Origin::Copied { after });
+                let status = match what {
+                    launch::ENTER => enter::run(),
+                    _ => run::run(Origin::Copied { after }),
+                };
                 // SAFETY: it never returns.
                 unsafe { libc::_exit(status) }
             }
@@ -54,11 +58,16 @@ pub(crate) fn serve() -> i32 {
 /// Puts the descriptors where a shim expects them. They are the lowest that were free, in this order, so that each
 /// one's place is below it and none is overwritten before it was copied.
 fn place(fds: [Option<OwnedFd>; fd::COUNT]) {
+    let mut end = fd::PLAN;
     for (place, given) in (fd::PLAN..).zip(fds.into_iter().flatten()) {
         // SAFETY: the place is the server's socket, which this copy does not use, or was copied already. The
         // descriptor is not closed here: the shim closes all that it does not use.
         unsafe { libc::dup2(given.into_raw_fd(), place) };
+        end = place + 1;
     }
+    // The place behind the last of them is where that was before; what is expected there was not given.
+    // SAFETY: nothing of this name is in use.
+    unsafe { libc::close(end) };
 }
 
 /// A copy of this process, 0 in the copy, and a descriptor of it in the server.

@@ -3,10 +3,15 @@
 
 use crate::config::Durability;
 use crate::store::JobText;
-use qrm_core::{Action, Answer, Caller, Core, Now, Observed};
+use crate::supervise::Door;
+use qrm_core::{Action, Answer, Caller, Core, Now, Observed, Run};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::{JobId, JobRef, Seq};
+use qrm_protocol::terminal::Size;
+use qrm_protocol::text::OsText;
 use qrm_protocol::time::Timestamp;
+use qrm_shim::identity::Identity;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use tokio::sync::{oneshot, watch};
 
@@ -75,8 +80,34 @@ pub enum Request {
         /// Told when it is so.
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// A way to the terminal of a run, or to a command beside it.
+    Visit {
+        /// Which run.
+        run: Run,
+        /// What for.
+        visit: Visit,
+        /// Given the way.
+        door: Door,
+    },
     /// End.
     Stop,
+}
+
+/// What somebody wants inside a run.
+pub enum Visit {
+    /// To look at its terminal.
+    Attach,
+    /// To run a command.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<OsText>,
+        /// On a terminal of this size.
+        pty: Option<Size>,
+        /// And of this kind.
+        term: Option<String>,
+        /// As whom the run runs; in system mode.
+        identity: Option<Identity>,
+    },
 }
 
 /// What everyone may know of the engine at any time.
@@ -162,6 +193,16 @@ impl Handle {
     pub async fn retain(&self, before: Timestamp) -> Result<Vec<JobId>, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Retain { before, reply })?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// A socket that leads to the terminal of a run, or to a command beside it.
+    ///
+    /// # Errors
+    /// There is no such terminal, the run is not there (any more), or the daemon is busy or ending.
+    pub async fn visit(&self, run: Run, visit: Visit) -> Result<OwnedFd, Error> {
+        let (door, answer) = oneshot::channel();
+        self.send(Request::Visit { run, visit, door })?;
         answer.await.map_err(|_| stopping())?
     }
 

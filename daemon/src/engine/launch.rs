@@ -6,7 +6,9 @@ use crate::supervise::{Input, Launch, Limits};
 use crate::trace::Trace;
 use qrm_core::{Run, Stage};
 use qrm_protocol::job::{Expansion, Stdin};
+use qrm_protocol::terminal::Size;
 use qrm_protocol::text::OsText;
+use qrm_shim::terminal::Window;
 
 /// The run's own. Only the job's own command has its files; stages read nothing, and write into the job's directory.
 pub(super) fn of(run: Run, text: LaunchText) -> Launch {
@@ -42,6 +44,7 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         stdin,
         stdout,
         stderr,
+        terminal: options.pty.filter(|_| own).map(window),
         limits: match own {
             true => Limits {
                 cpus: text.cpus,
@@ -57,5 +60,29 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         script: text.script.filter(|_| own).map(String::into_bytes),
         outputs: if own { options.output } else { Vec::new() },
         ran: false,
+    }
+}
+
+/// As a shim says it.
+fn window(size: Size) -> Window {
+    Window { rows: size.rows(), cols: size.cols() }
+}
+
+/// A command beside that of this run, which has no files and lists none.
+pub(super) fn beside(run: Run, text: LaunchText, command: Vec<OsText>, on: (Option<Size>, Option<String>)) -> Launch {
+    let job = of(run, text);
+    let (pty, term) = on;
+    // The last of a name counts.
+    let term = term.filter(|_| pty.is_some()).map(|term| format!("TERM={term}").into_bytes());
+    Launch {
+        argv: command.into_iter().map(OsText::into_bytes).collect(),
+        env: job.env.into_iter().chain(term).collect(),
+        terminal: pty.map(window),
+        stdin: Input::Null,
+        stdout: None,
+        stderr: None,
+        script: None,
+        outputs: Vec::new(),
+        ..job
     }
 }

@@ -109,7 +109,10 @@ impl Origin {
         let stays = |entry: &&OsText| {
             let name = entry.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
             let is_set = std::str::from_utf8(name).is_ok_and(|name| spec.env.contains_key(name));
-            !is_set && (!spec.clean_env || CLEAN_ENV.iter().any(|kept| kept.as_bytes() == name))
+            // A terminal that nobody knows the kind of is of no use.
+            let is_kept = |kept: &&str| kept.as_bytes() == name;
+            let terminal = spec.pty.map(|_| "TERM");
+            !is_set && (!spec.clean_env || CLEAN_ENV.iter().chain(&terminal).any(is_kept))
         };
         let mut env: Vec<OsText> = self.env.iter().filter(stays).cloned().collect();
         for (name, value) in &spec.env {

@@ -2,7 +2,7 @@
 //! It refuses to do anything else.
 
 use super::control::What;
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, stats};
+use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, stats, visit};
 use qrm_core::{Caller, Control, Role};
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::access::Access;
@@ -71,6 +71,14 @@ pub(super) async fn answer(
         }
         m::JobRetry::NAME => reply::<m::JobRetry>(id, then(params, |p| retry::retry(client, shared, p)).await),
         m::JobCheck::NAME => reply::<m::JobCheck>(id, then(params, |p| jobs::check(client, shared, p)).await),
+        m::JobAttach::NAME => match then(params, |p| visit::attach(client, shared, p)).await {
+            Ok(way) => return visit::hand_over(client, id, way).await.map(|()| true),
+            Err(error) => frame::encode_error(Some(id), &error),
+        },
+        m::JobExec::NAME => match then(params, |p| visit::exec(client, shared, p)).await {
+            Ok(way) => return visit::hand_over(client, id, way).await.map(|()| true),
+            Err(error) => frame::encode_error(Some(id), &error),
+        },
         m::JobTrace::NAME => {
             reply::<m::JobTrace>(id, then(params, |p: m::JobParams| jobs::trace(client, shared, p.id)).await)
         }

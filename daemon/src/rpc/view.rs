@@ -137,6 +137,7 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         dir,
         stdout,
         stderr,
+        pty: row.options.pty,
     };
     // What ended meanwhile is as the store says.
     if let Some(live) = live.filter(|_| !view.state.is_terminal()) {

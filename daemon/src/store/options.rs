@@ -4,6 +4,7 @@
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::{Backoff, JobChange, JobSpec, RetryOn, Stdin};
 use qrm_protocol::signal::Signal;
+use qrm_protocol::terminal::Size;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct Options {
     /// See [`JobSpec::open_files`].
     #[serde(skip_serializing_if = "is_default")]
     pub open_files: Option<u32>,
+    /// See [`JobSpec::pty`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub pty: Option<Size>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -79,6 +83,7 @@ impl Options {
             disk_bytes: spec.disk_bytes,
             io_weight: spec.io_weight,
             open_files: spec.open_files,
+            pty: spec.pty,
         }
     }
 
@@ -101,6 +106,7 @@ impl Options {
             disk_bytes,
             io_weight,
             open_files,
+            pty,
         } = self;
         spec.retry_on = retry_on;
         spec.backoff = backoff;
@@ -115,6 +121,7 @@ impl Options {
         spec.disk_bytes = disk_bytes;
         spec.io_weight = io_weight;
         spec.open_files = open_files;
+        spec.pty = pty;
     }
 
     /// Changed as someone wants.
@@ -166,9 +173,10 @@ mod tests {
             disk_bytes: Some(Bytes(5)),
             io_weight: Some(7),
             open_files: Some(6),
+            pty: Some(Size::USUAL),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 14, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 15, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

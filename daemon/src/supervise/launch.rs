@@ -200,8 +200,15 @@ impl Means {
         let plan = plan_fd(&plan).map_err(at("cannot write its plan"))?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| at("cannot make a socket")(error.into()))?;
-        let run_file = entry.file.as_ref().ok_or("its records have no file")?.file.as_fd();
-        let given = Given { plan: plan.as_fd(), handshake: theirs.as_fd(), job_dir: dir.as_fd(), run_file };
+        let has_terminal = launch.terminal.is_some();
+        let run_file = entry.file.as_ref().ok_or("its records have no file")?;
+        let terminal = match has_terminal {
+            true => Some(self.run_files.listen(run_file).map_err(at("cannot make a way to its terminal"))?),
+            false => None,
+        };
+        let terminal = terminal.as_ref().map(OwnedFd::as_fd);
+        let (handshake, run_file) = (theirs.as_fd(), run_file.file.as_fd());
+        let given = Given { plan: plan.as_fd(), handshake, job_dir: dir.as_fd(), run_file, terminal };
         let shim = self.spawner.spawn(given).map_err(at("cannot start qrm-shim"))?;
         fault::point("qrmd.9");
         // Without its handshake it ends by itself, having done nothing.
@@ -222,7 +229,7 @@ impl Means {
 }
 
 /// The plan's bytes. Nothing of the submitter's is copied on the way.
-fn encode_plan(
+pub(super) fn encode_plan(
     settings: &Settings,
     launch: &Launch,
     name: &RunName,
@@ -255,12 +262,14 @@ fn encode_plan(
         umask: launch.umask,
         identity: identity.cloned(),
         stdout: log(launch.stdout.as_deref(), STDOUT),
-        stderr: log(launch.stderr.as_deref(), STDERR),
+        // What a terminal shows is all one stream.
+        stderr: log(launch.stderr.as_deref(), if launch.terminal.is_some() { STDOUT } else { STDERR }),
         stdin: match &launch.stdin {
             Input::Null => Stdin::Null,
             Input::Fifo => Stdin::Fifo(STDIN.as_bytes()),
             Input::File(path) => Stdin::File(path),
         },
+        terminal: launch.terminal,
         after: (!after.is_empty()).then(|| slices(&after)),
         cgroup: group.cloned(),
         rlimits: limits_of(settings, launch),

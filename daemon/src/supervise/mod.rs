@@ -4,6 +4,7 @@
 
 mod adopt;
 pub mod cgroup;
+mod enter;
 mod files;
 pub mod identity;
 mod launch;
@@ -20,6 +21,7 @@ mod thread;
 mod watch;
 mod watched;
 
+pub use enter::Door;
 pub use files::{SCRIPT, STDERR, STDIN, STDOUT, job_dir, make_fifo};
 pub use limits::Limits;
 
@@ -33,7 +35,9 @@ use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::job::Enforcement;
 use qrm_protocol::method::Finding;
+use qrm_shim::identity::Identity;
 use qrm_shim::plan::Rlimit;
+use qrm_shim::terminal::Window;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -108,6 +112,8 @@ pub struct Launch {
     pub stdout: Option<Vec<u8>>,
     /// The same of standard error.
     pub stderr: Option<Vec<u8>>,
+    /// A terminal of this size instead of all three.
+    pub terminal: Option<Window>,
     /// What is put into the job's directory and run there, instead of the program.
     pub script: Option<Vec<u8>>,
     /// What it may have.
@@ -143,6 +149,10 @@ pub enum Order {
     Resume(Box<Launch>),
     /// Signal it.
     Signal(Run, RunSignal),
+    /// Give somebody a way to its terminal.
+    Attach(Run, Door),
+    /// Run this beside it, as this user, and give somebody a way to that.
+    Enter(Box<Launch>, Option<Identity>, Door),
     /// The end (or requeue) of the run is committed: forget its records; if the job is over, remove empty logs, the
     /// FIFO, and the directories that are empty then. A run that is still alive is cleared, unreported, when it ends.
     Clear {

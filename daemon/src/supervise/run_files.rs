@@ -6,13 +6,19 @@ use qrm_core::Run;
 use qrm_shim::lock;
 use qrm_shim::run_file::{self, RunFile as Contents};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
-use std::collections::HashMap;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// How many unused ones are kept, a mebibyte of them; a burst may need more, and those are removed after it.
 const KEPT: usize = 256;
+/// What the socket of a run's terminal is named after the number of its file.
+const SOCKET: &str = ".tty";
+/// How many may wait to be let in to a terminal.
+const WAITING: i32 = 16;
 
 /// All of them.
 pub(super) struct RunFiles {
@@ -23,6 +29,8 @@ pub(super) struct RunFiles {
     found: HashMap<Vec<u8>, Found>,
     /// The lowest number that has no file.
     next: u64,
+    /// Those that have the socket of a terminal beside them.
+    sockets: BTreeSet<u64>,
 }
 
 /// One that was there.
@@ -50,15 +58,60 @@ impl RunFiles {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())?;
-        let mut files = Self { dir, free: Vec::new(), found: HashMap::new(), next: 0 };
+        let mut files = Self { dir, free: Vec::new(), found: HashMap::new(), next: 0, sockets: BTreeSet::new() };
         for entry in Dir::read_from(&files.dir)? {
             let name = entry?;
-            let Some(number) = name.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(name) = name.file_name().to_str() else { continue };
+            if let Some(number) = name.strip_suffix(SOCKET).and_then(|number| number.parse().ok()) {
+                files.sockets.insert(number);
+            }
+            let Ok(number) = name.parse() else { continue };
             files.next = files.next.max(number + 1);
             let failed = |error| io::Error::other(format!("{}/{number}: {error}", path.display()));
             files.take_in(number).map_err(failed)?;
         }
+        for number in files.free.clone() {
+            files.close_door(number);
+        }
         Ok(files)
+    }
+
+    /// A socket for who wants to see a run's terminal, which listens: found again by whoever has the run's file, in a
+    /// directory that nobody else enters.
+    pub fn listen(&mut self, file: &RunFile) -> io::Result<OwnedFd> {
+        self.close_door(file.number);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        bind(&socket, &self.door(file.number)?)?;
+        self.sockets.insert(file.number);
+        listen(&socket, WAITING)?;
+        Ok(socket)
+    }
+
+    /// A way to the terminal of a run; an error of kind `ConnectionRefused` if its shim is gone.
+    pub fn call(&self, file: &RunFile) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        connect(&socket, &self.door(file.number)?)?;
+        // Who gets it waits for it as they like.
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        Ok(socket)
+    }
+
+    /// However long the path of the directory is, this one fits into an address.
+    fn door(&self, number: u64) -> io::Result<SocketAddrUnix> {
+        Ok(SocketAddrUnix::new(format!("/proc/self/fd/{}/{number}{SOCKET}", self.dir.as_raw_fd()))?)
+    }
+
+    /// Nobody is to come to a terminal that is gone.
+    fn close_door(&mut self, number: u64) {
+        if !self.sockets.remove(&number) {
+            return;
+        }
+        match unlinkat(&self.dir, format!("{number}{SOCKET}"), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => tracing::warn!(file = number, %error, "cannot remove the socket of a terminal"),
+        }
     }
 
     fn take_in(&mut self, number: u64) -> io::Result<()> {
@@ -150,6 +203,7 @@ impl RunFiles {
     }
 
     fn keep(&mut self, number: u64) {
+        self.close_door(number);
         if self.free.len() < KEPT {
             self.free.push(number);
         } else {

@@ -1,7 +1,7 @@
 //! Shims from a fork server that is started once and again whenever it is gone.
 //! It refuses to know what a shim is told.
 
-use qrm_shim::launch::{ForkServer, Given};
+use qrm_shim::launch::{Entered, ForkServer, Given, Spawned};
 use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, waitid};
 use std::ffi::CString;
 use std::io;
@@ -43,20 +43,30 @@ impl Spawner {
 
     /// Makes a shim.
     pub fn spawn(&mut self, given: Given<'_>) -> io::Result<Shim> {
-        let spawned = match self.server()?.spawn(given) {
-            Err(error) if is_gone(&error) => {
-                tracing::warn!(%error, "the fork server is gone; another is started");
-                self.close();
-                self.server()?.spawn(given)
-            }
-            other => other,
-        }?;
+        let spawned = self.ask(|server| server.spawn(given))?;
         if !self.environment.is_empty() {
             // A fault is for the first of them: the next server has no environment at all.
             self.environment.clear();
             self.close();
         }
         Ok(Shim { pidfd: spawned.pidfd, pid: spawned.pid })
+    }
+
+    /// Has a command run beside that of a run. Nobody waits for it.
+    pub fn enter(&mut self, entered: Entered<'_>) -> io::Result<Shim> {
+        let spawned = self.ask(|server| server.enter(entered))?;
+        Ok(Shim { pidfd: spawned.pidfd, pid: spawned.pid })
+    }
+
+    fn ask(&mut self, ask: impl Fn(&mut ForkServer) -> io::Result<Spawned>) -> io::Result<Spawned> {
+        match ask(self.server()?) {
+            Err(error) if is_gone(&error) => {
+                tracing::warn!(%error, "the fork server is gone; another is started");
+                self.close();
+                ask(self.server()?)
+            }
+            other => other,
+        }
     }
 
     fn server(&mut self) -> io::Result<&mut ForkServer> {
@@ -109,7 +119,7 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let null = null.as_fd();
         // They find no plan, and end.
-        let given = Given { plan: null, handshake: null, job_dir: null, run_file: null };
+        let given = Given { plan: null, handshake: null, job_dir: null, run_file: null, terminal: None };
         spawner.spawn(given).unwrap();
         let first = spawner.server.as_ref().unwrap().process().pid;
         assert!(Process::of(first).unwrap().unwrap().signal(libc::SIGKILL).unwrap());

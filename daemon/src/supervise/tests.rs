@@ -206,6 +206,7 @@ fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
         env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec(), b"QRM_JOB_ID=outer".to_vec()],
         cwd: b"/".to_vec(),
         umask: 0o022,
+        terminal: None,
         stdin: Input::Null,
         stdout: None,
         stderr: None,

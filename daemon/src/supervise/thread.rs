@@ -189,6 +189,8 @@ impl Thread {
             Order::Release(run) => self.with(run, Means::release),
             Order::Abort(run) => self.with(run, Means::abort),
             Order::Signal(run, signal) => self.with(run, |means, entry| means.signal(entry, signal)),
+            Order::Attach(run, door) => self.attach(run, door),
+            Order::Enter(launch, identity, door) => self.enter_run(*launch, identity, door),
             Order::Sweep => self.sweep(),
             Order::Clear { run, job, job_over } => {
                 if let Some(entry) = run.and_then(|run| self.runs.get_mut(&run)) {

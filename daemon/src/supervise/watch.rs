@@ -72,6 +72,8 @@ pub(super) struct Entry {
     pub exceeded: Option<Exceeded>,
     /// When nobody is awaited any more who would write to its standard input.
     pub input_ends: Option<Instant>,
+    /// Those who were let in to run commands beside it, as far as they may be there still.
+    pub visitors: Vec<Shim>,
 }
 
 /// Where a run is.
@@ -123,6 +125,7 @@ impl Entry {
             due: None,
             exceeded: None,
             input_ends: None,
+            visitors: Vec::new(),
         }
     }
 
@@ -410,6 +413,7 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
                 _ => None,
             })
         ),
+        (Step::Terminal, _) => "cannot make its terminal".to_owned(),
         (Step::Fork, _) => "cannot make its process".to_owned(),
         (Step::User, _) => "cannot become its user".to_owned(),
         (Step::Cgroup, _) => "cannot enter its control group".to_owned(),
@@ -425,6 +429,16 @@ fn step_failed(step: Step, errno: i32, launch: Option<&Launch>) -> String {
 
 fn timestamp(wall_ms: u64) -> Timestamp {
     Timestamp(i64::try_from(wall_ms).unwrap_or(i64::MAX))
+}
+
+/// What of a run is not where it should be.
+fn not_kept(exit: &Exit) -> Option<String> {
+    let listed = exit.after.filter(|code| *code != 0);
+    let listed = listed
+        .map(|code| format!("its outputs could not be listed in meta.json: exit code {code}; its stderr says why"));
+    let why = |errno| plain(&io::Error::from_raw_os_error(errno));
+    let log = exit.log.map(|errno| format!("its log has not all that its terminal showed: {}", why(errno)));
+    log.or(listed)
 }
 
 /// What a record of an end means to the engine. Where nothing counted the memory of the whole run, it knows that of the
@@ -444,10 +458,7 @@ fn outcome(exit: &Exit, entry: &Entry) -> RunOutcome {
         oom: exit.oom || matches!(entry.exceeded, Some(Exceeded::Memory { .. })),
         exceeded: entry.exceeded,
         pids_refused: launch.and_then(|launch| launch.limits.pids).filter(|_| exit.pids_refused > 0),
-        not_kept: exit
-            .after
-            .filter(|code| *code != 0)
-            .map(|code| format!("its outputs could not be listed in meta.json: exit code {code}; its stderr says why")),
+        not_kept: not_kept(exit),
         started_at: Some(timestamp(exit.started_wall_ms)),
         ended_at: timestamp(exit.ended_wall_ms),
         usage: RunUsage {

@@ -266,6 +266,7 @@ fn view(row: Row) -> JobView {
         queue_timeout_ms: None,
         deadline: None,
         output: Vec::new(),
+        pty: None,
         dir: String::new(),
         stdout: None,
         stderr: None,

@@ -98,5 +98,19 @@ pub const CALLS: &[Call] = &[
     call("bulk.add", NAMED, &[], r#"{"jobs": [{"command": ["true"]}, {"command": ["false"], "after": ["1"]}]}"#),
     call("bulk.commit", NAMED, &[], "{}"),
     call("job.retry", NAMED, &[], r#"{"targets": ["3"]}"#),
+    call(
+        "job.attach",
+        NAMED,
+        &[
+            (
+                "job.submit",
+                r#"{"context": {"cwd": "/tmp", "umask": 18, "env": ["PATH=/usr/bin:/bin"]},
+                    "job": {"command": ["sleep", "600"], "pty": true}}"#,
+            ),
+            ("job.wait", r#"{"ids": ["7"], "started": true, "timeout_ms": 60000}"#),
+        ],
+        r#"{"id": "7"}"#,
+    ),
+    call("job.exec", NAMED, &[], r#"{"id": "7", "command": ["ps", "-f"]}"#),
     call("daemon.stop", &[], &[], "{}"),
 ];

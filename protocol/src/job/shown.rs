@@ -6,6 +6,7 @@ use crate::amount::{Bytes, Priority};
 use crate::ids::JobRef;
 pub use crate::progress::Progress;
 use crate::sample::JobSample;
+use crate::terminal::Size;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -146,4 +147,7 @@ pub struct JobView {
     pub stdout: Option<OsText>,
     /// The file that standard error goes to, if that is not `stderr` in `dir`.
     pub stderr: Option<OsText>,
+    /// How large its terminal was at first, if it has one.
+    #[serde(default)]
+    pub pty: Option<Size>,
 }

@@ -7,6 +7,7 @@ use crate::amount::{Bytes, Priority};
 use crate::error::Error;
 use crate::ids::JobRef;
 use crate::signal::Signal;
+use crate::terminal::Size;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -154,6 +155,10 @@ pub struct JobSpec {
     /// so that what happens to its file after the submit changes nothing.
     #[serde(skip_serializing_if = "is_default")]
     pub script: Option<String>,
+    /// It has a terminal, which is all three of its streams; how large it is at first. What it shows is its standard
+    /// output.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pty: Option<Size>,
 }
 
 /// The longest time between asking a job to end and killing it.
@@ -237,6 +242,21 @@ struct RawSpec {
     queue_timeout_ms: Option<u64>,
     deadline: Option<Timestamp>,
     script: Option<String>,
+    #[serde(default)]
+    pty: PtyGiven,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "true, false, or the size of a terminal as 24x80")]
+pub(crate) enum PtyGiven {
+    Whether(bool),
+    Size(Size),
+}
+
+impl Default for PtyGiven {
+    fn default() -> Self {
+        Self::Whether(false)
+    }
 }
 
 #[derive(Deserialize)]
@@ -297,6 +317,7 @@ pub const SPEC_KEYS: &[&str] = &[
     "queue_timeout_ms",
     "deadline",
     "script",
+    "pty",
 ];
 
 impl TryFrom<RawSpec> for JobSpec {
@@ -364,6 +385,10 @@ impl TryFrom<RawSpec> for JobSpec {
             queue_timeout_ms,
             deadline: raw.deadline,
             script: raw.script,
+            pty: match raw.pty {
+                PtyGiven::Whether(whether) => whether.then_some(Size::USUAL),
+                PtyGiven::Size(size) => Some(size),
+            },
         };
         spec.checked().map_err(|e| e.message)
     }
@@ -455,6 +480,10 @@ impl JobSpec {
     }
 
     fn check_files(&self) -> Result<(), Error> {
+        if self.pty.is_some() && (self.stdin != Stdin::Null || self.stdout.is_some() || self.stderr.is_some()) {
+            return Err(Error::invalid("a job with a terminal has it for all of its streams")
+                .hint("leave out stdin, stdout and stderr, or the terminal (pty)"));
+        }
         let stdin = if let Stdin::File(path) = &self.stdin { Some(path) } else { None };
         for (what, path) in [("stdin", stdin), ("stdout", self.stdout.as_ref()), ("stderr", self.stderr.as_ref())] {
             let Some(path) = path else { continue };

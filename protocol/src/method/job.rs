@@ -4,6 +4,7 @@
 use crate::ids::JobRef;
 use crate::job::{JobChange, JobSpec, JobState, JobView};
 use crate::progress::Fraction;
+use crate::terminal::Size;
 use crate::text::OsText;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -334,6 +335,32 @@ pub struct Span {
     pub ended_at: Option<Timestamp>,
     /// What came of it, if that was not the next stage.
     pub outcome: Option<String>,
+}
+
+/// See [`JobAttach`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AttachParams {
+    /// Which job or task.
+    pub id: JobRef,
+}
+
+/// See [`JobExec`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExecParams {
+    /// Which job or task.
+    pub id: JobRef,
+    /// The program and its arguments; at least one word.
+    pub command: Vec<OsText>,
+    /// It has a terminal of this size; else the three descriptors that are sent over the socket.
+    #[serde(default)]
+    pub pty: Option<Size>,
+    /// The kind of that terminal, for TERM; the job's own if absent.
+    #[serde(default)]
+    pub term: Option<String>,
 }
 
 /// See [`JobCleanup`]. At least one of the two is given; with both, both must hold.

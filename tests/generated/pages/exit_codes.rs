@@ -23,7 +23,8 @@ pub fn page() -> String {
     page.section("DESCRIPTION");
     page.text(
         "Two kinds of verbs end with two kinds of codes. `qrm run` and `qrm wait` with one id speak for a job: their exit \
-         code is the job's own, as if its command had run here. All others speak for themselves.",
+         code is the job's own, as if its command had run here; so does `qrm attach`, unless it is left before. `qrm exec` ends as \
+         the command that it ran. All others speak for themselves.",
     );
     page.section("VERBS THAT SPEAK FOR THEMSELVES");
     page.item("0", "", "What was asked for was done.");

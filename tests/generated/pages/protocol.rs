@@ -13,6 +13,7 @@ pub fn page(document: &Value) -> String {
     connecting(&mut page);
     errors(&mut page, document);
     subscriptions(&mut page);
+    descriptors(&mut page);
     events(&mut page, document);
     page.section("CALLS");
     page.text("The examples show a call as it is sent, and the `result` of its reply; then what is sent afterwards.");
@@ -106,6 +107,47 @@ fn subscriptions(page: &mut Page) {
         "The output of a job is also in files, for programs on the same machine: `stdout` and `stderr` in the job's `dir`, \
          appended to by all of its attempts. They come with its start, are removed with its end if they are empty, and with \
          `job.cleanup`. inotify(7) tells of what is written to them, and `job.wait` of the end, after which nothing is.",
+    );
+}
+
+fn descriptors(page: &mut Page) {
+    page.section("DESCRIPTORS");
+    page.text(
+        "The replies to `job.attach` and `job.exec` come with a descriptor, by SCM_RIGHTS of unix(7): read them with \
+         recvmsg(2), after what came before was read. It is a socket that keeps the bounds of messages (SOCK_SEQPACKET) and \
+         leads to the job without the daemon, which may be stopped meanwhile. The first byte of a message says what it is, and at \
+         most 4096 follow. Numbers have the highest byte first. Who says anything else is let go.",
+    );
+    for (what, to, means) in [
+        ("i", "to the job", "Bytes that are typed."),
+        (
+            "w",
+            "to the job",
+            "The size of the terminal that it is seen on: rows and columns, two bytes each. The first of a visit has all drawn anew.",
+        ),
+        (
+            "b",
+            "to a command",
+            "First, and with the three descriptors that are to be its streams: begin. Not with `pty`.",
+        ),
+        ("s", "to a command", "A signal, a byte."),
+        (
+            "o",
+            "from the job",
+            "Bytes that were written. A visit begins with the last that was, up to 64 KiB. Who falls behind by more misses the rest: a job waits for nobody, but a command of `job.exec` does.",
+        ),
+        ("f", "from the job", "Eight look on already, as many as may. The socket is closed."),
+        (
+            "e",
+            "from a command",
+            "Last: its exit code, or 128 + its signal; which step towards it failed, 12 for executing it; the error's number, errno(3). Four bytes each; the last two are 0 if it ran.",
+        ),
+    ] {
+        page.item(what, to, means);
+    }
+    page.text(
+        "The socket of `job.attach` is closed when the job ends; `job.wait` says how. To leave, close it. The command of \
+         `job.exec` is hung up when its socket is closed, and killed after five seconds.",
     );
 }
 

@@ -173,6 +173,7 @@ fn one(context: &Context, job: JobSpec, dry_run: bool) -> Result<u8, Error> {
     if dry_run {
         return check(context, &mut context.connect()?, job).map(|_| 0);
     }
+    let way = if job.pty.is_some() { "qrm attach" } else { "qrm logs -f" };
     let params = SubmitParams { context: self::context()?, job };
     let reply = context.connect()?.call::<JobSubmit>(&params)?;
     let out = &context.out;
@@ -180,7 +181,7 @@ fn one(context: &Context, job: JobSpec, dry_run: bool) -> Result<u8, Error> {
         out.document(&reply);
     } else if out.terminal && !out.quiet {
         let known = if reply.existing { "is known by its key" } else { "submitted" };
-        let follow = out.tone(Tone::Quiet, &format!("qrm logs -f {0} follows it, qrm show {0} tells all", reply.id));
+        let follow = out.tone(Tone::Quiet, &format!("{way} {0} follows it, qrm show {0} tells all", reply.id));
         out.print(&format!("job {} {known} ({})\n{follow}\n", reply.id, reply.state));
     } else {
         out.print(&format!("{}\n", reply.id));

@@ -47,6 +47,7 @@ impl Scene {
             stdout: LogTarget::InJobDir(b"stdout".to_vec()),
             stderr: LogTarget::InJobDir(b"stderr".to_vec()),
             stdin: Stdin::Null,
+            terminal: None,
             cgroup: None,
             rlimits: vec![],
             nice: None,
@@ -182,7 +183,7 @@ impl Shim {
         let plan = plan_fd(&plan.encode()).unwrap();
         let (handshake, theirs) = UnixStream::pair().unwrap();
         let (plan, job_dir, run_file) = (plan.as_fd(), job_dir.as_fd(), run_file.as_fd());
-        let spawned = spawn(Given { plan, handshake: theirs.as_fd(), job_dir, run_file }).unwrap();
+        let spawned = spawn(Given { plan, handshake: theirs.as_fd(), job_dir, run_file, terminal: None }).unwrap();
         drop(stray);
         // One that had nothing to do may be gone.
         let process = Process::of(spawned.pid).unwrap().unwrap_or(Process { pid: spawned.pid, start: 0 });

@@ -100,7 +100,7 @@ fn a_server_that_is_gone_is_an_error() {
     let scene = Scene::sh("exit 0");
     let dir = std::fs::File::open(&scene.job_dir).unwrap();
     let fd = std::os::fd::AsFd::as_fd(&dir);
-    let given = qrm_shim::launch::Given { plan: fd, handshake: fd, job_dir: fd, run_file: fd };
+    let given = qrm_shim::launch::Given { plan: fd, handshake: fd, job_dir: fd, run_file: fd, terminal: None };
     assert!(server.0.as_mut().unwrap().spawn(given).is_err());
     assert!(ForkServer::start(Path::new("/no/such/program"), &[]).is_err());
 }
