@@ -418,6 +418,9 @@ impl Engine {
         if !batch.orders.is_empty() {
             self.supervisor.order_all(batch.orders.into_iter());
         }
+        // Whoever is answered finds what was decided for them.
+        let last_seq = self.store.last_seq();
+        self.condition.send_if_modified(|c| std::mem::replace(&mut c.last_seq, last_seq) != last_seq);
         fault::point_if(starts, "qrmd.5");
         fault::point_if(ends, "qrmd.22");
         for (reply, done) in batch.replies {
@@ -443,8 +446,6 @@ impl Engine {
                 look(&self.core, now);
             }
         }
-        let last_seq = self.store.last_seq();
-        self.condition.send_if_modified(|c| std::mem::replace(&mut c.last_seq, last_seq) != last_seq);
         self.arm();
         self.keeper.after_commit(&mut self.store);
     }

@@ -112,7 +112,7 @@ fn a_tree_of_any_depth_is_forgotten() {
     if !possible() {
         return;
     }
-    let system = System::new("");
+    let system = System::new("[limits]\noutput = \"none\"\n");
     // Fifteen thousand directories, each in the one before: more than there are descriptors or room on a stack.
     let script = "cd $QRM_JOB_DIR; d=$(yes d | head -n 1000 | tr '\\n' /); n=0
         while [ $n -lt 15 ]; do mkdir -p $d && cd -P $d 2>/dev/null || exit 1; n=$((n+1)); done; chmod 0 .";
@@ -364,6 +364,10 @@ fn a_job_that_floods_its_output_is_ended_and_what_it_wrote_stays_below_a_bound()
     assert_eq!(system.ended(ALICE, &id)["failure"]["cause"], "limit");
     assert_eq!(system.job(BOB, "head -c 1000000 /dev/zero | wc -c"), "1000000\n");
     assert!(system.run(BOB, "doctor").out.contains("limits.output gives 4M"));
+    let deep = "cd $QRM_JOB_DIR; mkdir -p $(yes d | head -n 300 | tr '\\n' /); exec sleep 60";
+    let id = system.submit(ALICE, "", deep);
+    let job = system.ended(ALICE, &id);
+    assert!(job["failure"]["message"].as_str().unwrap().contains("directories deep"), "{job}");
 }
 
 #[test]
