@@ -25,6 +25,15 @@ pub fn page() -> String {
     page.text(
         "There is one daemon for a state directory. A second one is refused, and told the process that holds it.",
     );
+    page.section("ONE FOR ALL USERS");
+    page.text(
+        "`qrmd --system` is root's and serves everybody: each job runs as who submitted it, and qrm-security(7) says who may do \
+         what. Its state is in `/var/lib/qrm`, its settings in `/etc/qrm/config.toml`, its socket at `/run/qrm/qrm.sock`, where \
+         `qrm` finds it by itself; a user can still have a daemon of their own with QRM_STATE_DIR. All three places, and all \
+         above them, have to be root's. `qrm` does not start it: systemd does, see `qrm daemon install --system`, or any other \
+         init, with `--foreground`. It takes a socket from systemd (LISTEN_FDS), and tells it (NOTIFY_SOCKET) when it answers, \
+         reloads and ends.",
+    );
     page.section("UNDER SYSTEMD");
     page.text(
         "`qrm daemon install` writes units for a daemon of your own, `qrm daemon install --system` for that of the machine; a \
@@ -44,7 +53,7 @@ pub fn page() -> String {
     }
     page.section("FILES");
     page.text(
-        "All of it is in the state directory, `$XDG_STATE_HOME/qrm`, else `~/.local/state/qrm`; where that is on a network \
+        "All of it is in the state directory, with `--system` `/var/lib/qrm`, else `$XDG_STATE_HOME/qrm`, else `~/.local/state/qrm`; where that is on a network \
          file system, `/var/tmp/qrm-UID`. It is its owner's alone, and made so again at every start.",
     );
     for (file, what) in FILES {
@@ -72,6 +81,7 @@ pub fn page() -> String {
         "qrm-config(5)",
         "qrm-protocol(7)",
         "qrm-exit-codes(7)",
+        "qrm-security(7)",
     ]);
     page.done()
 }
