@@ -113,8 +113,16 @@ const THREATS: &[(&str, &str)] = &[
         "A daemon of the job's stays in its control group, which is root's, and ends with the job.",
     ),
     (
-        "Fork and memory bombs, a full disk",
-        "Each job has the limits that it was given in control groups, see qrm-submit(1) and `qrm doctor`; the shim is in none of them.",
+        "Fork and memory bombs",
+        "Each job has the limits that it was given in control groups, see qrm-submit(1) and `qrm doctor`; the shim is in none of them. `limits.pids` bounds who does not say, where version 2 is there by itself.",
+    ),
+    (
+        "A flood of output, a full disk",
+        "What a job leaves in its own directory is bounded by `limits.output`, a tenth of the disk unless that says otherwise, and its scratch directory by `--disk`; both are watched. A store that finds no room answers looks, refuses changes, and goes on when there is room.",
+    ),
+    (
+        "Another's terminal or allocation",
+        "`qrm attach` and `qrm exec` are for a job's owner and root. The daemon hands on a socket of the terminal, and never the terminal; what is executed becomes the job's user as the job did.",
     ),
     (
         "A flood of submits",
