@@ -1,8 +1,9 @@
 //! What a hostile user of a shared machine can try against the daemon of all, and what comes of it.
 //! It refuses to leave anything behind: each attack is bounded, and stays in a world of its own.
 
-use crate::system::{ALICE, BOB, ROOT, System, User, open, possible};
+use crate::system::{ADAM, ALICE, BOB, ROOT, System, User, open, possible};
 use crate::world::Said;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -139,6 +140,9 @@ fn a_job_reaches_neither_its_shim_nor_the_daemon_nor_their_files() {
         "cat /proc/$PPID/mem",
         "ls /proc/$PPID/fd",
         "echo 1 >/proc/$PPID/oom_score_adj",
+        // PTRACE_ATTACH and PTRACE_SEIZE, by their numbers.
+        "P=$PPID perl -e 'exit(syscall(101, 16, $ENV{P} + 0, 0, 0) == 0 ? 0 : 1)' || exit 1",
+        "P=$PPID perl -e 'exit(syscall(101, 16902, $ENV{P} + 0, 0, 0) == 0 ? 0 : 1)' || exit 1",
         &format!("kill -STOP {daemon}"),
         &format!("kill -KILL {daemon}"),
         &format!("cat /proc/{daemon}/environ"),
@@ -383,4 +387,125 @@ fn a_scratch_directory_is_its_user_s_alone_and_goes_with_the_job() {
     assert!(lines[1].starts_with(system.state().join("scratch").to_str().unwrap()), "{said}");
     let said = system.qrm(BOB, &["run", "--", "ls", lines[1]]);
     assert!(said.code != 0, "{said:?}");
+}
+
+#[test]
+fn a_working_directory_that_is_something_else_is_met_with_the_user_s_rights() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let closed = system.at("closed");
+    std::fs::create_dir(&closed).unwrap();
+    open(&closed, 0o700);
+    let (link, fifo) = (system.at("link"), system.gate("fifo"));
+    symlink(&closed, &link).unwrap();
+    for place in [&link, &fifo, Path::new("/dev/null"), &treasure(&system), Path::new("/nowhere")] {
+        let said = system.qrm(ALICE, &["run", "--chdir", place.to_str().unwrap(), "--", "true"]);
+        assert!(matches!(said.code, 2 | 126), "{}: {said:?}", place.display());
+    }
+}
+
+#[test]
+fn what_is_swapped_while_jobs_start_leads_them_nowhere() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[host]\ncpus = 4\n");
+    let closed = system.at("closed");
+    std::fs::create_dir(&closed).unwrap();
+    open(&closed, 0o700);
+    // A directory, then a link to one of root's, as fast as a user can; the same for the place of the output.
+    let flip = format!(
+        "mkdir a; touch go; while [ -e go ]; do mv -T a way; mv -T way a; ln -sfn {0} way; rm -f way out; ln -s {0}/out out; rm -f out; done",
+        closed.display()
+    );
+    let mut flipper = system.shell(ALICE, &flip).stderr(Stdio::null()).spawn().unwrap();
+    let (way, out) = (system.home(ALICE).join("way"), system.home(ALICE).join("out"));
+    let options = format!("--chdir {} --stdout {}", way.display(), out.display());
+    let mut submitted = 0;
+    for _ in 0..60 {
+        let mut args = vec!["submit"];
+        args.extend(options.split_whitespace());
+        // Sometimes qrm itself finds no directory there.
+        submitted +=
+            i32::from(system.qrm(ALICE, &[&args[..], &["--", "sh", "-c", "echo x >made; pwd"]].concat()).code == 0);
+    }
+    system.run(ALICE, "wait state=live");
+    std::fs::remove_file(system.home(ALICE).join("go")).unwrap();
+    flipper.wait().unwrap();
+    assert!(submitted > 0);
+    assert_eq!(std::fs::read_dir(&closed).unwrap().count(), 0);
+}
+
+#[test]
+fn a_script_that_an_attempt_has_replaced_is_made_anew_as_the_user() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let treasure = treasure(&system);
+    let script = format!(
+        "printf '#!/bin/sh\n#QRM --retries 1\necho $QRM_ATTEMPT; rm -f $QRM_JOB_DIR/.qrm-script; ln -s {0} $QRM_JOB_DIR/.qrm-script; exit 1\n' >s.sh
+         \"$QRM\" submit s.sh",
+        treasure.display()
+    );
+    let said = Said::of(system.shell(ALICE, &script).output().unwrap());
+    let id = said.ok().trim().to_owned();
+    assert_eq!(system.ended(ALICE, &id)["attempt"], 2);
+    assert_eq!(system.run(ALICE, &format!("logs {id}")).ok(), "1\n2\n");
+    assert_eq!(std::fs::read_to_string(&treasure).unwrap(), "gold");
+    assert_eq!((treasure.metadata().unwrap().uid(), treasure.metadata().unwrap().mode() & 0o777), (0, 0o600));
+}
+
+#[test]
+fn bombs_end_alone() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[limits]\npids = 60\n[host]\ncpus = 4\n");
+    // Bounded twice, should the first bound not hold.
+    let forks = "ulimit -u 300; f() { f | f & }; f; exec sleep 60";
+    let bomb = system.submit(ALICE, "--time 3s --grace 0s", forks);
+    let memory = system.submit(ALICE, "--mem 32M --time 20s", "head -c 320000000 /dev/zero | tail");
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    let job = system.ended(ALICE, &memory);
+    assert_eq!(job["failure"]["cause"], "oom", "{job}");
+    let job = system.ended(ALICE, &bomb);
+    assert!(["timeout", "limit"].contains(&job["failure"]["cause"].as_str().unwrap()), "{job}");
+    let mark = format!("QRM_JOB_DIR={}", system.state().display());
+    let environs =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| std::fs::read(entry.ok()?.path().join("environ")).ok());
+    let left = environs.filter(|environ| environ.windows(mark.len()).any(|part| part == mark.as_bytes()));
+    assert_eq!(left.count(), 0, "something of it is left");
+}
+
+#[test]
+fn every_change_is_an_event_with_the_number_of_who_made_it() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[users]\nadmins = [\"@qrm-admin\"]\n");
+    let waiting = system.submit(ALICE, "--hold", "true");
+    let running = system.submit(ALICE, "", "exec sleep 60");
+    system.executing(&running);
+    for line in [
+        format!("update {waiting} --comment x"),
+        format!("release {waiting}"),
+        format!("progress 0.5 --job {running}"),
+        format!("suspend {running}"),
+        format!("resume {running}"),
+        format!("signal CONT {running}"),
+        format!("cancel {running}"),
+    ] {
+        system.run(ADAM, &line);
+    }
+    let said = system.run(ALICE, "--json events --after 0").ok();
+    let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for kind in ["released", "updated", "progress", "suspended", "resumed", "signalled", "stopping"] {
+        let by: Vec<&Value> = events.iter().filter(|e| e["kind"] == format!("job.{kind}")).map(|e| &e["by"]).collect();
+        assert_eq!(by, [&Value::from(ADAM.uid)], "job.{kind}");
+    }
+    let submitted = events.iter().filter(|event| event["kind"] == "job.submitted");
+    assert!(submitted.into_iter().all(|event| event["user"] == ALICE.uid), "{said}");
 }

@@ -243,6 +243,9 @@ pub enum Event {
     Progress {
         /// Which.
         job: JobRef,
+        /// Who said that; older releases did not write it down.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
         /// How much is done; the core forgets it.
         fraction: Fraction,
         /// For people; the core forgets it.

@@ -84,7 +84,7 @@ impl Deciding<'_> {
         self.core.may_control(caller, job)?;
         match self.core.runs.get(&job) {
             Some(run) if run.stage == Stage::Execute => {
-                self.emit(Event::Progress { job, fraction, message });
+                self.emit(Event::Progress { job, by: Some(caller.uid), fraction, message });
                 Ok(Answer::Done)
             }
             _ => Err(Refusal::NotExecuting(job)),

@@ -34,7 +34,7 @@ impl Store {
                 self.set_progress(*job, None, None)?;
             }
             Event::Updated { job, change, .. } => self.update_job(job.job, change)?,
-            Event::Progress { job, fraction, message } => {
+            Event::Progress { job, fraction, message, .. } => {
                 self.set_progress(*job, Some(*fraction), message.as_deref())?
             }
             Event::Ended { .. } => self.ended(event)?,

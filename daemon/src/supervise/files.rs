@@ -7,7 +7,7 @@ use qrm_protocol::ids::{JobId, JobRef};
 use qrm_shim::identity::Identity;
 use rustix::fs::{
     AtFlags, FileType, Gid, IFlags, Mode as Bits, OFlags, Uid, fchmod, fchown, fstat, ioctl_getflags, ioctl_setflags,
-    mkdirat, mknodat, openat, statat, unlinkat,
+    mkdirat, mknodat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -150,12 +150,25 @@ fn make_dir_of(at: BorrowedFd<'_>, name: &str, user: &Identity) -> Result<OwnedF
     // Where the user can put something in its place, it is made by the user, and nothing is given away.
     let is_ours = fstat(at)?.st_uid == rustix::process::geteuid().as_raw();
     let _acting = if is_ours { Acting::AS_SELF } else { Acting::of(user.uid, user.gid).map_err(errno)? };
-    let dir = make_dir(at, name, Bits::RWXU)?;
-    match fstat(&dir)?.st_uid == user.uid {
-        true => Ok(dir),
-        false if is_ours => fchown(&dir, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))).map(|()| dir),
-        false => Err(Errno::PERM),
-    }
+    let dir = match open_dir(at, name) {
+        // It is the user's before it has its name: who waits for that may look into it at once.
+        Err(Errno::NOENT) if is_ours => {
+            let before = [".", name].concat();
+            let dir = make_dir(at, &before, Bits::RWXU)?;
+            fchown(&dir, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
+            match renameat(at, &before, at, name) {
+                // Another thread was faster.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                    unlinkat(at, &before, AtFlags::REMOVEDIR)?;
+                    open_dir(at, name)?
+                }
+                renamed => renamed.map(|()| dir)?,
+            }
+        }
+        Err(Errno::NOENT) => make_dir(at, name, Bits::RWXU)?,
+        opened => opened?,
+    };
+    if fstat(&dir)?.st_uid == user.uid { Ok(dir) } else { Err(Errno::PERM) }
 }
 
 /// Asks the file system to place the directories that are made in this one far from each other. Where short jobs come
