@@ -361,3 +361,45 @@ fn a_scratch_directory_is_its_user_s_alone_and_goes_with_the_job() {
     let said = system.qrm(BOB, &["run", "--", "ls", lines[1]]);
     assert!(said.code != 0, "{said:?}");
 }
+
+/// What is preloaded into each program of a job: in qrm's own it makes a process that leaves its family.
+const STOWAWAY: &str = r#"
+    #include <string.h>
+    #include <sys/wait.h>
+    #include <unistd.h>
+    extern char *program_invocation_short_name;
+    __attribute__((constructor)) static void leave(void) {
+        if (strcmp(program_invocation_short_name, "qrmd") != 0) return;
+        if (fork() == 0) {
+            setsid();
+            char *argv[] = {"sleep", "76543", 0}, *envp[] = {0};
+            if (vfork() == 0) execve("/bin/sleep", argv, envp);
+            _exit(0);
+        }
+        wait(0);
+    }
+"#;
+
+#[test]
+fn a_process_made_while_outputs_are_listed_ends_with_the_job() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let (code, library) = (system.at("stowaway.c"), system.at("stowaway.so"));
+    std::fs::write(&code, STOWAWAY).unwrap();
+    let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &code]).status();
+    if !built.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: needs a C compiler, for a library that is preloaded");
+    }
+    open(&library, 0o755);
+    let submit = format!("LD_PRELOAD={} \"$QRM\" submit --output x -- touch x", library.display());
+    let id = Said::of(system.shell(ALICE, &submit).output().unwrap()).ok();
+    assert_eq!(system.ended(ALICE, id.trim())["state"], "completed");
+    let is_stowaway = |entry: &std::fs::DirEntry| {
+        let text = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        text == b"sleep\x0076543\0" && entry.metadata().is_ok_and(|meta| meta.uid() == ALICE.uid)
+    };
+    let left = std::fs::read_dir("/proc").unwrap().flatten().find(is_stowaway);
+    assert!(left.is_none(), "{left:?}");
+}
