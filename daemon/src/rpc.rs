@@ -292,6 +292,14 @@ impl Client {
             };
             match frame::decode_request(line.as_bytes()) {
                 Ok(request) => {
+                    // Who was an administrator when the connection was made may be none any more.
+                    match users::caller(shared, self.caller.uid).await {
+                        Ok(caller) => self.caller = caller,
+                        Err(error) => {
+                            self.refuse(request.id, &error).await?;
+                            continue;
+                        }
+                    }
                     let (id, method, params) = (request.id, request.method, request.params.get());
                     if !router::answer(self, &mut frames, shared, id, &method, params).await? {
                         return Ok(Left::Over);

@@ -1,9 +1,9 @@
 //! What a hostile user of a shared machine can try against the daemon of all, and what comes of it.
 //! It refuses to leave anything behind: each attack is bounded, and stays in a world of its own.
 
-use crate::system::{ALICE, BOB, ROOT, System, User, open, possible};
+use crate::system::{ADAM, ALICE, BOB, ROOT, System, User, open, possible};
 use crate::world::Said;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -402,4 +402,31 @@ fn a_process_made_while_outputs_are_listed_ends_with_the_job() {
     };
     let left = std::fs::read_dir("/proc").unwrap().flatten().find(is_stowaway);
     assert!(left.is_none(), "{left:?}");
+}
+
+#[test]
+fn who_is_no_administrator_any_more_is_none_on_a_connection_of_before_either() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[users]\nadmins = [\"@qrm-admin\"]\n");
+    let socket = system.socket();
+    let connected = std::thread::spawn(move || {
+        let uid = rustix::process::Uid::from_raw(ADAM.uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        UnixStream::connect(socket).unwrap()
+    });
+    let mut stream = BufReader::new(connected.join().unwrap());
+    let mut asked = || {
+        let request = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"config.show\",\"params\":{}}\n";
+        stream.get_mut().write_all(request).unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        line
+    };
+    assert!(asked().contains("settings"));
+    std::fs::write(system.at("config.toml"), "").unwrap();
+    system.run(ROOT, "daemon reload").ok();
+    let said = asked();
+    assert!(said.contains("PERMISSION_DENIED"), "{said}");
 }
