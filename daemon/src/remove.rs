@@ -2,14 +2,14 @@
 //! a time: what is below a directory is moved up beside it first.
 //! It refuses to follow a link, and to stop for what can not be removed.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fchmod, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// How often a directory is looked into until it is empty: who is still in it may fill it as fast as it is emptied.
+/// How often all of a directory is looked at until it is empty: who is still in it may fill it as fast as it is emptied.
 const ROUNDS: u32 = 64;
 
 /// Removes all that is in a directory of ours, but for these, and says at its end what could not be.
@@ -44,8 +44,11 @@ pub fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
 /// Empties a directory; what it has of directories that are not empty moves up.
 fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64) -> io::Result<()> {
     let dir = open_for_all(base, name)?;
-    for _ in 0..ROUNDS {
+    let mut rounds = 0;
+    while rounds < ROUNDS {
         let names = names(&dir)?;
+        // There may be millions: only a look that saw the end of them counts.
+        rounds += u32::from(names.len() < NAMES);
         if names.is_empty() {
             return Ok(());
         }
@@ -87,7 +90,8 @@ fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errn
     openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens a directory, with all rights of its owner given back that a program may have taken.
+/// Opens a directory, with all rights of its owner given back that a program may have taken. To root it is root's own from
+/// then on, so that nobody else puts anything into it.
 fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let dir = match open_dir(&at, name) {
         // Only by its descriptor can no link be meant.
@@ -99,14 +103,19 @@ fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
         }
         other => other?,
     };
-    if fstat(&dir)?.st_mode & 0o700 != 0o700 {
+    let stat = fstat(&dir)?;
+    let is_anothers = rustix::process::geteuid().is_root() && stat.st_uid != 0;
+    if is_anothers {
+        fchown(&dir, Some(Uid::ROOT), None)?;
+    }
+    if is_anothers || stat.st_mode & 0o700 != 0o700 {
         fchmod(&dir, Mode::RWXU)?;
     }
     Ok(dir)
 }
 
 /// At most so many names at a time are in memory.
-const NAMES: usize = 4_096;
+const NAMES: usize = if cfg!(test) { 256 } else { 4_096 };
 
 /// The first that are in a directory.
 fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
@@ -135,6 +144,35 @@ mod tests {
     use super::*;
     use rustix::fs::{CWD, mkdirat};
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_directory_with_more_entries_than_are_looked_at_goes() {
+        let base = tempfile::tempdir().unwrap();
+        let open = open_dir(CWD, base.path()).unwrap();
+        mkdirat(&open, "12-1", Mode::RWXU).unwrap();
+        let dir = open_dir(&open, "12-1").unwrap();
+        for n in 0..NAMES * (ROUNDS as usize + 1) {
+            rustix::fs::symlinkat("x", &dir, n.to_string()).unwrap();
+        }
+        remove(&open, c"12-1".into()).unwrap();
+        assert!(names(&open).unwrap().is_empty());
+    }
+
+    #[test]
+    fn who_is_in_a_directory_puts_nothing_more_into_it() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root, to take a directory from somebody else");
+        }
+        let base = tempfile::tempdir().unwrap();
+        let (open, dir) = (open_dir(CWD, base.path()).unwrap(), base.path().join("12-1"));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o777)).unwrap();
+        chown(&dir, Some(65_534), Some(65_534)).unwrap();
+        drop(open_for_all(&open, c"12-1").unwrap());
+        let stat = dir.metadata().unwrap();
+        assert_eq!((stat.uid(), stat.mode() & 0o777), (0, 0o700));
+    }
 
     #[test]
     fn all_of_a_directory_goes_and_nothing_that_it_links_to() {
