@@ -221,19 +221,10 @@ fn a_user_with_a_hundred_thousand_jobs_and_as_many_connections_as_they_may_have_
     let system = System::new("[host]\ncpus = 2\n");
     let flood = "yes '{\"command\":[\"true\"],\"hold\":true}' | head -n 100000 | \"$QRM\" submit --bulk - >/dev/null";
     assert!(system.shell(ALICE, flood).status().unwrap().success());
-    let open = |user: User, count: usize| -> Vec<UnixStream> {
-        let socket = system.socket();
-        let opened = std::thread::spawn(move || {
-            let uid = rustix::process::Uid::from_raw(user.uid);
-            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-            (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
-        });
-        opened.join().unwrap()
-    };
-    let held = open(ALICE, 256);
+    let held = connections(&system, ALICE, 256);
     // Each is there for certain when the next is refused.
     let mut refused = String::new();
-    let mut more = open(ALICE, 1).remove(0);
+    let mut more = connections(&system, ALICE, 1).remove(0);
     more.read_to_string(&mut refused).unwrap();
     assert!(refused.contains("256 connections"), "{refused}");
     assert_eq!(system.job(BOB, "id -u"), "61002\n");
@@ -410,13 +401,7 @@ fn who_is_no_administrator_any_more_is_none_on_a_connection_of_before_either() {
         return;
     }
     let system = System::new("[users]\nadmins = [\"@qrm-admin\"]\n");
-    let socket = system.socket();
-    let connected = std::thread::spawn(move || {
-        let uid = rustix::process::Uid::from_raw(ADAM.uid);
-        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-        UnixStream::connect(socket).unwrap()
-    });
-    let mut stream = BufReader::new(connected.join().unwrap());
+    let mut stream = BufReader::new(connections(&system, ADAM, 1).remove(0));
     let mut asked = || {
         let request = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"config.show\",\"params\":{}}\n";
         stream.get_mut().write_all(request).unwrap();
@@ -429,4 +414,65 @@ fn who_is_no_administrator_any_more_is_none_on_a_connection_of_before_either() {
     system.run(ROOT, "daemon reload").ok();
     let said = asked();
     assert!(said.contains("PERMISSION_DENIED"), "{said}");
+}
+
+/// Connections of a user's.
+fn connections(system: &System, user: User, count: usize) -> Vec<UnixStream> {
+    let socket = system.socket();
+    let opened = std::thread::spawn(move || {
+        let uid = rustix::process::Uid::from_raw(user.uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
+    });
+    opened.join().unwrap()
+}
+
+/// How many of these have been answered.
+fn answered(streams: &[UnixStream]) -> usize {
+    let is_answered = |stream: &&UnixStream| {
+        stream.set_nonblocking(true).unwrap();
+        (&mut &**stream).read(&mut [0]).is_ok()
+    };
+    streams.iter().filter(is_answered).count()
+}
+
+#[test]
+fn questions_that_take_long_are_waited_for_by_who_asks_them() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let jobs = "yes '{\"command\":[\"true\"],\"hold\":true}' | head -n 2000 | \"$QRM\" submit --bulk - >/dev/null";
+    assert!(system.shell(ALICE, jobs).status().unwrap().success());
+    let words: Vec<String> = (0..300).map(|n| format!("z{n}")).collect();
+    let params = serde_json::json!({"filter": [format!("command~{}", words.join(","))]});
+    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "job.list", "params": params});
+    let mut slow = connections(&system, ALICE, 16);
+    for stream in &mut slow {
+        stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+    }
+    assert_eq!(system.run(BOB, "show 5").code, 0);
+    assert!(answered(&slow) <= 4, "bob has waited for {} of alice's questions", answered(&slow));
+}
+
+#[test]
+fn large_frames_of_one_user_are_read_in_turn() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    // None of them ever ends.
+    let part = vec![b' '; 3 << 20];
+    let large = connections(&system, ALICE, 8);
+    let mut taken = 0;
+    for mut stream in &large {
+        stream.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        taken += usize::from(stream.write_all(&part).is_ok());
+    }
+    assert_eq!(taken, 2, "no more are in memory at a time");
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    assert_eq!(system.job(ALICE, "id -u"), "61001\n");
+    drop(large);
+    let script = "A=$(printf %0100000d 1); export A B=$A C=$A D=$A; exec \"$QRM\" run -- echo done";
+    assert_eq!(Said::of(system.shell(ALICE, script).output().unwrap()).ok(), "done\n");
 }
