@@ -476,3 +476,33 @@ fn large_frames_of_one_user_are_read_in_turn() {
     let script = "A=$(printf %0100000d 1); export A B=$A C=$A D=$A; exec \"$QRM\" run -- echo done";
     assert_eq!(Said::of(system.shell(ALICE, script).output().unwrap()).ok(), "done\n");
 }
+
+#[test]
+fn signals_to_a_job_of_many_processes_keep_no_other_job_waiting() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let ready = system.gate("ready");
+    let script = "i=0; while [ $i -lt 400 ]; do sleep 600 & i=$((i+1)); done; echo >$READY; wait";
+    let submit = format!("READY={} \"$QRM\" submit -- sh -c '{script}'", ready.display());
+    let id = Said::of(system.shell(ALICE, &submit).output().unwrap()).ok();
+    std::fs::read(&ready).unwrap();
+    // Each is accepted before it is delivered; four hundred processes get each of them.
+    let params = serde_json::json!({"targets": [id.trim()], "signal": 18});
+    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "job.signal", "params": params});
+    let mut stream = BufReader::new(connections(&system, ALICE, 1).remove(0));
+    let mut line = String::new();
+    for _ in 0..4_000 {
+        stream.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.contains("result"), "{line}");
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    let waited = began.elapsed();
+    assert!(waited < std::time::Duration::from_secs(5), "bob's job has waited for {waited:?}");
+    assert_eq!(system.run(ALICE, &format!("cancel {}", id.trim())).code, 0);
+    assert_eq!(system.ended(ALICE, id.trim())["state"], "cancelled");
+}

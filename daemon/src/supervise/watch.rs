@@ -58,6 +58,8 @@ pub(super) struct Entry {
     pub told: bool,
     /// A helper is killing its processes.
     pub striking: bool,
+    /// A helper is signalling its processes.
+    pub signalling: bool,
     /// To be cleared, and no more reported, as soon as it is over; whether its job is over.
     pub clear: Option<bool>,
     /// How often it was tried to make it.
@@ -116,6 +118,7 @@ impl Entry {
             early: 0,
             told: false,
             striking: false,
+            signalling: false,
             clear: None,
             tries: 0,
             failed: None,
