@@ -176,7 +176,8 @@ pub async fn serve(listener: &Listener, before: Vec<OwnedFd>, shared: Arc<Shared
 
 /// Serves a client, if there is a place.
 fn admit(stream: Stream, shared: &Arc<Shared>, freed: &Arc<Notify>) {
-    let Some(place) = shared.ending.place() else {
+    let is_root = || stream.peer_creds().is_ok_and(|creds| creds.euid() == Some(0));
+    let Some(place) = shared.ending.place(shared.mode.is_system() && is_root()) else {
         return turn_away(stream, format!("{CLIENTS} clients are connected, as many as may be"), freed.clone());
     };
     let (shared, freed) = (shared.clone(), freed.clone());

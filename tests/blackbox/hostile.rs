@@ -1,7 +1,7 @@
 //! What a hostile user of a shared machine can try against the daemon of all, and what comes of it.
 //! It refuses to leave anything behind: each attack is bounded, and stays in a world of its own.
 
-use crate::system::{ADAM, ALICE, BOB, ROOT, System, User, open, possible};
+use crate::system::{ADAM, ALICE, BOB, ROOT, System, User, VERA, open, possible};
 use crate::world::Said;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -425,6 +425,23 @@ fn connections(system: &System, user: User, count: usize) -> Vec<UnixStream> {
         (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
     });
     opened.join().unwrap()
+}
+
+#[test]
+fn users_who_take_all_places_together_do_not_shut_root_out() {
+    if !possible() {
+        return;
+    }
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let system = System::new("");
+    let held: Vec<_> = [ALICE, BOB, VERA, ADAM].map(|user| connections(&system, user, 256)).into();
+    let mut refused = String::new();
+    connections(&system, BOB, 1).remove(0).read_to_string(&mut refused).unwrap();
+    assert!(refused.contains("1024 clients are connected"), "{refused}");
+    assert_eq!(system.run(ROOT, "status").code, 0);
+    drop(held);
 }
 
 /// How many of these have been answered.
