@@ -246,7 +246,7 @@ impl Means {
         let Some(at) = entry.input_ends else { return };
         let now = Instant::now();
         if at <= now {
-            match self.dirs.open_input_once(entry.run.job) {
+            match self.dirs.open_input_once(entry.run.job, entry.identity.as_deref()) {
                 Ok(true) => return entry.input_ends = None,
                 // Its process is not there yet.
                 Ok(false) => {}
