@@ -1,8 +1,8 @@
 //! Removes directories with all that is in them, however much and however deep that is, with two descriptors and one level at
 //! a time: what is below a directory is moved up beside it first.
-//! It refuses to follow a link, and to stop for what can not be removed.
+//! It refuses to follow a link, to stop for what can not be removed, and to remove for a user what that user could not.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
@@ -44,11 +44,12 @@ pub fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
 /// Empties a directory; what it has of directories that are not empty moves up.
 fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64) -> io::Result<()> {
     let dir = open_for_all(base, name)?;
-    let mut rounds = 0;
+    let owner = take(&dir)?;
+    let (mut rounds, mut stays) = (0, None);
     while rounds < ROUNDS {
         let names = names(&dir)?;
-        // There may be millions: only a look that saw the end of them counts.
-        rounds += u32::from(names.len() < NAMES);
+        // There may be millions: only a look that saw the end of them counts, and one that does not help.
+        rounds += u32::from(names.len() < NAMES || stays.is_some());
         if names.is_empty() {
             return Ok(());
         }
@@ -61,12 +62,46 @@ fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64
                 }
             }
             match unlinkat(&dir, &inner, AtFlags::REMOVEDIR) {
-                Err(Errno::NOTEMPTY | Errno::EXIST) => doomed.extend(move_up(base, &dir, &inner, moved)?),
+                Err(Errno::NOTEMPTY | Errno::EXIST) => match anothers(&dir, &inner, owner)? {
+                    Some(why) => stays = Some(why),
+                    None => doomed.extend(move_up(base, &dir, &inner, moved)?),
+                },
                 other => present(other)?,
             }
         }
     }
-    Err(io::Error::other("it is filled as fast as it is emptied"))
+    Err(stays.unwrap_or_else(|| io::Error::other("it is filled as fast as it is emptied")))
+}
+
+/// Whose a directory is that is to be emptied, nothing if it is ours alone. To root it is root's own from then on, so that
+/// nobody else puts anything into it; whose it was is its group, for a daemon that goes on with it.
+fn take(dir: &OwnedFd) -> io::Result<Option<u32>> {
+    let stat = fstat(dir)?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    if stat.st_uid == 0 {
+        return Ok(Some(stat.st_gid).filter(|whose| *whose != 0));
+    }
+    fchown(dir, Some(Uid::ROOT), Some(Gid::from_raw(stat.st_uid)))?;
+    fchmod(dir, Mode::RWXU)?;
+    Ok(Some(stat.st_uid))
+}
+
+/// Why a directory is not for us to empty: who may write to a directory of somebody else's could have moved that here, to
+/// have removed what they may not. One of root's that others can not write to can have been moved by nobody.
+fn anothers(dir: &OwnedFd, name: &CStr, owner: Option<u32>) -> io::Result<Option<io::Error>> {
+    let Some(owner) = owner else { return Ok(None) };
+    let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other?,
+    };
+    if stat.st_uid == owner || stat.st_uid == 0 && stat.st_mode & 0o022 == 0 {
+        return Ok(None);
+    }
+    let why =
+        format!("{} in it is user {}'s, and in a directory of user {owner}'s", name.to_string_lossy(), stat.st_uid);
+    Ok(Some(io::Error::new(io::ErrorKind::PermissionDenied, why)))
 }
 
 /// Moves a directory into the one of all of them, by a name that no run has.
@@ -90,8 +125,7 @@ fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errn
     openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens a directory, with all rights of its owner given back that a program may have taken. To root it is root's own from
-/// then on, so that nobody else puts anything into it.
+/// Opens a directory, with all rights of its owner given back that a program may have taken.
 fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let dir = match open_dir(&at, name) {
         // Only by its descriptor can no link be meant.
@@ -103,12 +137,7 @@ fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
         }
         other => other?,
     };
-    let stat = fstat(&dir)?;
-    let is_anothers = rustix::process::geteuid().is_root() && stat.st_uid != 0;
-    if is_anothers {
-        fchown(&dir, Some(Uid::ROOT), None)?;
-    }
-    if is_anothers || stat.st_mode & 0o700 != 0o700 {
+    if fstat(&dir)?.st_mode & 0o700 != 0o700 {
         fchmod(&dir, Mode::RWXU)?;
     }
     Ok(dir)
@@ -169,9 +198,36 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o777)).unwrap();
         chown(&dir, Some(65_534), Some(65_534)).unwrap();
-        drop(open_for_all(&open, c"12-1").unwrap());
-        let stat = dir.metadata().unwrap();
-        assert_eq!((stat.uid(), stat.mode() & 0o777), (0, 0o700));
+        let taken = open_for_all(&open, c"12-1").unwrap();
+        for _ in 0..2 {
+            assert_eq!(take(&taken).unwrap(), Some(65_534));
+            let stat = dir.metadata().unwrap();
+            assert_eq!((stat.uid(), stat.mode() & 0o777), (0, 0o700));
+        }
+    }
+
+    #[test]
+    fn what_is_another_users_stays_with_what_is_in_it() {
+        use std::os::unix::fs::chown;
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root, for directories of others");
+        }
+        let base = tempfile::tempdir().unwrap();
+        let (open, dir) = (open_dir(CWD, base.path()).unwrap(), base.path().join("12-1"));
+        for (path, uid) in [("", 65_533), ("own", 65_533), ("own/deep", 65_533), ("others", 65_534), ("ours", 0)] {
+            std::fs::create_dir(dir.join(path)).unwrap();
+            std::fs::write(dir.join(path).join("file"), "").unwrap();
+            chown(dir.join(path), Some(uid), Some(uid)).unwrap();
+        }
+        for _ in 0..2 {
+            // The next daemon does not, either.
+            let error = sweep(&open, &BTreeSet::new()).unwrap_err();
+            assert!(error.to_string().contains("others in it is user 65534's"), "{error}");
+            assert_eq!(names(&open).unwrap(), [CString::from(c"12-1")]);
+            let left = names(&open_dir(&open, "12-1").unwrap()).unwrap();
+            assert_eq!(left, [CString::from(c"others")]);
+            assert!(dir.join("others/file").exists());
+        }
     }
 
     #[test]

@@ -523,3 +523,29 @@ fn signals_to_a_job_of_many_processes_keep_no_other_job_waiting() {
     assert_eq!(system.run(ALICE, &format!("cancel {}", id.trim())).code, 0);
     assert_eq!(system.ended(ALICE, id.trim())["state"], "cancelled");
 }
+
+#[test]
+fn a_directory_of_another_user_is_not_removed_with_the_job_that_has_moved_it_away() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    // Whoever may write to a directory may move it, and may not remove what is closed in it.
+    let (open_to_all, secret) = (system.at("work/shared"), system.at("work/shared/closed"));
+    std::fs::create_dir_all(&secret).unwrap();
+    std::fs::write(secret.join("gold"), "").unwrap();
+    for path in [&open_to_all, &secret] {
+        std::os::unix::fs::chown(path, Some(ALICE.uid), None).unwrap();
+    }
+    open(&system.at("work"), 0o777);
+    open(&open_to_all, 0o777);
+    open(&secret, 0o700);
+    let script = format!("rm -r {0} 2>/dev/null; mv {0} $QRM_JOB_DIR/loot && echo moved", open_to_all.display());
+    let id = system.submit(BOB, "", &script);
+    let dir = system.ended(BOB, &id)["dir"].as_str().unwrap().to_owned();
+    assert_eq!(system.run(BOB, &format!("logs {id}")).ok(), "moved\n");
+    system.run(ROOT, "cleanup --older-than 0s").ok();
+    assert!(!Path::new(&dir).exists());
+    let kept = system.state().join("jobs/.forgotten").join(&id).join("loot/closed/gold");
+    assert!(kept.exists(), "{}", std::fs::read_to_string(system.at("log")).unwrap());
+}
