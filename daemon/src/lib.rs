@@ -198,7 +198,7 @@ fn run(args: Args) -> Result<(), Error> {
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(mode.threads())
         .build()
         .map_err(system("the runtime"))?;
     let (listener, made) = runtime.block_on(async { listen::listen(handed, named.as_deref(), &own, mode) })?;

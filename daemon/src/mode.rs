@@ -77,6 +77,16 @@ impl Mode {
         }
     }
 
+    /// How many threads may read the store and files at a time: each is made when it is needed. Of several users each has
+    /// some, see `rpc::turns`.
+    #[must_use]
+    pub fn threads(self) -> usize {
+        match self {
+            Self::User => 4,
+            Self::System => 64,
+        }
+    }
+
     /// Of the socket.
     #[must_use]
     pub fn door(self) -> Bits {

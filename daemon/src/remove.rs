@@ -1,15 +1,15 @@
 //! Removes directories with all that is in them, however much and however deep that is, with two descriptors and one level at
 //! a time: what is below a directory is moved up beside it first.
-//! It refuses to follow a link, and to stop for what can not be removed.
+//! It refuses to follow a link, to stop for what can not be removed, and to remove for a user what that user could not.
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fchmod, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// How often a directory is looked into until it is empty: who is still in it may fill it as fast as it is emptied.
+/// How often all of a directory is looked at until it is empty: who is still in it may fill it as fast as it is emptied.
 const ROUNDS: u32 = 64;
 
 /// Removes all that is in a directory of ours, but for these, and says at its end what could not be.
@@ -44,8 +44,12 @@ pub fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
 /// Empties a directory; what it has of directories that are not empty moves up.
 fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64) -> io::Result<()> {
     let dir = open_for_all(base, name)?;
-    for _ in 0..ROUNDS {
+    let owner = take(&dir)?;
+    let (mut rounds, mut stays) = (0, None);
+    while rounds < ROUNDS {
         let names = names(&dir)?;
+        // There may be millions: only a look that saw the end of them counts, and one that does not help.
+        rounds += u32::from(names.len() < NAMES || stays.is_some());
         if names.is_empty() {
             return Ok(());
         }
@@ -58,12 +62,46 @@ fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64
                 }
             }
             match unlinkat(&dir, &inner, AtFlags::REMOVEDIR) {
-                Err(Errno::NOTEMPTY | Errno::EXIST) => doomed.extend(move_up(base, &dir, &inner, moved)?),
+                Err(Errno::NOTEMPTY | Errno::EXIST) => match anothers(&dir, &inner, owner)? {
+                    Some(why) => stays = Some(why),
+                    None => doomed.extend(move_up(base, &dir, &inner, moved)?),
+                },
                 other => present(other)?,
             }
         }
     }
-    Err(io::Error::other("it is filled as fast as it is emptied"))
+    Err(stays.unwrap_or_else(|| io::Error::other("it is filled as fast as it is emptied")))
+}
+
+/// Whose a directory is that is to be emptied, nothing if it is ours alone. To root it is root's own from then on, so that
+/// nobody else puts anything into it; whose it was is its group, for a daemon that goes on with it.
+fn take(dir: &OwnedFd) -> io::Result<Option<u32>> {
+    let stat = fstat(dir)?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    if stat.st_uid == 0 {
+        return Ok(Some(stat.st_gid).filter(|whose| *whose != 0));
+    }
+    fchown(dir, Some(Uid::ROOT), Some(Gid::from_raw(stat.st_uid)))?;
+    fchmod(dir, Mode::RWXU)?;
+    Ok(Some(stat.st_uid))
+}
+
+/// Why a directory is not for us to empty: who may write to a directory of somebody else's could have moved that here, to
+/// have removed what they may not. One of root's that others can not write to can have been moved by nobody.
+fn anothers(dir: &OwnedFd, name: &CStr, owner: Option<u32>) -> io::Result<Option<io::Error>> {
+    let Some(owner) = owner else { return Ok(None) };
+    let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other?,
+    };
+    if stat.st_uid == owner || stat.st_uid == 0 && stat.st_mode & 0o022 == 0 {
+        return Ok(None);
+    }
+    let why =
+        format!("{} in it is user {}'s, and in a directory of user {owner}'s", name.to_string_lossy(), stat.st_uid);
+    Ok(Some(io::Error::new(io::ErrorKind::PermissionDenied, why)))
 }
 
 /// Moves a directory into the one of all of them, by a name that no run has.
@@ -106,7 +144,7 @@ fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
 }
 
 /// At most so many names at a time are in memory.
-const NAMES: usize = 4_096;
+const NAMES: usize = if cfg!(test) { 256 } else { 4_096 };
 
 /// The first that are in a directory.
 fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
@@ -135,6 +173,62 @@ mod tests {
     use super::*;
     use rustix::fs::{CWD, mkdirat};
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_directory_with_more_entries_than_are_looked_at_goes() {
+        let base = tempfile::tempdir().unwrap();
+        let open = open_dir(CWD, base.path()).unwrap();
+        mkdirat(&open, "12-1", Mode::RWXU).unwrap();
+        let dir = open_dir(&open, "12-1").unwrap();
+        for n in 0..NAMES * (ROUNDS as usize + 1) {
+            rustix::fs::symlinkat("x", &dir, n.to_string()).unwrap();
+        }
+        remove(&open, c"12-1".into()).unwrap();
+        assert!(names(&open).unwrap().is_empty());
+    }
+
+    #[test]
+    fn who_is_in_a_directory_puts_nothing_more_into_it() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root, to take a directory from somebody else");
+        }
+        let base = tempfile::tempdir().unwrap();
+        let (open, dir) = (open_dir(CWD, base.path()).unwrap(), base.path().join("12-1"));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o777)).unwrap();
+        chown(&dir, Some(65_534), Some(65_534)).unwrap();
+        let taken = open_for_all(&open, c"12-1").unwrap();
+        for _ in 0..2 {
+            assert_eq!(take(&taken).unwrap(), Some(65_534));
+            let stat = dir.metadata().unwrap();
+            assert_eq!((stat.uid(), stat.mode() & 0o777), (0, 0o700));
+        }
+    }
+
+    #[test]
+    fn what_is_another_users_stays_with_what_is_in_it() {
+        use std::os::unix::fs::chown;
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root, for directories of others");
+        }
+        let base = tempfile::tempdir().unwrap();
+        let (open, dir) = (open_dir(CWD, base.path()).unwrap(), base.path().join("12-1"));
+        for (path, uid) in [("", 65_533), ("own", 65_533), ("own/deep", 65_533), ("others", 65_534), ("ours", 0)] {
+            std::fs::create_dir(dir.join(path)).unwrap();
+            std::fs::write(dir.join(path).join("file"), "").unwrap();
+            chown(dir.join(path), Some(uid), Some(uid)).unwrap();
+        }
+        for _ in 0..2 {
+            // The next daemon does not, either.
+            let error = sweep(&open, &BTreeSet::new()).unwrap_err();
+            assert!(error.to_string().contains("others in it is user 65534's"), "{error}");
+            assert_eq!(names(&open).unwrap(), [CString::from(c"12-1")]);
+            let left = names(&open_dir(&open, "12-1").unwrap()).unwrap();
+            assert_eq!(left, [CString::from(c"others")]);
+            assert!(dir.join("others/file").exists());
+        }
+    }
 
     #[test]
     fn all_of_a_directory_goes_and_nothing_that_it_links_to() {

@@ -15,6 +15,7 @@ mod router;
 mod stats;
 mod submitter;
 mod targets;
+mod turns;
 mod users;
 mod view;
 mod visit;
@@ -48,8 +49,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
+use turns::Turns;
 
 /// The most clients at once.
 const CLIENTS: usize = 1_024;
@@ -100,8 +102,15 @@ pub struct Shared {
     pub watches: Watches,
     /// Who called.
     pub users: Users,
-    /// How many connections each user has. A lock, because connections end on their own; held for one entry.
-    pub connected: Mutex<BTreeMap<Uid, usize>>,
+    /// Who is connected. A lock, because connections end on their own; held for one entry.
+    pub connected: Mutex<BTreeMap<Uid, Present>>,
+}
+
+/// A user who is connected.
+pub struct Present {
+    /// By so many connections.
+    count: usize,
+    turns: Arc<Turns>,
 }
 
 /// One client.
@@ -168,7 +177,8 @@ pub async fn serve(listener: &Listener, before: Vec<OwnedFd>, shared: Arc<Shared
 
 /// Serves a client, if there is a place.
 fn admit(stream: Stream, shared: &Arc<Shared>, freed: &Arc<Notify>) {
-    let Some(place) = shared.ending.place() else {
+    let is_root = || stream.peer_creds().is_ok_and(|creds| creds.euid() == Some(0));
+    let Some(place) = shared.ending.place(shared.mode.is_system() && is_root()) else {
         return turn_away(stream, format!("{CLIENTS} clients are connected, as many as may be"), freed.clone());
     };
     let (shared, freed) = (shared.clone(), freed.clone());
@@ -203,9 +213,18 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
         Err(error) => return tracing::warn!(%error, "a client's credentials can not be read"),
     };
     let place = Connected::one_more(&shared, uid);
+    let served = served(stream, &shared, uid, pid, &place);
+    match &place {
+        Ok(place) if shared.mode.is_system() => turns::within(place.turns.clone(), served).await,
+        _ => served.await,
+    }
+}
+
+/// Serves a user, or says why not.
+async fn served(stream: Stream, shared: &Arc<Shared>, uid: Uid, pid: Option<i32>, place: &Result<Connected, Error>) {
     let caller = match place {
-        Ok(_) => users::caller(&shared, uid).await,
-        Err(ref error) => Err(error.clone()),
+        Ok(_) => users::caller(shared, uid).await,
+        Err(error) => Err(error.clone()),
     };
     let caller = match caller {
         Ok(caller) => caller,
@@ -219,14 +238,14 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
         }
     };
     let mut client = Client { stream: Arc::new(stream), caller, pid, bulk: None, waits_for_end: false };
-    match client.serve(&shared).await {
+    match client.serve(shared).await {
         Ok(Left::Over) => {}
         Ok(Left::Idle) => return client.stream().map_or((), |stream| shared.ending.keep(stream)),
         Ok(Left::Waiting) => return client.stream().map_or((), |stream| shared.ending.hold(stream)),
         Err(error) => tracing::debug!(%error, uid, "a client is gone"),
     }
     if let Some(open) = client.bulk.take() {
-        open.discard(&shared, caller).await;
+        open.discard(shared, caller).await;
     }
 }
 
@@ -234,16 +253,17 @@ async fn connection(stream: Stream, shared: Arc<Shared>) {
 struct Connected {
     shared: Arc<Shared>,
     uid: Uid,
+    turns: Arc<Turns>,
 }
 
 impl Connected {
     /// Counts one more, if this user may have it: one who opens all that there are would shut the others out.
     fn one_more(shared: &Arc<Shared>, uid: Uid) -> Result<Self, Error> {
-        let counted = Self { shared: shared.clone(), uid };
         let mut connected = shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = connected.entry(uid).or_default();
-        *count += 1;
-        let too_many = *count > CLIENTS_OF_ONE && uid != 0 && shared.mode.is_system();
+        let user = connected.entry(uid).or_insert_with(|| Present { count: 0, turns: Arc::new(Turns::new()) });
+        user.count += 1;
+        let too_many = user.count > CLIENTS_OF_ONE && uid != 0 && shared.mode.is_system();
+        let counted = Self { shared: shared.clone(), uid, turns: user.turns.clone() };
         drop(connected);
         if too_many {
             let message = format!("you have {CLIENTS_OF_ONE} connections, as many as one user may");
@@ -256,9 +276,10 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         let mut connected = self.shared.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = connected.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(user) = connected.get_mut(&self.uid) {
+            user.count -= 1;
+            // Who comes again finds what is still being done.
+            if user.count == 0 && user.turns.are_free() {
                 connected.remove(&self.uid);
             }
         }
@@ -293,6 +314,14 @@ impl Client {
             };
             match frame::decode_request(line.as_bytes()) {
                 Ok(request) => {
+                    // Who was an administrator when the connection was made may be none any more.
+                    match users::caller(shared, self.caller.uid).await {
+                        Ok(caller) => self.caller = caller,
+                        Err(error) => {
+                            self.refuse(request.id, &error).await?;
+                            continue;
+                        }
+                    }
                     let (id, method, params) = (request.id, request.method, request.params.get());
                     if !router::answer(self, &mut frames, shared, id, &method, params).await? {
                         return Ok(Left::Over);
@@ -346,15 +375,24 @@ pub(crate) struct Frames {
     stream: Arc<Stream>,
     codec: LinesCodec,
     buffer: BytesMut,
+    /// While what was read is a large frame, or is on its way to be one.
+    large: Option<OwnedSemaphorePermit>,
 }
 
 /// A buffer that grew beyond this is given back when it is empty.
 const BUFFER: usize = 64 * 1024;
+/// A frame of which there is more than this is a large one.
+const LARGE: usize = 256 * 1024;
 
 impl Frames {
     fn new(stream: Arc<Stream>) -> Self {
         // One more than the bound, so that a frame of exactly the bound passes.
-        Self { stream, codec: LinesCodec::new_with_max_length(frame::MAX_FRAME + 1), buffer: BytesMut::new() }
+        Self {
+            stream,
+            codec: LinesCodec::new_with_max_length(frame::MAX_FRAME + 1),
+            buffer: BytesMut::new(),
+            large: None,
+        }
     }
 
     /// Whether nothing is here that was not taken yet.
@@ -376,6 +414,8 @@ impl Frames {
 
     /// The next one; nothing when the client is gone, also in the middle of a frame.
     pub(crate) async fn next(&mut self) -> Option<Result<String, LinesCodecError>> {
+        // The one before is answered.
+        self.large = None;
         loop {
             match self.codec.decode(&mut self.buffer) {
                 Ok(Some(line)) => return Some(Ok(line)),
@@ -384,6 +424,9 @@ impl Frames {
             }
             if self.buffer.is_empty() && self.buffer.capacity() > BUFFER {
                 self.buffer = BytesMut::new();
+            }
+            if self.buffer.len() > LARGE && self.large.is_none() {
+                self.large = turns::large().await;
             }
             self.buffer.reserve(1024);
             match (&*self.stream).read_buf(&mut self.buffer).await {

@@ -1,10 +1,10 @@
 //! What a hostile user of a shared machine can try against the daemon of all, and what comes of it.
 //! It refuses to leave anything behind: each attack is bounded, and stays in a world of its own.
 
-use crate::system::{ADAM, ALICE, BOB, ROOT, System, User, open, possible};
+use crate::system::{ADAM, ALICE, BOB, ROOT, System, User, VERA, open, possible};
 use crate::world::Said;
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -225,19 +225,10 @@ fn a_user_with_a_hundred_thousand_jobs_and_as_many_connections_as_they_may_have_
     let system = System::new("[host]\ncpus = 2\n");
     let flood = "yes '{\"command\":[\"true\"],\"hold\":true}' | head -n 100000 | \"$QRM\" submit --bulk - >/dev/null";
     assert!(system.shell(ALICE, flood).status().unwrap().success());
-    let open = |user: User, count: usize| -> Vec<UnixStream> {
-        let socket = system.socket();
-        let opened = std::thread::spawn(move || {
-            let uid = rustix::process::Uid::from_raw(user.uid);
-            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-            (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
-        });
-        opened.join().unwrap()
-    };
-    let held = open(ALICE, 256);
+    let held = connections(&system, ALICE, 256);
     // Each is there for certain when the next is refused.
     let mut refused = String::new();
-    let mut more = open(ALICE, 1).remove(0);
+    let mut more = connections(&system, ALICE, 1).remove(0);
     more.read_to_string(&mut refused).unwrap();
     assert!(refused.contains("256 connections"), "{refused}");
     assert_eq!(system.job(BOB, "id -u"), "61002\n");
@@ -508,4 +499,201 @@ fn every_change_is_an_event_with_the_number_of_who_made_it() {
     }
     let submitted = events.iter().filter(|event| event["kind"] == "job.submitted");
     assert!(submitted.into_iter().all(|event| event["user"] == ALICE.uid), "{said}");
+}
+
+/// What is preloaded into each program of a job: in qrm's own it makes a process that leaves its family.
+const STOWAWAY: &str = r#"
+    #include <string.h>
+    #include <sys/wait.h>
+    #include <unistd.h>
+    extern char *program_invocation_short_name;
+    __attribute__((constructor)) static void leave(void) {
+        if (strcmp(program_invocation_short_name, "qrmd") != 0) return;
+        if (fork() == 0) {
+            setsid();
+            char *argv[] = {"sleep", "76543", 0}, *envp[] = {0};
+            if (vfork() == 0) execve("/bin/sleep", argv, envp);
+            _exit(0);
+        }
+        wait(0);
+    }
+"#;
+
+#[test]
+fn a_process_made_while_outputs_are_listed_ends_with_the_job() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let (code, library) = (system.at("stowaway.c"), system.at("stowaway.so"));
+    std::fs::write(&code, STOWAWAY).unwrap();
+    let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &code]).status();
+    if !built.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: needs a C compiler, for a library that is preloaded");
+    }
+    open(&library, 0o755);
+    let submit = format!("LD_PRELOAD={} \"$QRM\" submit --output x -- touch x", library.display());
+    let id = Said::of(system.shell(ALICE, &submit).output().unwrap()).ok();
+    assert_eq!(system.ended(ALICE, id.trim())["state"], "completed");
+    let is_stowaway = |entry: &std::fs::DirEntry| {
+        let text = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        text == b"sleep\x0076543\0" && entry.metadata().is_ok_and(|meta| meta.uid() == ALICE.uid)
+    };
+    let left = std::fs::read_dir("/proc").unwrap().flatten().find(is_stowaway);
+    assert!(left.is_none(), "{left:?}");
+}
+
+#[test]
+fn who_is_no_administrator_any_more_is_none_on_a_connection_of_before_either() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("[users]\nadmins = [\"@qrm-admin\"]\n");
+    let mut stream = BufReader::new(connections(&system, ADAM, 1).remove(0));
+    let mut asked = || {
+        let request = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"config.show\",\"params\":{}}\n";
+        stream.get_mut().write_all(request).unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        line
+    };
+    assert!(asked().contains("settings"));
+    std::fs::write(system.at("config.toml"), "").unwrap();
+    system.run(ROOT, "daemon reload").ok();
+    let said = asked();
+    assert!(said.contains("PERMISSION_DENIED"), "{said}");
+}
+
+/// Connections of a user's.
+fn connections(system: &System, user: User, count: usize) -> Vec<UnixStream> {
+    let socket = system.socket();
+    let opened = std::thread::spawn(move || {
+        let uid = rustix::process::Uid::from_raw(user.uid);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
+    });
+    opened.join().unwrap()
+}
+
+#[test]
+fn users_who_take_all_places_together_do_not_shut_root_out() {
+    if !possible() {
+        return;
+    }
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let system = System::new("");
+    let held: Vec<_> = [ALICE, BOB, VERA, ADAM].map(|user| connections(&system, user, 256)).into();
+    let mut refused = String::new();
+    connections(&system, BOB, 1).remove(0).read_to_string(&mut refused).unwrap();
+    assert!(refused.contains("1024 clients are connected"), "{refused}");
+    assert_eq!(system.run(ROOT, "status").code, 0);
+    drop(held);
+}
+
+/// How many of these have been answered.
+fn answered(streams: &[UnixStream]) -> usize {
+    let is_answered = |stream: &&UnixStream| {
+        stream.set_nonblocking(true).unwrap();
+        (&mut &**stream).read(&mut [0]).is_ok()
+    };
+    streams.iter().filter(is_answered).count()
+}
+
+#[test]
+fn questions_that_take_long_are_waited_for_by_who_asks_them() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let jobs = "yes '{\"command\":[\"true\"],\"hold\":true}' | head -n 2000 | \"$QRM\" submit --bulk - >/dev/null";
+    assert!(system.shell(ALICE, jobs).status().unwrap().success());
+    let words: Vec<String> = (0..300).map(|n| format!("z{n}")).collect();
+    let params = serde_json::json!({"filter": [format!("command~{}", words.join(","))]});
+    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "job.list", "params": params});
+    let mut slow = connections(&system, ALICE, 16);
+    for stream in &mut slow {
+        stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+    }
+    assert_eq!(system.run(BOB, "show 5").code, 0);
+    assert!(answered(&slow) <= 4, "bob has waited for {} of alice's questions", answered(&slow));
+}
+
+#[test]
+fn large_frames_of_one_user_are_read_in_turn() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    // None of them ever ends.
+    let part = vec![b' '; 3 << 20];
+    let large = connections(&system, ALICE, 8);
+    let mut taken = 0;
+    for mut stream in &large {
+        stream.set_write_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        taken += usize::from(stream.write_all(&part).is_ok());
+    }
+    assert_eq!(taken, 2, "no more are in memory at a time");
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    assert_eq!(system.job(ALICE, "id -u"), "61001\n");
+    drop(large);
+    let script = "A=$(printf %0100000d 1); export A B=$A C=$A D=$A; exec \"$QRM\" run -- echo done";
+    assert_eq!(Said::of(system.shell(ALICE, script).output().unwrap()).ok(), "done\n");
+}
+
+#[test]
+fn signals_to_a_job_of_many_processes_keep_no_other_job_waiting() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    let ready = system.gate("ready");
+    let script = "i=0; while [ $i -lt 400 ]; do sleep 600 & i=$((i+1)); done; echo >$READY; wait";
+    let submit = format!("READY={} \"$QRM\" submit -- sh -c '{script}'", ready.display());
+    let id = Said::of(system.shell(ALICE, &submit).output().unwrap()).ok();
+    std::fs::read(&ready).unwrap();
+    // Each is accepted before it is delivered; four hundred processes get each of them.
+    let params = serde_json::json!({"targets": [id.trim()], "signal": 18});
+    let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": "job.signal", "params": params});
+    let mut stream = BufReader::new(connections(&system, ALICE, 1).remove(0));
+    let mut line = String::new();
+    for _ in 0..4_000 {
+        stream.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.contains("result"), "{line}");
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(system.job(BOB, "id -u"), "61002\n");
+    let waited = began.elapsed();
+    assert!(waited < std::time::Duration::from_secs(5), "bob's job has waited for {waited:?}");
+    assert_eq!(system.run(ALICE, &format!("cancel {}", id.trim())).code, 0);
+    assert_eq!(system.ended(ALICE, id.trim())["state"], "cancelled");
+}
+
+#[test]
+fn a_directory_of_another_user_is_not_removed_with_the_job_that_has_moved_it_away() {
+    if !possible() {
+        return;
+    }
+    let system = System::new("");
+    // Whoever may write to a directory may move it, and may not remove what is closed in it.
+    let (open_to_all, secret) = (system.at("work/shared"), system.at("work/shared/closed"));
+    std::fs::create_dir_all(&secret).unwrap();
+    std::fs::write(secret.join("gold"), "").unwrap();
+    for path in [&open_to_all, &secret] {
+        std::os::unix::fs::chown(path, Some(ALICE.uid), None).unwrap();
+    }
+    open(&system.at("work"), 0o777);
+    open(&open_to_all, 0o777);
+    open(&secret, 0o700);
+    let script = format!("rm -r {0} 2>/dev/null; mv {0} $QRM_JOB_DIR/loot && echo moved", open_to_all.display());
+    let id = system.submit(BOB, "", &script);
+    let dir = system.ended(BOB, &id)["dir"].as_str().unwrap().to_owned();
+    assert_eq!(system.run(BOB, &format!("logs {id}")).ok(), "moved\n");
+    system.run(ROOT, "cleanup --older-than 0s").ok();
+    assert!(!Path::new(&dir).exists());
+    let kept = system.state().join("jobs/.forgotten").join(&id).join("loot/closed/gold");
+    assert!(kept.exists(), "{}", std::fs::read_to_string(system.at("log")).unwrap());
 }

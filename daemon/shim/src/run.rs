@@ -102,15 +102,19 @@ pub(crate) fn run(origin: Origin) -> i32 {
         Some(screen) => screen.wait(pid),
         None => end::wait(pid),
     };
-    let killed_leftovers = end::complete(group.as_ref(), shim);
+    let mut killed_leftovers = end::complete(group.as_ref(), shim);
     let log = screen.and_then(Screen::end);
-    let record = Exit { exec_error, killed_leftovers, log, ..ended.record(since, group.as_ref()) };
+    let record = Exit { exec_error, log, ..ended.record(since, group.as_ref()) };
     let map = map.map_or_else(|| Map::of(fd::PLAN), Ok).ok();
     let plan = map.as_ref().and_then(|map| Plan::view(map.bytes()).ok());
     let after = plan.as_ref().filter(|_| exec_error.is_none()).and_then(after::run);
+    if after.is_some() {
+        // It ran with the job's environment, and may have made processes of the job's choice.
+        killed_leftovers += end::complete(group.as_ref(), shim);
+    }
 
     fault::point("shim.10");
-    let written = end::write(&Exit { after, ..record });
+    let written = end::write(&Exit { after, killed_leftovers, ..record });
 
     fault::point("shim.11");
     if let Some(restart) = plan.and_then(|plan| plan.restart) {

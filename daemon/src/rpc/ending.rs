@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 /// learns that the daemon goes.
 const ANSWERING: Duration = Duration::from_secs(3);
 
+/// So many more clients are root's, where there are several users: it can always ask, and end what keeps others out.
+const OF_ROOT: usize = 16;
+
 /// Whether serving ends, and who is connected.
 pub struct Ending {
     begun: watch::Sender<bool>,
@@ -30,13 +33,20 @@ struct Kept {
 
 impl Default for Ending {
     fn default() -> Self {
-        Self { begun: watch::Sender::new(false), places: Arc::new(Semaphore::new(CLIENTS)), kept: Mutex::default() }
+        Self {
+            begun: watch::Sender::new(false),
+            places: Arc::new(Semaphore::new(CLIENTS + OF_ROOT)),
+            kept: Mutex::default(),
+        }
     }
 }
 
 impl Ending {
     /// A place for a client, as long as there are some.
-    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn place(&self, is_root: bool) -> Option<OwnedSemaphorePermit> {
+        if !is_root && self.places.available_permits() <= OF_ROOT {
+            return None;
+        }
         self.places.clone().try_acquire_owned().ok()
     }
 
@@ -67,7 +77,7 @@ impl Ending {
     /// Ends serving, once nobody is accepted any more.
     pub async fn finish(&self) {
         self.begun.send_replace(true);
-        let everybody = u32::try_from(CLIENTS).unwrap_or(u32::MAX);
+        let everybody = u32::try_from(CLIENTS + OF_ROOT).unwrap_or(u32::MAX);
         if tokio::time::timeout(ANSWERING, self.places.acquire_many(everybody)).await.is_err() {
             tracing::warn!("clients that are slow are cut off");
         }

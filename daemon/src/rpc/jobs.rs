@@ -2,7 +2,7 @@
 //! It refuses to know frames.
 
 use super::targets::are_live;
-use super::{Client, Shared, stats, submitter, users, view};
+use super::{Client, Shared, stats, submitter, turns, users, view};
 use crate::mode::Mode;
 use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
@@ -31,7 +31,7 @@ pub(super) async fn read<T: Send + 'static>(
     call: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Error> {
     let readers = shared.readers.clone();
-    let read = tokio::task::spawn_blocking(move || readers.with(call)).await;
+    let read = turns::blocking(move || readers.with(call)).await;
     let failed =
         |why: &dyn std::fmt::Display| Error::new(Code::Unavailable, format!("the store can not be read: {why}"));
     read.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
@@ -153,7 +153,7 @@ pub(super) async fn submit(
     }
     if fifo && !existing {
         let (jobs, mode, uid) = (shared.jobs.clone(), shared.mode, client.caller.uid);
-        let made = tokio::task::spawn_blocking(move || {
+        let made = turns::blocking(move || {
             let identity = (mode == Mode::System).then(|| identity(uid)).transpose().map_err(std::io::Error::other)?;
             supervise::make_fifo(&jobs, id.into(), mode, identity.as_ref())
         });

@@ -2,7 +2,7 @@
 //! It refuses to buffer for anyone, and to follow a link that a job put where its output was.
 
 use super::jobs::{no_such, row, show};
-use super::{Client, Frames, Shared};
+use super::{Client, Frames, Shared, turns};
 use crate::engine::Condition;
 use crate::supervise::identity::Acting;
 use crate::supervise::job_dir;
@@ -185,7 +185,7 @@ async fn blocking<T: Send + 'static>(
     call: impl FnOnce(&mut Tail) -> Result<T, Errno> + Send + 'static,
 ) -> Result<(Tail, T), Error> {
     let path = tail.jobs.join(&tail.file_path);
-    let done = tokio::task::spawn_blocking(move || call(&mut tail).map(|done| (tail, done))).await;
+    let done = turns::blocking(move || call(&mut tail).map(|done| (tail, done))).await;
     let shown = path.display();
     match done {
         Ok(Ok(done)) => Ok(done),

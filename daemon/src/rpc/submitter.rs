@@ -17,10 +17,11 @@ pub(crate) fn limits(pid: Option<i32>, uid: Uid) -> Result<Vec<Rlimit>, Error> {
     let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| unknown(&"it is not to be seen from here"))?;
     let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).map_err(|error| unknown(&error))?;
     let limits = parse(&text).ok_or_else(|| unknown(&"/proc says something else than limits"))?;
-    // The number may have gone to another process since: only the user's own count.
+    // The number may have gone to another process since: only the user's own count. Nor does one that the same process has
+    // executed since and that is more than the user: such programs raise their own limits.
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| unknown(&error))?;
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    let is_own = |text: &str| text.split_whitespace().any(|one| one.parse() == Ok(uid));
+    let is_own = |text: &str| text.split_whitespace().all(|one| one.parse() == Ok(uid));
     if users.is_some_and(is_own) { Ok(limits) } else { Err(unknown(&"it is not the caller's")) }
 }
 
@@ -53,6 +54,29 @@ mod tests {
         for (pid, uid) in [(Some(std::process::id().cast_signed()), me + 1), (Some(0), me), (None, me), (Some(-1), me)]
         {
             assert!(super::limits(pid, uid).is_err(), "{pid:?} of {uid}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_more_than_its_user_lends_nobody_its_limits() {
+        use std::os::unix::process::CommandExt;
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root, to be somebody else as well");
+        }
+        for (effective, is_fine) in [(65_534, true), (0, false)] {
+            let mut command = std::process::Command::new("sleep");
+            // SAFETY: between fork and exec there is one system call.
+            unsafe {
+                command.arg("60").pre_exec(move || {
+                    let done = libc::syscall(libc::SYS_setresuid, 65_534, effective, effective);
+                    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+                });
+            }
+            let mut sleep = command.spawn().unwrap();
+            let limits = limits(Some(sleep.id().cast_signed()), 65_534);
+            sleep.kill().unwrap();
+            sleep.wait().unwrap();
+            assert_eq!(limits.is_ok(), is_fine, "{limits:?}");
         }
     }
 

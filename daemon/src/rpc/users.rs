@@ -1,7 +1,7 @@
 //! Who the callers are: their names, and what the configuration makes of them, looked up where that may block and
 //! remembered for a short while. It refuses to decide what they may do; that is the core's.
 
-use super::Shared;
+use super::{Shared, turns};
 use crate::config::Config;
 use crate::mode::Mode;
 use crate::supervise::identity::{group, identity};
@@ -41,7 +41,7 @@ pub(super) async fn name(shared: &Arc<Shared>, uid: Uid) -> String {
     if let Some(name) = known {
         return name;
     }
-    let looked = tokio::task::spawn_blocking(move || User::from_uid(uid.into()).ok().flatten()).await;
+    let looked = turns::blocking(move || User::from_uid(uid.into()).ok().flatten()).await;
     // Who is not known yet may be later: names can come over a network that is not up.
     let Some(user) = looked.ok().flatten() else { return uid.to_string() };
     if let Ok(mut names) = shared.users.names.lock() {
@@ -71,7 +71,7 @@ pub(super) async fn caller(shared: &Arc<Shared>, uid: Uid) -> Result<Caller, Err
         Some(known) => known.role,
         None => {
             let by = config.clone();
-            let looked = tokio::task::spawn_blocking(move || role(uid, &by)).await;
+            let looked = turns::blocking(move || role(uid, &by)).await;
             let role = looked.map_err(|error| Error::new(Code::Internal, format!("user {uid}: {error}")))?;
             let role = role.map_err(|why| {
                 Error::new(Code::PermissionDenied, why).hint("jobs run as their users, whom getent passwd has to know")

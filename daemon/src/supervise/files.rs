@@ -229,11 +229,18 @@ impl JobDirs {
         Ok(self.parent(job, Parent::open).and_then(|parent| open_dir(parent, &leaf))?)
     }
 
-    /// Opens the FIFO `stdin` of a job for writing and closes it; `false` if nobody reads it.
-    pub fn open_input_once(&mut self, job: JobRef) -> io::Result<bool> {
+    /// Opens the FIFO `stdin` of a job for writing and closes it, as its user; `false` if nobody reads it.
+    pub fn open_input_once(&mut self, job: JobRef, identity: Option<&Identity>) -> io::Result<bool> {
         let path = [&leaf(job), "/", STDIN].concat();
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match self.parent(job, Parent::open).and_then(|parent| openat(parent, path, flags, Bits::empty())) {
+        let opened = match self.parent(job, Parent::open) {
+            Ok(parent) => {
+                let _acting = identity.map_or(Ok(Acting::AS_SELF), |user| Acting::of(user.uid, user.gid))?;
+                openat(parent, path, flags, Bits::empty())
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
             Ok(_) | Err(Errno::NOENT) => Ok(true),
             Err(Errno::NXIO) => Ok(false),
             Err(error) => Err(error.into()),

@@ -20,6 +20,8 @@ pub(super) enum Message {
     Exceeded(Run, Exceeded),
     /// Everything that descends from this run's shim was killed.
     Struck(Run),
+    /// A signal has reached everybody in this run.
+    Signalled(Run),
     /// What was found of a user.
     Identity(u32, Found),
 }

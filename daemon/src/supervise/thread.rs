@@ -141,6 +141,7 @@ impl Thread {
                     Ok(Message::Order(order)) => self.carry_out(order),
                     Ok(Message::Buried(run)) => self.with(run, Means::on_buried),
                     Ok(Message::Struck(run)) => self.with(run, |_, entry| entry.striking = false),
+                    Ok(Message::Signalled(run)) => self.with(run, Means::on_signalled),
                     Ok(Message::Exceeded(run, what)) => self.with(run, |means, entry| means.on_exceeded(entry, what)),
                     Ok(Message::Identity(uid, found)) => self.on_identity(uid, &found),
                 }

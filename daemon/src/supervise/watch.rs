@@ -58,6 +58,8 @@ pub(super) struct Entry {
     pub told: bool,
     /// A helper is killing its processes.
     pub striking: bool,
+    /// A helper is signalling its processes.
+    pub signalling: bool,
     /// To be cleared, and no more reported, as soon as it is over; whether its job is over.
     pub clear: Option<bool>,
     /// How often it was tried to make it.
@@ -118,6 +120,7 @@ impl Entry {
             early: 0,
             told: false,
             striking: false,
+            signalling: false,
             clear: None,
             tries: 0,
             failed: None,
@@ -246,7 +249,7 @@ impl Means {
         let Some(at) = entry.input_ends else { return };
         let now = Instant::now();
         if at <= now {
-            match self.dirs.open_input_once(entry.run.job) {
+            match self.dirs.open_input_once(entry.run.job, entry.identity.as_deref()) {
                 Ok(true) => return entry.input_ends = None,
                 // Its process is not there yet.
                 Ok(false) => {}

@@ -126,7 +126,7 @@ const THREATS: &[(&str, &str)] = &[
     ),
     (
         "A flood of submits",
-        "A user has at most `users.max_jobs` live jobs and 256 connections, each answered one call at a time; the others' calls are taken in turn.",
+        "A user has at most `users.max_jobs` live jobs and 256 connections, each answered one call at a time; the others' calls are taken in turn. Of what takes long to look up, and of large frames, two are dealt with at a time for each user, and of signals one for each job.",
     ),
     (
         "A socket of one's own in its place",
