@@ -16,8 +16,9 @@ use qrm_protocol::method::{
     ReloadReply, StatusReply,
 };
 use qrm_protocol::place;
-use std::sync::Arc;
+use serde_json::value::RawValue;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 /// How many jobs of each kind a glance shows.
 const RUNNING: usize = 6;
@@ -77,9 +78,18 @@ pub(super) async fn daemon_status(shared: &Arc<Shared>) -> Result<DaemonStatusRe
 /// Made of the protocol's types by a test, which keeps it as it is.
 const DESCRIPTION: &str = include_str!("../../../protocol/openrpc.json");
 
-pub(super) fn describe() -> Result<OpenRpc, Error> {
-    serde_json::from_str(DESCRIPTION)
-        .map_err(|e| Error::new(Code::Internal, format!("the description of the protocol is not understood: {e}")))
+/// As it is sent, on one line; made once, for it is long.
+pub(super) fn describe() -> Result<&'static RawValue, Error> {
+    static LINE: OnceLock<Box<RawValue>> = OnceLock::new();
+    if let Some(line) = LINE.get() {
+        return Ok(line);
+    }
+    let failed = |e: serde_json::Error| {
+        Error::new(Code::Internal, format!("the description of the protocol is not understood: {e}"))
+    };
+    let description: OpenRpc = serde_json::from_str(DESCRIPTION).map_err(failed)?;
+    let line = serde_json::value::to_raw_value(&description).map_err(failed)?;
+    Ok(LINE.get_or_init(|| line))
 }
 
 pub(super) async fn stop(client: &mut Client, shared: &Arc<Shared>) -> Result<Empty, Error> {

@@ -25,7 +25,6 @@ pub(super) async fn subscribe(
     id: Id<'_>,
     params: SubscribeParams,
 ) -> std::io::Result<bool> {
-    let eyes = Eyes::of(client, shared);
     let mut condition = shared.engine.condition();
     let last = condition.borrow().last_seq;
     let oldest = match read(shared, |reader| reader.oldest_event()).await {
@@ -44,6 +43,8 @@ pub(super) async fn subscribe(
     loop {
         condition.borrow_and_update();
         loop {
+            // Settings may have been read again meanwhile.
+            let eyes = Eyes::of(client, shared);
             let events = match read(shared, move |reader| reader.events(after, PAGE, PAGE_BYTES)).await {
                 Ok(events) => events,
                 Err(error) => return client.give_up(&error).await,

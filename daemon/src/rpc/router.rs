@@ -30,7 +30,10 @@ pub(super) async fn answer(
             open = done.is_ok();
             reply::<m::Hello>(id, done)
         }
-        m::Discover::NAME => reply::<m::Discover>(id, then(params, async |_: m::Empty| daemon::describe()).await),
+        m::Discover::NAME => match read::<m::Discover>(params).and_then(|_| daemon::describe()) {
+            Ok(description) => frame::encode_result(id, &description),
+            Err(error) => frame::encode_error(Some(id), &error),
+        },
         m::JobSubmit::NAME => reply::<m::JobSubmit>(id, then(params, |p| jobs::submit(client, shared, p)).await),
         m::BulkBegin::NAME => reply::<m::BulkBegin>(id, then(params, |p| bulk::begin(client, shared, p)).await),
         m::BulkAdd::NAME => reply::<m::BulkAdd>(id, then(params, |p| bulk::add(client, shared, p)).await),

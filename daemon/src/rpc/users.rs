@@ -31,14 +31,15 @@ struct Known {
 #[derive(Default)]
 pub struct Users {
     // Locks, because looking up blocks and runs on other threads; each is held for a look or an entry.
-    names: Mutex<BTreeMap<Uid, String>>,
+    names: Mutex<BTreeMap<Uid, (Instant, String)>>,
     roles: Mutex<BTreeMap<Uid, Known>>,
 }
 
 /// The login name, or the number where there is none.
 pub(super) async fn name(shared: &Arc<Shared>, uid: Uid) -> String {
     let known = shared.users.names.lock().ok().and_then(|names| names.get(&uid).cloned());
-    if let Some(name) = known {
+    // A number may be somebody else's one day.
+    if let Some((_, name)) = known.filter(|(since, _)| since.elapsed() < BELIEVED) {
         return name;
     }
     let looked = turns::blocking(move || User::from_uid(uid.into()).ok().flatten()).await;
@@ -48,7 +49,7 @@ pub(super) async fn name(shared: &Arc<Shared>, uid: Uid) -> String {
         if names.len() >= KEPT {
             names.clear();
         }
-        names.insert(uid, user.name.clone());
+        names.insert(uid, (Instant::now(), user.name.clone()));
     }
     user.name
 }

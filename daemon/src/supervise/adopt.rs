@@ -17,7 +17,6 @@ use qrm_shim::{lock, tree};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// How often the holder of a lock may change while we look at it; each is a shim that came and went.
@@ -250,9 +249,15 @@ fn end_one(process: Process) -> io::Result<()> {
 
 /// An environment is a claim that anybody can make; only what runs as the job did is believed.
 fn is_of(uid: Uid, process: Process) -> io::Result<bool> {
-    match std::fs::metadata(format!("/proc/{}", process.pid)) {
-        Ok(meta) => Ok(meta.uid() == uid),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+    // Who owns its directory in /proc is root where a program may not be looked into.
+    match std::fs::read_to_string(format!("/proc/{}/status", process.pid)) {
+        Ok(text) => Ok(text
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:"))
+            .is_some_and(|ids| ids.split_whitespace().next().and_then(|id| id.parse().ok()) == Some(uid))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&error) == Some(Errno::SRCH) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

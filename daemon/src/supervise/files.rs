@@ -92,7 +92,10 @@ impl Parent {
     }
 
     fn make(self, root: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
-        self.walk(root, |at, name| make_dir(at, name, mode.way()))
+        self.walk(root, |at, name| match mode {
+            Mode::User => make_dir(at, name, Bits::RWXU),
+            Mode::System => make_way(at, name, mode.way()),
+        })
     }
 
     fn open(self, root: BorrowedFd<'_>, _: Mode) -> Result<OwnedFd, Errno> {
@@ -142,6 +145,18 @@ fn make_dir(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno
         }
         Err(error) => Err(error),
     }
+}
+
+/// A directory on the way to those of jobs. Below an array's own, which is its user's, it is made by that user: what is there
+/// may be something else a moment later.
+fn make_way(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno> {
+    let stat = fstat(at)?;
+    if stat.st_uid == rustix::process::geteuid().as_raw() {
+        return make_dir(at, name, mode);
+    }
+    let acting = Acting::of(stat.st_uid, stat.st_gid);
+    let _acting = acting.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    make_dir(at, name, Bits::RWXU)
 }
 
 /// A directory that belongs to a user.

@@ -73,10 +73,15 @@ pub fn page() -> String {
     }
     page.section("WHAT IT DOES NOT ANSWER");
     page.text(
-        "A job can use the network, other users' world-readable files, and all else that its user can: it is no sandbox. Where \
+        "A job can use the network, other users' world-readable files, and all else that its user can, also `at`, cron and \
+         `systemd-run --user`, which lead out of it: it is no sandbox. Where \
          the kernel enforces no limits, `qrm doctor` says which are only watched or not kept at all. Who may write to the \
          directories of the programs, of the state, the configuration or the socket is root; that is checked for the latter \
-         three at every start. Users that come from a network are looked up there, and believed for 30 seconds.",
+         three at every start. Users that come from a network are looked up there, and believed for 30 seconds. \
+         What users may say in a while, as how far a job is, is not bounded, but by `store.retention` and the disk: keep \
+         `/var/lib/qrm` on one of its own where users are not trusted. Where users may mount file systems that others can enter \
+         (`user_allow_other` in fuse.conf(5)), one that never answers in the place of a job's directory holds up the start of \
+         jobs. Do not set `fs.suid_dumpable` to 1.",
     );
     page.see_also(&["qrmd(8)", "qrm-config(5)", "qrm-protocol(7)", "qrm-doctor(1)"]);
     page.done()
