@@ -48,7 +48,13 @@ fn what_a_job_wrote_is_its_owners_alone() {
     if !possible() {
         return;
     }
-    let system = System::new("[users]\nadmins = [\"@qrm-admin\"]\nviewers = [\"vera\"]\n");
+    for privacy in ["open", "own"] {
+        let config = format!("[users]\nadmins = [\"@qrm-admin\"]\nviewers = [\"vera\"]\nprivacy = \"{privacy}\"\n");
+        only_the_owner_reads(&System::new(&config));
+    }
+}
+
+fn only_the_owner_reads(system: &System) {
     let id =
         system.submit(ALICE, "--output r*", "echo secret; echo '{\"a\":1}' >$QRM_JOB_DIR/results.json; echo r >r1");
     let job = system.ended(ALICE, &id);

@@ -5,6 +5,7 @@ use super::gauge::hundredths;
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
 use jiff::tz::TimeZone;
+use qrm_protocol::filter::command_text;
 use qrm_protocol::job::{DEFAULT_GRACE, Enforcement, How, JobState, JobView, Progress};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::shell_quoted;
@@ -135,8 +136,11 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("signal", job.signal.map(|s| s.to_string()));
     put("user", Some(job.user.clone()));
     put("queue", Some(format!("{}, priority {}", job.queue, job.priority)));
-    put("command", Some(clean(&shell_quoted(&job.command))));
-    put("directory", Some(clean(&job.cwd.lossy())));
+    // Of a job whose words are not for the caller there is no directory, and one word stands for the command.
+    let is_private = job.cwd.as_bytes().is_empty();
+    let command = if is_private { command_text(&job.command) } else { shell_quoted(&job.command) };
+    put("command", Some(clean(&command)));
+    put("directory", (!is_private).then(|| clean(&job.cwd.lossy())));
     put("comment", job.comment.as_deref().map(clean));
     let labels: Vec<String> = job.labels.iter().map(|(name, value)| format!("{name}={}", clean(value))).collect();
     put("labels", (!labels.is_empty()).then(|| labels.join(", ")));

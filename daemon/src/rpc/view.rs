@@ -48,7 +48,6 @@ fn hide(view: &mut JobView) {
     view.labels.clear();
     view.comment = None;
     view.output.clear();
-    view.dir.clear();
     (view.stdout, view.stderr) = (None, None);
     if let Some(failure) = &mut view.failure {
         failure.message = HIDDEN.to_owned();
