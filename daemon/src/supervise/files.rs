@@ -6,8 +6,8 @@ use crate::mode::Mode;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_shim::identity::Identity;
 use rustix::fs::{
-    AtFlags, FileType, Gid, IFlags, Mode as Bits, OFlags, Uid, fchmod, fchown, fstat, ioctl_getflags, ioctl_setflags,
-    mkdirat, mknodat, openat, renameat, statat, unlinkat,
+    AtFlags, FileType, Gid, IFlags, Mode as Bits, OFlags, RenameFlags, Uid, fchmod, fchown, fstat, ioctl_getflags,
+    ioctl_setflags, mkdirat, mknodat, openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -93,7 +93,7 @@ impl Parent {
 
     fn make(self, root: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
         self.walk(root, |at, name| match mode {
-            Mode::User => make_dir(at, name, Bits::RWXU),
+            Mode::User => make_dir(at, name),
             Mode::System => make_way(at, name, mode.way()),
         })
     }
@@ -132,18 +132,41 @@ fn leaf(job: JobRef) -> String {
     job.to_string()
 }
 
-fn make_dir(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno> {
+fn make_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     match mkdirat(at, name, Bits::RWXU) {
-        Err(Errno::EXIST) => open_dir(at, name),
-        Ok(()) => {
-            let dir = open_dir(at, name)?;
-            // The daemon's mask does not count.
-            if mode != Bits::RWXU {
-                fchmod(&dir, mode)?;
-            }
-            Ok(dir)
-        }
+        Ok(()) | Err(Errno::EXIST) => open_dir(at, name),
         Err(error) => Err(error),
+    }
+}
+
+/// A directory that is as it is to be before it has its name: who waits for that may look into it at once.
+fn make_ready(
+    at: BorrowedFd<'_>,
+    name: &str,
+    prepare: impl FnOnce(&OwnedFd) -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
+    match open_dir(at, name) {
+        Err(Errno::NOENT) => {}
+        opened => return opened,
+    }
+    let before = [".", name].concat();
+    let dir = make_dir(at, &before)?;
+    prepare(&dir)?;
+    let named = match renameat_with(at, &before, at, name, RenameFlags::NOREPLACE) {
+        // A file system that does not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(at, &before, at, name),
+        named => named,
+    };
+    match named {
+        // Another thread was faster.
+        Err(Errno::EXIST | Errno::NOTEMPTY) => {
+            unlinkat(at, &before, AtFlags::REMOVEDIR).or_else(|error| match error {
+                Errno::NOENT => Ok(()),
+                error => Err(error),
+            })?;
+            open_dir(at, name)
+        }
+        named => named.map(|()| dir),
     }
 }
 
@@ -152,11 +175,12 @@ fn make_dir(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno
 fn make_way(at: BorrowedFd<'_>, name: &str, mode: Bits) -> Result<OwnedFd, Errno> {
     let stat = fstat(at)?;
     if stat.st_uid == rustix::process::geteuid().as_raw() {
-        return make_dir(at, name, mode);
+        // The daemon's mask would close it.
+        return make_ready(at, name, |dir| fchmod(dir, mode));
     }
     let acting = Acting::of(stat.st_uid, stat.st_gid);
     let _acting = acting.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    make_dir(at, name, Bits::RWXU)
+    make_dir(at, name)
 }
 
 /// A directory that belongs to a user.
@@ -165,23 +189,12 @@ fn make_dir_of(at: BorrowedFd<'_>, name: &str, user: &Identity) -> Result<OwnedF
     // Where the user can put something in its place, it is made by the user, and nothing is given away.
     let is_ours = fstat(at)?.st_uid == rustix::process::geteuid().as_raw();
     let _acting = if is_ours { Acting::AS_SELF } else { Acting::of(user.uid, user.gid).map_err(errno)? };
-    let dir = match open_dir(at, name) {
-        // It is the user's before it has its name: who waits for that may look into it at once.
-        Err(Errno::NOENT) if is_ours => {
-            let before = [".", name].concat();
-            let dir = make_dir(at, &before, Bits::RWXU)?;
-            fchown(&dir, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)))?;
-            match renameat(at, &before, at, name) {
-                // Another thread was faster.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                    unlinkat(at, &before, AtFlags::REMOVEDIR)?;
-                    open_dir(at, name)?
-                }
-                renamed => renamed.map(|()| dir)?,
-            }
+    let dir = match is_ours {
+        true => {
+            let owner = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+            make_ready(at, name, |dir| fchown(dir, owner.0, owner.1))?
         }
-        Err(Errno::NOENT) => make_dir(at, name, Bits::RWXU)?,
-        opened => opened?,
+        false => make_dir(at, name)?,
     };
     if fstat(&dir)?.st_uid == user.uid { Ok(dir) } else { Err(Errno::PERM) }
 }
@@ -227,7 +240,7 @@ impl JobDirs {
         let leaf = leaf(job);
         for _ in 0..RACES {
             let made = self.parent(job, Parent::make).and_then(|parent| match identity {
-                None => make_dir(parent, &leaf, Bits::RWXU),
+                None => make_dir(parent, &leaf),
                 Some(user) => make_dir_of(parent, &leaf, user),
             });
             match made {
