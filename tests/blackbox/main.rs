@@ -12,6 +12,7 @@ mod clients;
 mod complete;
 mod config;
 mod control;
+mod crowding;
 mod dependencies;
 mod doctor;
 mod events;

@@ -6,7 +6,6 @@ use qrm_protocol::method::NAMES;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 const CONFIG: &str = "[users]\nadmins = [\"@qrm-admin\"]\nviewers = [\"vera\"]\nprivacy = \"own\"\n";
@@ -28,22 +27,14 @@ fn table() -> BTreeMap<String, [String; 4]> {
     rows.collect()
 }
 
-/// The first reply to a call, by a thread that is this user.
+/// The first reply to a call of a user.
 fn call(system: &System, user: User, method: &str, params: &Value) -> Value {
-    let socket = system.socket();
-    let request = format!("{}\n", json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
-    std::thread::scope(|scope| {
-        let asked = scope.spawn(|| {
-            let uid = rustix::process::Uid::from_raw(user.uid);
-            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-            let mut stream = UnixStream::connect(socket).unwrap();
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line).unwrap();
-            line
-        });
-        serde_json::from_str(&asked.join().unwrap()).unwrap()
-    })
+    let mut stream = BufReader::new(system.connections(user, 1).remove(0));
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    writeln!(stream.get_mut(), "{request}").unwrap();
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
 }
 
 /// What a call is made with.

@@ -5,6 +5,7 @@ use crate::world::Said;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -216,6 +217,17 @@ impl System {
     /// The words of a line; nothing is quoted.
     pub fn run(&self, user: User, line: &str) -> Said {
         self.qrm(user, &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Connections to the socket, made by a thread that is this user.
+    pub fn connections(&self, user: User, count: usize) -> Vec<UnixStream> {
+        let socket = self.socket();
+        let connected = std::thread::spawn(move || {
+            let uid = rustix::process::Uid::from_raw(user.uid);
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            (0..count).map(|_| UnixStream::connect(&socket).unwrap()).collect()
+        });
+        connected.join().unwrap()
     }
 
     /// A shell script as a user; `$QRM` is qrm.

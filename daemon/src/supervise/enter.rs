@@ -104,3 +104,27 @@ fn give(door: Door, way: Result<OwnedFd, Error>) {
         tracing::trace!("who wanted to come in is gone");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qrm_protocol::terminal;
+    use qrm_shim::record::Step;
+    use qrm_shim::talk;
+
+    #[test]
+    fn a_shim_and_who_visits_it_mean_the_same_by_each_byte() {
+        let shim = [talk::INPUT, talk::WINDOW, talk::SIGNAL, talk::BEGIN, talk::OUTPUT, talk::END, talk::FULL];
+        let visitor = [
+            terminal::INPUT,
+            terminal::WINDOW,
+            terminal::SIGNAL,
+            terminal::BEGIN,
+            terminal::OUTPUT,
+            terminal::END,
+            terminal::FULL,
+        ];
+        assert_eq!((shim, talk::MOST), (visitor, terminal::MOST));
+        // Steps are told from 1, for 0 is none.
+        assert_eq!(Step::Exec as i32 + 1, terminal::NOT_FOUND);
+    }
+}
