@@ -66,6 +66,16 @@ pub(crate) fn signals(others: &[Signal]) -> Result<SignalFd, Error> {
     SignalFd::with_flags(&heard, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
 }
 
+/// The next that has come, if there is one.
+pub(crate) fn next(signals: &SignalFd) -> Option<Signal> {
+    while let Ok(Some(info)) = signals.read_signal() {
+        if let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()) {
+            return Some(signal);
+        }
+    }
+    None
+}
+
 /// Shows the terminal until it is over.
 pub(crate) fn look(socket: &OwnedFd, signals: &SignalFd, keys: Option<Keys>, at_end: InputEnd) -> Result<Left, Error> {
     let raw = Raw::begin()?;
@@ -182,14 +192,12 @@ impl Pane<'_> {
 
     /// The one that ends this process, if one does.
     fn on_signals(&mut self) -> Option<Signal> {
-        while let Ok(Some(info)) = self.signals.read_signal() {
-            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+        while let Some(signal) = next(self.signals) {
             match signal {
-                Some(Signal::SIGWINCH) => self.window = true,
-                Some(Signal::SIGTSTP) => self.stand_still(),
-                Some(signal) if ENDING.contains(&signal) => return Some(signal),
-                Some(signal) => drop(say(self.socket, SIGNAL, &[signal as u8])),
-                None => {}
+                Signal::SIGWINCH => self.window = true,
+                Signal::SIGTSTP => self.stand_still(),
+                signal if ENDING.contains(&signal) => return Some(signal),
+                signal => drop(say(self.socket, SIGNAL, &[signal as u8])),
             }
         }
         None

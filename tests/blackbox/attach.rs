@@ -399,3 +399,11 @@ fn a_terminal_is_its_owners_alone() {
     let runs = system.state().join("runs");
     assert_ne!(Said::of(system.shell(ALICE, &format!("ls {}", runs.display())).output().unwrap()).code, 0);
 }
+
+#[test]
+fn a_reader_that_has_gone_ends_who_shows_a_terminal_and_not_the_job() {
+    let world = World::new();
+    let ended = world.shell("\"$QRM\" run --pty --name loud -- yes | head -n 1").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "y", "{ended:?}");
+    assert_eq!(world.show("1")["state"], "executing");
+}

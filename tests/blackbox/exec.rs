@@ -114,17 +114,18 @@ fn signals_reach_it_and_it_ends_with_who_wants_it() {
         assert_eq!((line(&mut child).as_str(), code(&mut child)), ("told", 9));
         // Who is killed hangs it up, and what does not mind that is killed.
         let left = Gate::new(&world, "left");
-        let script = format!(
-            "trap 'echo hung up >{}/hup; {}; exit' HUP; echo ready; read x",
-            world.dir().display(),
-            left.tell()
-        );
+        let script = format!("trap '{}; exit' HUP; echo ready; while :; do read x; done", left.tell());
         let mut child = spawn(&world, &id, &script);
         assert_eq!(line(&mut child), "ready");
         child.kill().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        drop(child.stdin.take());
-        out.read_to_string(&mut String::new()).unwrap();
+        left.heard();
+        child.wait().unwrap();
+        let mut child = spawn(&world, &id, "trap '' HUP; echo ready; while :; do sleep 1000; done");
+        assert_eq!(line(&mut child), "ready");
+        // Its input stays open, and is not what ends it.
+        let _input = child.stdin.take();
+        child.kill().unwrap();
+        assert_eq!(child.stdout.take().unwrap().read(&mut [0]).unwrap(), 0);
         child.wait().unwrap();
         // What it leaves behind is ended with it.
         let mut child = spawn(&world, &id, "(setsid sleep 1000 &); echo ready");

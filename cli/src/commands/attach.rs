@@ -6,7 +6,7 @@ use super::spec::context;
 use super::wait::{exit_code, is_over, until_ended, wait_for};
 use crate::Context;
 use crate::again::{Stopped, ask};
-use crate::attached::{InputEnd, Left, look, signals};
+use crate::attached::{InputEnd, Left, look, next, signals};
 use crate::complete::{Which, just_ids};
 use crate::follow::{Follow, Pump, streams_in};
 use crate::terminal::Keys;
@@ -115,12 +115,11 @@ fn await_start(context: &Context, id: JobRef, signals: &SignalFd, told: &PipeRea
             Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
         }
         let is_told = !fds[1].revents().is_empty();
-        while let Ok(Some(info)) = signals.read_signal() {
-            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+        while let Some(signal) = next(signals) {
             match signal {
-                Some(Signal::SIGTSTP) => drop(nix::sys::signal::raise(Signal::SIGSTOP)),
-                Some(Signal::SIGWINCH) | None => {}
-                Some(signal) => pass(context, id, signal as i32),
+                Signal::SIGTSTP => drop(nix::sys::signal::raise(Signal::SIGSTOP)),
+                Signal::SIGWINCH => {}
+                signal => pass(context, id, signal as i32),
             }
         }
         if is_told {

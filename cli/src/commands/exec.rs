@@ -4,7 +4,7 @@
 use super::run::PASSED;
 use super::spec::text;
 use crate::Context;
-use crate::attached::{End, InputEnd, Left, hear, look, say, signals};
+use crate::attached::{End, InputEnd, Left, hear, look, next, say, signals};
 use crate::complete::{Which, just_ids};
 use crate::render::clean;
 use nix::sys::signal::Signal;
@@ -26,9 +26,10 @@ use std::os::unix::ffi::OsStringExt;
 /// Run a command inside of a running job.
 ///
 /// It is where the job is: in its control groups and so within its limits, as its user, with its environment, directory and
-/// devices. Its streams are yours; if you are at a terminal it has one, too. Signals are passed on, and its exit code is the
-/// one of this command. It ends with the job, and with this command: then it is hung up, and killed after five seconds. The
-/// job's own end and result stay those of its own command.
+/// devices. Its streams are yours; if you are at a terminal it has one, too, and keys are its signals. Signals that are sent to
+/// this command are passed on; at a terminal only USR1 and USR2 are, and the others end this command. Its exit code is the one
+/// of this command. It ends with the job, and with this command: then it is hung up, and killed after five seconds. The job's
+/// own end and result stay those of its own command.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm exec 12 -- nvidia-smi\n  qrm exec 12 -- bash\n  qrm exec 12 -- tar c results | tar x"
@@ -104,10 +105,7 @@ fn await_end(socket: &OwnedFd, signals: &SignalFd) -> Result<Result<Option<End>,
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Error::new(Code::Unavailable, format!("waiting failed: {e}"))),
         }
-        while let Ok(Some(info)) = signals.read_signal() {
-            let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok()) else {
-                continue;
-            };
+        while let Some(signal) = next(signals) {
             match signal {
                 Signal::SIGWINCH => {}
                 Signal::SIGTSTP => drop(nix::sys::signal::raise(Signal::SIGSTOP)),

@@ -138,7 +138,13 @@ pub(crate) fn until_ended(
             heard.map_err(|e| Error::new(Code::Internal, format!("nobody looks at the job: {e}")))?;
             wait_for(context, id)
         });
-        meanwhile(told)?;
+        if let Err(error) = meanwhile(told) {
+            // The thread waits for what does not matter any more.
+            context.out.error(&error);
+            let code = error.code.exit_code();
+            let is_refused = code == Code::InvalidArgument.exit_code();
+            std::process::exit(if is_refused { code } else { context.out.failure }.into());
+        }
         waiting.join().map_err(|_| Error::new(Code::Internal, "the thread that waited for the job panicked"))?
     })
 }
