@@ -1,13 +1,13 @@
 //! Forgetting jobs that have ended, with their output: once an hour what is old, and at once what someone wants.
 //! It refuses to touch what lives; the store does not even find it.
 
-use crate::remove::{remove, sweep};
+use crate::remove::{open_dir, remove, sweep};
 use crate::rpc::Shared;
 use crate::{clock, supervise};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobId;
 use qrm_protocol::time::{Millis, Timestamp};
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, open, renameat};
+use rustix::fs::{CWD, Mode, mkdirat, renameat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -88,7 +88,7 @@ fn forgotten(jobs: &Path) -> std::io::Result<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(open_dir(CWD, path)?)
 }
 
 /// Goes on with what a daemon before this one did not get to the end of.

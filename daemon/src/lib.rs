@@ -444,7 +444,11 @@ async fn live(
             notify::reloading("is replaced");
             // As long as it listens nobody starts another daemon, and then nobody can.
             let next = dir.keep_others_from_starting().and_then(|lock| Ok((lock, socket.hand_over(listener)?)));
-            next.inspect_err(|error| tracing::error!(%error, "no other program can follow; qrmd ends instead")).ok()
+            let ends = |error: &std::io::Error| {
+                tracing::error!(%error, "no other program can follow; qrmd ends instead");
+                notify::stopping();
+            };
+            next.inspect_err(ends).ok()
         }
         false => {
             notify::stopping();

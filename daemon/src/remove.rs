@@ -121,7 +121,8 @@ fn move_up(base: &OwnedFd, dir: &OwnedFd, inner: &CStr, moved: &mut u64) -> io::
     }
 }
 
-fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+/// Opens a directory, and nothing that a link leads to.
+pub(crate) fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 

@@ -193,8 +193,13 @@ impl Watch {
         }
         let left = self.gone.filter(|_| !self.over).map(|since| GRACE.saturating_sub(since.elapsed()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let polled = poll(&mut fds, left.as_ref());
-        let late = polled == Ok(0);
+        poll(&mut fds, left.as_ref()).ok();
+        let has_hung_up = self.gone.is_none() && fds[1].revents().contains(PollFlags::HUP);
+        let late = self.gone.is_some_and(|since| !self.over && since.elapsed() >= GRACE);
+        if has_hung_up {
+            // Who has left has no more to say than the terminal takes.
+            self.typed.clear();
+        }
         hear_signals(signals);
         if late || (!self.over && is_over()) {
             self.kill();

@@ -191,7 +191,11 @@ impl Screen {
         fds.push(PollFd::new(signals, PollFlags::IN));
         fds.push(PollFd::new(&door, PollFlags::IN));
         for viewer in &self.viewers {
-            fds.push(PollFd::new(&viewer.socket, viewer.wants(&self.shown)));
+            let wants = viewer.wants(&self.shown);
+            // Of whom nothing is wanted nothing is awaited: that they are gone is said for ever.
+            if !wants.is_empty() {
+                fds.push(PollFd::new(&viewer.socket, wants));
+            }
         }
         if !self.dead {
             fds.push(PollFd::new(&self.terminal.ours, wanted));

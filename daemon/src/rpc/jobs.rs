@@ -282,9 +282,14 @@ async fn show_all(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Ve
         }
         Ok(view::job(row, live, shared, eyes))
     });
-    let mut views = views.collect::<Result<Vec<_>, Error>>()?;
-    stats::measured(&mut views, shared).await?;
-    Ok(views)
+    views.collect()
+}
+
+/// As it is answered: with what it uses now.
+pub(super) async fn show_measured(client: &Client, shared: &Shared, id: JobRef) -> Result<JobView, Error> {
+    let mut view = show(client, shared, id).await?;
+    stats::measured(std::slice::from_mut(&mut view), shared).await?;
+    Ok(view)
 }
 
 pub(super) async fn wait(client: &Client, shared: &Shared, params: m::WaitParams) -> Result<m::WaitReply, Error> {
@@ -306,7 +311,9 @@ pub(super) async fn wait(client: &Client, shared: &Shared, params: m::WaitParams
         let live = are_live(shared, &ids).await?;
         // An end that could not be written down is none, and is told again.
         if timed_out || started || if any { live.contains(&false) } else { !live.contains(&true) } {
-            break (timed_out, show_all(client, shared, &ids).await?);
+            let mut jobs = show_all(client, shared, &ids).await?;
+            stats::measured(&mut jobs, shared).await?;
+            break (timed_out, jobs);
         }
     };
     if any && !timed_out {

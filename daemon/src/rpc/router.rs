@@ -42,7 +42,7 @@ pub(super) async fn answer(
         }
         m::JobList::NAME => reply::<m::JobList>(id, then(params, |p| jobs::list(client, shared, p)).await),
         m::JobShow::NAME => {
-            reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show(client, shared, p.id)).await)
+            reply::<m::JobShow>(id, then(params, |p: m::JobParams| jobs::show_measured(client, shared, p.id)).await)
         }
         m::JobWait::NAME => tokio::select! {
             waited = then(params, |p| jobs::wait(client, shared, p)) => reply::<m::JobWait>(id, waited),

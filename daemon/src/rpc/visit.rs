@@ -2,7 +2,7 @@
 //! socket, which is handed to the caller. It refuses to look at what is said over it.
 
 use super::jobs::{no_such, row};
-use super::{Client, Shared};
+use super::{Client, Shared, turns};
 use crate::engine::Visit;
 use crate::supervise::identity::identity;
 use interprocess::local_socket::tokio::Stream;
@@ -59,7 +59,7 @@ pub(super) async fn exec(client: &Client, shared: &Shared, params: ExecParams) -
     let identity = match shared.mode.is_system() {
         true => {
             let failed = |why: String| Error::new(Code::Unavailable, format!("job {id}: {why}"));
-            let found = tokio::task::spawn_blocking(move || identity(owner)).await;
+            let found = turns::blocking(move || identity(owner)).await;
             Some(found.map_err(|error| failed(error.to_string()))?.map_err(failed)?)
         }
         false => None,

@@ -3,6 +3,7 @@
 
 use super::identity::Acting;
 use crate::mode::Mode;
+use crate::remove::open_dir;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_shim::identity::Identity;
 use rustix::fs::{
@@ -99,7 +100,7 @@ impl Parent {
     }
 
     fn open(self, root: BorrowedFd<'_>, _: Mode) -> Result<OwnedFd, Errno> {
-        self.walk(root, open_dir)
+        self.walk(root, |at, name| open_dir(at, name))
     }
 
     fn walk(
@@ -206,10 +207,6 @@ fn spread(dir: &OwnedFd) {
     if let Ok(flags) = ioctl_getflags(dir) {
         ioctl_setflags(dir, flags | IFlags::TOPDIR).ok();
     }
-}
-
-fn open_dir(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Bits::empty())
 }
 
 fn kind(dir: impl AsFd, name: &str) -> Result<FileType, Errno> {

@@ -8,9 +8,10 @@ pub use measure::{MAX_DEPTH, Measured, measure};
 
 use super::cgroup;
 use crate::mode::Mode;
+use crate::remove::open_dir;
 use qrm_core::Run;
 use qrm_shim::identity::Identity;
-use rustix::fs::{CWD, Gid, Mode as Bits, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat};
+use rustix::fs::{CWD, Gid, Mode as Bits, Uid, fchmod, fchown, fstat, mkdirat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
@@ -102,10 +103,6 @@ fn make_dir(at: impl AsFd, name: &Path, mode: Bits) -> io::Result<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => Ok(open_dir(at, name)?),
         Err(error) => Err(error.into()),
     }
-}
-
-fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Bits::empty())
 }
 
 /// Gives a directory to the user of a run.

@@ -47,7 +47,7 @@ pub(super) struct Means {
     pub identities: Identities,
     pub monitor: Monitor,
     pub report: Box<dyn Fn(Observed) + Send>,
-    /// Who looks at what processes have, and who at what directories have.
+    /// Who looks at what processes have, who at scratch directories, and who at jobs' own.
     pub patrols: [Patrol; 3],
     /// What a job may leave in its own directory.
     pub output_limit: Option<u64>,

@@ -328,7 +328,7 @@ impl Means {
     /// The run is over. Its group goes, and the engine is told unless it does not want to know any more.
     pub fn finish(&mut self, entry: &mut Entry, observed: Observed) {
         self.cancel(entry);
-        self.patrols.iter().for_each(|patrol| patrol.forget(entry.run));
+        self.patrols.iter_mut().for_each(|patrol| patrol.forget(entry.run));
         self.remove_scratch(entry);
         entry.launch = None;
         entry.watching = None;

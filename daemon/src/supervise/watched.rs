@@ -1,5 +1,6 @@
-//! Limits that the kernel does not hold a run to: one thread looks at what processes have, another at what is in scratch
-//! directories, a few times a second while there are such runs. It refuses to end anybody: that is the supervising thread's, which is told.
+//! Limits that the kernel does not hold a run to: one thread looks at what processes have, one at what is in scratch
+//! directories and one at what is in jobs' own, while there are such runs. It refuses to end anybody: that is the supervising
+//! thread's, which is told.
 
 use super::Settings;
 use super::limits::Limiter;
@@ -14,7 +15,7 @@ use qrm_protocol::amount::Bytes;
 use qrm_shim::cgroup::JobCgroup;
 use qrm_shim::proc::Process;
 use qrm_shim::tree;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -65,13 +66,15 @@ pub(super) struct Patrol {
     mail: Mail,
     pace: Pace,
     words: Option<Sender<Word>>,
+    /// Whom it was told of, so that it is not woken for the end of others.
+    told: BTreeSet<Run>,
 }
 
 impl Patrol {
     /// That of processes, that of scratch directories and that of output: a disk that does not answer keeps nobody else
     /// waiting.
     pub fn all(mail: &Mail) -> [Self; 3] {
-        [PROCESSES, SCRATCH, OUTPUT].map(|pace| Self { mail: mail.clone(), pace, words: None })
+        [PROCESSES, SCRATCH, OUTPUT].map(|pace| Self { mail: mail.clone(), pace, words: None, told: BTreeSet::new() })
     }
 
     fn watch(&mut self, run: Run, watched: Watched) -> io::Result<()> {
@@ -84,12 +87,15 @@ impl Patrol {
                 self.words.insert(words)
             }
         };
-        words.send(Word::Watch(run, watched)).map_err(io::Error::other)
+        words.send(Word::Watch(run, watched)).map_err(io::Error::other)?;
+        self.told.insert(run);
+        Ok(())
     }
 
     /// It is over.
-    pub fn forget(&self, run: Run) {
-        if let Some(words) = &self.words
+    pub fn forget(&mut self, run: Run) {
+        if self.told.remove(&run)
+            && let Some(words) = &self.words
             && words.send(Word::Forget(run)).is_err()
         {
             tracing::error!("the thread that watches limits has ended");

@@ -1,7 +1,7 @@
 //! How much is in a directory: every file below it, once, on its own file system.
 //! It refuses to follow a link, and to go deeper than it has descriptors for.
 
-use super::open_dir;
+use crate::remove::open_dir;
 use rustix::fs::{AtFlags, Dir, FileType, fstat, statat};
 use rustix::io::Errno;
 use std::io;

@@ -1,7 +1,7 @@
 //! The thread that removes scratch directories.
 //! It refuses to know how, and to be waited for.
 
-use super::open_dir;
+use crate::remove::open_dir;
 use crate::remove::{remove, sweep};
 use rustix::fs::CWD;
 use std::collections::BTreeSet;
