@@ -394,7 +394,7 @@ impl Term {
             }
             Field::Name => text(Some(&job.name)),
             Field::User => text(Some(&job.user)),
-            Field::Queue => text(Some(&job.queue)),
+            Field::Queue => text(Some(job.queue.as_str())),
             Field::Command => text(Some(&command_text(&job.command))),
             Field::Cwd => text(Some(&job.cwd.lossy())),
             Field::Comment => text(job.comment.as_deref()),

@@ -6,12 +6,14 @@ mod files;
 mod limits;
 mod shown;
 pub(crate) mod spec;
+mod wishes;
 
 pub use change::JobChange;
 pub use files::{Expansion, Stdin};
 pub use limits::{Enforcement, How, MAX_PIDS};
 pub use shown::{JobView, Progress, TaskCounts, UsageView};
 pub use spec::*;
+pub use wishes::{BadOfferId, DependsOn, MAX_VARIANTS, Offer, OfferId, OnConflict, Variant};
 
 use crate::ids::{MAX_TASKS, TaskIndex};
 use crate::time::Millis;

@@ -8,6 +8,7 @@ pub mod client;
 pub mod describe;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod frame;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod method;
 pub mod place;
 pub mod progress;
+pub mod queue;
 pub mod sample;
 #[cfg(feature = "schema")]
 mod schema;

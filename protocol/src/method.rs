@@ -3,10 +3,12 @@
 
 mod daemon;
 mod job;
+mod queue;
 mod stats;
 
 pub use daemon::*;
 pub use job::*;
+pub use queue::*;
 pub use stats::*;
 
 use crate::access::Access;
@@ -102,6 +104,22 @@ methods! {
     /// Runs a command beside that of an executing job: in its groups, as its user, with its environment and directory. With
     /// the reply comes a descriptor, as with `job.attach`; the command ends with the job, and when that socket is closed.
     JobExec = "job.exec" Inside: ExecParams => Empty;
+    /// Every cause for which a job does not run, and when it is planned to.
+    JobExplain = "job.explain" Look: JobParams => ExplainReply;
+    /// When a job would start that is not submitted, and what it would wait for.
+    JobWhen = "job.when" Everyone: WhenParams => ExplainReply;
+    /// Takes something that a job was offered instead of waiting.
+    OfferAccept = "offer.accept" Control: OfferParams => OfferReply;
+    /// The queues, by name.
+    QueueList = "queue.list" Everyone: Empty => QueueListReply;
+    /// Changes a queue, or makes one.
+    QueueSet = "queue.set" Admins: QueueSetParams => crate::queue::QueueView;
+    /// Lets nothing of a queue start any more.
+    QueuePause = "queue.pause" Admins: QueueParams => crate::queue::QueueView;
+    /// Lets it go on.
+    QueueResume = "queue.resume" Admins: QueueParams => crate::queue::QueueView;
+    /// Takes a queue away in which there is no job.
+    QueueRemove = "queue.remove" Admins: QueueParams => Empty;
     /// When a job was in which stage.
     JobTrace = "job.trace" Inside: JobParams => TraceReply;
     /// What an executing job uses now, and used during the last minutes; of one that has ended, what it used in all. Samples

@@ -4,9 +4,10 @@
 use crate::amount::{Bytes, Priority};
 use crate::ids::{JobId, JobRef};
 use crate::job::spec::{PriorityGiven, PtyGiven};
-use crate::job::{ArraySpec, Backoff, RetryOn};
+use crate::job::{ArraySpec, Backoff, DependsOn, OfferId, RetryOn};
 use crate::log::LogText;
 use crate::progress::Fraction;
+use crate::queue::QueueName;
 use crate::signal::Signal;
 use crate::terminal::Size;
 use crate::text::OsText;
@@ -31,6 +32,17 @@ written_by_hand! {
     JobRef: {
         "description": "A job, as 12, or one task of an array, as 12.3.",
         "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"
+    };
+    DependsOn: {
+        "description": "A job, as 12, one task of an array, as 12.3, or, for an array, of 12.* the task with the same index.",
+        "type": "string", "pattern": r"^[0-9]+(\.([0-9]+|\*))?$"
+    };
+    OfferId: {
+        "description": "An offer: the number of its job and its place, as 12-1.",
+        "type": "string", "pattern": "^[0-9]+-[0-9]+$"
+    };
+    QueueName: {
+        "description": "The name of a queue.", "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,31}$"
     };
     JobId: { "description": "The number of a job.", "type": "integer", "minimum": 1 };
     OsText: {

@@ -1,8 +1,9 @@
 //! What may be changed of a job that lives: [`JobChange`]. It refuses to know which jobs may have it.
 
-use super::{JobSpec, is_default};
+use super::{ArraySpec, DependsOn, JobSpec, OnConflict, Variant, is_default};
 use crate::amount::{Bytes, Priority};
 use crate::error::Error;
+use crate::queue::QueueName;
 use crate::signal::Signal;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// New values for some parts of a job; what is absent stays as it is. The first three may be changed as long as the job
-/// lives, the priority and the width as long as it, or some of its tasks, wait, all others until it starts.
+/// lives, the priority, the queue and the width as long as it, or some of its tasks, wait, all others until it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -30,6 +31,45 @@ pub struct JobChange {
     /// How many tasks of an array may run at once; 0 is as many as fit. More than that which run already go on.
     #[serde(default, skip_serializing_if = "is_default")]
     pub width: Option<u32>,
+    /// The line that it waits in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub queue: Option<QueueName>,
+    /// What it would take instead; instead of all that it named before.
+    #[serde(default, rename = "or", skip_serializing_if = "is_default")]
+    pub variants: Option<Vec<Variant>>,
+    /// Whether it wants the machine for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exclusive: Option<bool>,
+    /// Whether it only fills gaps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idle: Option<bool>,
+    /// Whether it may have to make room.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preemptible: Option<bool>,
+    /// What tells it to save its work.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub checkpoint_signal: Option<Signal>,
+    /// It has not to make room before it has run for so long; 0 is at once.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub min_run_ms: Option<Millis>,
+    /// What is done when it can not have at once what it asks for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_conflict: Option<OnConflict>,
+    /// After these have ended, instead of those of before; none takes them away.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after: Option<Vec<DependsOn>>,
+    /// After these have completed, in the same way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after_ok: Option<Vec<DependsOn>>,
+    /// After these have ended in any other way, in the same way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after_fail: Option<Vec<DependsOn>>,
+    /// After these have started, in the same way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after_start: Option<Vec<DependsOn>>,
+    /// Whether one of the dependencies is enough.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub any: Option<bool>,
     /// Cpus.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cpus: Option<u32>,
@@ -87,6 +127,18 @@ impl JobChange {
             comment: self.comment.clone(),
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
+            variants: self.variants.clone().unwrap_or_default(),
+            checkpoint_signal: self.checkpoint_signal,
+            preemptible: true,
+            min_run_ms: self.min_run_ms,
+            after: [&self.after, &self.after_ok, &self.after_fail, &self.after_start]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .copied()
+                .collect(),
+            // Whether it is an array is known where the job is.
+            array: Some(ArraySpec { first: 0, last: 0, step: 1, width: None }),
             io_weight: self.io_weight,
             open_files: self.open_files,
             pids: self.pids,
@@ -120,6 +172,6 @@ impl JobChange {
     /// Nothing is changed that a task which runs has, or had to decide its start.
     #[must_use]
     pub fn is_for_waiting_tasks(&self) -> bool {
-        Self { priority: None, width: None, ..self.clone() }.is_words()
+        Self { priority: None, width: None, queue: None, ..self.clone() }.is_words()
     }
 }

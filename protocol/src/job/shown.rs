@@ -1,10 +1,12 @@
 //! A job as it is shown: the keys of `--json`, stable, additions only.
 //! It refuses to know where the values come from.
 
-use super::{ArraySpec, Enforcement, Failure, JobState};
+use super::{ArraySpec, Enforcement, Failure, JobState, OnConflict, Variant};
 use crate::amount::{Bytes, Priority};
+use crate::explain::OfferView;
 use crate::ids::JobRef;
 pub use crate::progress::Progress;
+use crate::queue::QueueName;
 use crate::sample::JobSample;
 use crate::terminal::Size;
 use crate::text::OsText;
@@ -54,8 +56,8 @@ pub struct JobView {
     pub name: String,
     /// The submitter's login name, or number if it has none.
     pub user: String,
-    /// The queue.
-    pub queue: String,
+    /// The line that it waits in.
+    pub queue: QueueName,
     /// Where it is in its life.
     pub state: JobState,
     /// From 1; 0 before the first start.
@@ -88,8 +90,35 @@ pub struct JobView {
     pub failure: Option<Failure>,
     /// Why it does not run yet; computed when asked.
     pub waiting_reason: Option<String>,
-    /// When it is planned to start.
+    /// When it is planned to start: nothing of lower rank delays that.
     pub planned_start: Option<Timestamp>,
+    /// What it would take instead, in order of preference.
+    #[serde(default, rename = "or")]
+    pub variants: Vec<Variant>,
+    /// Which of those it has, from 1; nothing if it has what it asked for first.
+    #[serde(default)]
+    pub variant: Option<u32>,
+    /// It wants the machine for itself.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// It only fills gaps.
+    #[serde(default)]
+    pub idle: bool,
+    /// It may have to make room, by its own word or its queue's.
+    #[serde(default)]
+    pub preemptible: bool,
+    /// What tells it to save its work, the kernel's number.
+    #[serde(default)]
+    pub checkpoint_signal: Option<i32>,
+    /// It has not to make room before it has run for so long.
+    #[serde(default)]
+    pub min_run_ms: Option<Millis>,
+    /// What is done when it can not have at once what it asks for.
+    #[serde(default)]
+    pub on_conflict: Option<OnConflict>,
+    /// What it can have instead of waiting.
+    #[serde(default)]
+    pub offers: Vec<OfferView>,
     /// What it holds.
     pub devices: Vec<String>,
     /// Cpus that are counted for it.

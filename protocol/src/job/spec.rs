@@ -2,10 +2,10 @@
 //! It refuses to know the machine and the jobs that there are.
 
 use super::files::unknown_expansion;
-use super::{ArraySpec, Backoff, RetryOn, Stdin, is_default};
+use super::{ArraySpec, Backoff, DependsOn, MAX_VARIANTS, OnConflict, RetryOn, Stdin, Variant, is_default};
 use crate::amount::{Bytes, Priority};
 use crate::error::Error;
-use crate::ids::JobRef;
+use crate::queue::QueueName;
 use crate::signal::Signal;
 use crate::terminal::Size;
 use crate::text::OsText;
@@ -47,15 +47,39 @@ pub struct JobSpec {
     /// For people.
     #[serde(skip_serializing_if = "is_default")]
     pub comment: Option<String>,
-    /// 0 to 100.
+    /// The line that it waits in; `None` is `default`.
     #[serde(skip_serializing_if = "is_default")]
-    pub priority: Priority,
-    /// Cpus; `None` is 1.
+    pub queue: Option<QueueName>,
+    /// 0 to 100; `None` is what its queue says, else 50.
+    #[serde(skip_serializing_if = "is_default")]
+    pub priority: Option<Priority>,
+    /// Cpus; `None` is what its queue says, else 1.
     #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<u32>,
-    /// Memory; `None`, as 0, is neither counted nor limited.
+    /// Memory; 0 is neither counted nor limited, `None` is what its queue says, else 0.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
+    /// What it would take instead, in order of preference.
+    #[serde(rename = "or", skip_serializing_if = "is_default")]
+    pub variants: Vec<Variant>,
+    /// It wants the machine for itself: nothing else runs while it does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub exclusive: bool,
+    /// It only fills gaps, and makes room for every other job.
+    #[serde(skip_serializing_if = "is_default")]
+    pub idle: bool,
+    /// It may have to make room for jobs of a higher class.
+    #[serde(skip_serializing_if = "is_default")]
+    pub preemptible: bool,
+    /// What tells it to save its work when it has to make room; `None` is what asks it to end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub checkpoint_signal: Option<Signal>,
+    /// It has not to make room before it has run for so long.
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_run_ms: Option<Millis>,
+    /// What is done when it can not have at once what it asks for; `None` is what its queue says.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_conflict: Option<OnConflict>,
     /// Its share of the disks where several want them, 1 to 10000, as 100 is for others; `None`, as 0, is 100.
     #[serde(skip_serializing_if = "is_default")]
     pub io_weight: Option<u32>,
@@ -79,16 +103,16 @@ pub struct JobSpec {
     pub array: Option<ArraySpec>,
     /// After these have ended, however.
     #[serde(skip_serializing_if = "is_default")]
-    pub after: Vec<JobRef>,
+    pub after: Vec<DependsOn>,
     /// After these have completed.
     #[serde(skip_serializing_if = "is_default")]
-    pub after_ok: Vec<JobRef>,
+    pub after_ok: Vec<DependsOn>,
     /// After these have ended in any other way.
     #[serde(skip_serializing_if = "is_default")]
-    pub after_fail: Vec<JobRef>,
+    pub after_fail: Vec<DependsOn>,
     /// After these have started.
     #[serde(skip_serializing_if = "is_default")]
-    pub after_start: Vec<JobRef>,
+    pub after_start: Vec<DependsOn>,
     /// One of the dependencies is enough.
     #[serde(skip_serializing_if = "is_default")]
     pub any: bool,
@@ -182,12 +206,25 @@ struct RawSpec {
     command: Vec<OsText>,
     name: Option<String>,
     comment: Option<String>,
-    #[serde(default)]
-    priority: PriorityGiven,
+    queue: Option<QueueName>,
+    priority: Option<PriorityGiven>,
     cpus: Option<u32>,
     /// Memory as people write it, as 8G, instead of `mem_bytes`.
     mem: Option<String>,
     mem_bytes: Option<u64>,
+    #[serde(default, rename = "or")]
+    variants: Vec<Variant>,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    idle: bool,
+    #[serde(default)]
+    preemptible: bool,
+    checkpoint_signal: Option<Signal>,
+    /// A time as people write it, as 10m, instead of `min_run_ms`.
+    min_run: Option<String>,
+    min_run_ms: Option<u64>,
+    on_conflict: Option<OnConflict>,
     io_weight: Option<u32>,
     open_files: Option<u32>,
     pids: Option<u32>,
@@ -200,13 +237,13 @@ struct RawSpec {
     begin: Option<Timestamp>,
     array: Option<ArraySpec>,
     #[serde(default)]
-    after: Vec<JobRef>,
+    after: Vec<DependsOn>,
     #[serde(default)]
-    after_ok: Vec<JobRef>,
+    after_ok: Vec<DependsOn>,
     #[serde(default)]
-    after_fail: Vec<JobRef>,
+    after_fail: Vec<DependsOn>,
     #[serde(default)]
-    after_start: Vec<JobRef>,
+    after_start: Vec<DependsOn>,
     #[serde(default)]
     any: bool,
     #[serde(default)]
@@ -266,21 +303,24 @@ pub(crate) enum PriorityGiven {
     Word(String),
 }
 
-impl Default for PriorityGiven {
-    fn default() -> Self {
-        Self::Number(Priority::NORMAL.into())
-    }
-}
-
 /// The names that a job in JSON may use, for "did you mean".
 pub const SPEC_KEYS: &[&str] = &[
     "command",
     "name",
     "comment",
+    "queue",
     "priority",
     "cpus",
     "mem",
     "mem_bytes",
+    "or",
+    "exclusive",
+    "idle",
+    "preemptible",
+    "checkpoint_signal",
+    "min_run",
+    "min_run_ms",
+    "on_conflict",
     "io_weight",
     "open_files",
     "pids",
@@ -342,17 +382,26 @@ impl TryFrom<RawSpec> for JobSpec {
         let time_limit_ms = millis("time", raw.time, raw.time_limit_ms)?;
         let grace_ms = millis("grace", raw.grace, raw.grace_ms)?;
         let queue_timeout_ms = millis("queue_timeout", raw.queue_timeout, raw.queue_timeout_ms)?;
-        let priority = match raw.priority {
+        let min_run_ms = millis("min_run", raw.min_run, raw.min_run_ms)?;
+        let priority = raw.priority.map(|given| match given {
             PriorityGiven::Number(n) => Priority::try_from(n),
             PriorityGiven::Word(word) => word.parse(),
-        };
+        });
         let spec = Self {
             command: raw.command,
             name: raw.name,
             comment: raw.comment,
-            priority: priority.map_err(|e| e.to_string())?,
+            queue: raw.queue,
+            priority: priority.transpose().map_err(|e| e.to_string())?,
             cpus: raw.cpus,
             mem_bytes,
+            variants: raw.variants,
+            exclusive: raw.exclusive,
+            idle: raw.idle,
+            preemptible: raw.preemptible,
+            checkpoint_signal: raw.checkpoint_signal,
+            min_run_ms,
+            on_conflict: raw.on_conflict,
             io_weight: raw.io_weight,
             open_files: raw.open_files,
             pids: raw.pids,
@@ -414,7 +463,7 @@ impl JobSpec {
         self.retry_on.dedup();
         // What takes away a value from defaults, or in a change, leaves none.
         self.comment = self.comment.filter(|comment| !comment.is_empty());
-        self.mem_bytes = self.mem_bytes.filter(|mem| mem.0 > 0);
+        self.min_run_ms = self.min_run_ms.filter(|time| time.0 > 0);
         self.io_weight = self.io_weight.filter(|limit| *limit > 0);
         self.open_files = self.open_files.filter(|limit| *limit > 0);
         self.pids = self.pids.filter(|pids| *pids > 0);
@@ -453,6 +502,7 @@ impl JobSpec {
             return Err(Error::invalid("--retry-on without --retries").hint("add --retries N"));
         }
         self.check_limits()?;
+        self.check_wishes()?;
         if self.chdir.as_ref().is_some_and(|dir| !dir.as_bytes().starts_with(b"/")) {
             return Err(Error::invalid("chdir is not an absolute path"));
         }
@@ -466,7 +516,12 @@ impl JobSpec {
         if let Some(name) = self.env.keys().find(|name| OWN_ENV.contains(&name.as_str())) {
             return Err(Error::invalid(format!("{name} can not be set: it is what qrm tells a job of itself")));
         }
-        for (what, limit) in [("a time limit", self.time_limit_ms), ("a queue timeout", self.queue_timeout_ms)] {
+        let times = [
+            ("a time limit", self.time_limit_ms),
+            ("a queue timeout", self.queue_timeout_ms),
+            ("a time to run before making room", self.min_run_ms),
+        ];
+        for (what, limit) in times {
             if limit.is_some_and(|limit| limit > crate::time::MAX_DURATION) {
                 return Err(Error::invalid(format!("{what} is at most a hundred years")));
             }
@@ -537,6 +592,41 @@ impl JobSpec {
     }
 }
 
+impl JobSpec {
+    /// What it wants beside others.
+    fn check_wishes(&self) -> Result<(), Error> {
+        bound("the list of alternatives", self.variants.len(), MAX_VARIANTS)?;
+        if self.variants.contains(&Variant::default()) {
+            return Err(Error::invalid("an alternative that is no other").hint("write --or '--cpus 1', for example"));
+        }
+        for variant in &self.variants {
+            let like = Self {
+                command: self.command.clone(),
+                cpus: variant.cpus,
+                mem_bytes: variant.mem_bytes,
+                disk_bytes: variant.disk_bytes,
+                time_limit_ms: variant.time_limit_ms,
+                ..Self::default()
+            };
+            like.checked().map_err(|e| Error { message: format!("an alternative: {}", e.message), ..e })?;
+        }
+        let each = [&self.after, &self.after_ok, &self.after_fail, &self.after_start].into_iter().flatten();
+        let mut each = each.filter(|on| matches!(on, DependsOn::Each(_)));
+        if let (Some(on), None) = (each.next(), self.array) {
+            let error = Error::invalid(format!("{on} means the task with the same index, and this job is no array"));
+            return Err(error.hint(format!("write {} for all of it, or add --array", on.job())));
+        }
+        if self.checkpoint_signal.is_some_and(|signal| signal.number() == 9) {
+            return Err(Error::invalid("KILL can not be heard, and so is no signal to save work"));
+        }
+        // Who only fills gaps makes room anyhow.
+        if !self.preemptible && !self.idle && self.min_run_ms.is_some() && self.queue.is_none() {
+            return Err(Error::invalid("--min-run without --preemptible").hint("add --preemptible, or a --queue that is"));
+        }
+        Ok(())
+    }
+}
+
 fn bound(what: &str, is: usize, most: usize) -> Result<(), Error> {
     let message = format!("{what} is {is} long; the bound is {most}");
     if is > most { Err(Error::new(crate::error::Code::ResourceExhausted, message)) } else { Ok(()) }
@@ -554,7 +644,7 @@ mod tests {
         .unwrap();
         assert_eq!(spec.mem_bytes, Some(Bytes(1 << 30)));
         assert_eq!(spec.time_limit_ms, Some(Millis(90_000)));
-        assert_eq!(spec.priority.get(), 75);
+        assert_eq!(spec.priority.map(Priority::get), Some(75));
         let wire = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<JobSpec>(&wire).unwrap(), spec);
     }
@@ -574,7 +664,7 @@ mod tests {
 
     #[test]
     fn nothing_said_aloud_is_nothing() {
-        let aloud = r#"{"command":["true"],"time":"0","queue_timeout":"0s","mem":"0","comment":"","labels":{"a":""}}"#;
+        let aloud = r#"{"command":["true"],"time":"0","queue_timeout":"0s","min_run":"0","comment":"","labels":{"a":""}}"#;
         let spec: JobSpec = serde_json::from_str(aloud).unwrap();
         assert_eq!(spec, serde_json::from_str(r#"{"command":["true"]}"#).unwrap());
     }

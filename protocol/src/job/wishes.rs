@@ -1,0 +1,271 @@
+//! How a job wants to be placed beside others: what it waits for, its alternatives, and what is done when it can not have
+//! what it asks for. It refuses to know whether it can.
+
+use super::is_default;
+use crate::amount::Bytes;
+use crate::ids::{BadJobRef, JobId, JobRef};
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// The most alternatives of one job.
+pub const MAX_VARIANTS: usize = 8;
+
+/// Another job that one waits for: `12`, its task `12.3`, or, for an array, of `12.*` the task with the same index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DependsOn {
+    /// A job, or one task.
+    One(JobRef),
+    /// Each task waits for the task with its index.
+    Each(JobId),
+}
+
+impl DependsOn {
+    /// The job that is meant, or whose tasks are.
+    #[must_use]
+    pub fn job(self) -> JobId {
+        match self {
+            Self::One(on) => on.job,
+            Self::Each(job) => job,
+        }
+    }
+
+    /// The same of another job.
+    #[must_use]
+    pub fn of(self, job: JobId) -> Self {
+        match self {
+            Self::One(on) => Self::One(JobRef { job, ..on }),
+            Self::Each(_) => Self::Each(job),
+        }
+    }
+}
+
+impl From<JobRef> for DependsOn {
+    fn from(on: JobRef) -> Self {
+        Self::One(on)
+    }
+}
+
+impl FromStr for DependsOn {
+    type Err = BadJobRef;
+
+    fn from_str(text: &str) -> Result<Self, BadJobRef> {
+        let Some(job) = text.strip_suffix(".*") else { return text.parse().map(Self::One) };
+        match job.parse::<JobRef>() {
+            Ok(JobRef { job, task: None }) => Ok(Self::Each(job)),
+            _ => Err(BadJobRef(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DependsOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(on) => on.fmt(f),
+            Self::Each(job) => write!(f, "{job}.*"),
+        }
+    }
+}
+
+impl Serialize for DependsOn {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DependsOn {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is done when a job can not have at once what it asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It waits, and those of higher rank go first: priority, age and fair share decide.
+    #[default]
+    Priority,
+    /// And preemptible jobs of a lower class make room for it.
+    Preemption,
+    /// What it wants for itself alone it takes shared, if it can have that.
+    Sharing,
+    /// It waits for its turn by age alone.
+    Queuing,
+    /// It waits, and is offered what it could have instead.
+    Negotiation,
+}
+
+impl OnConflict {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Priority, Self::Preemption, Self::Sharing, Self::Queuing, Self::Negotiation];
+
+    /// The word on the wire, in the configuration and in options.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Priority => "priority",
+            Self::Preemption => "preemption",
+            Self::Sharing => "sharing",
+            Self::Queuing => "queuing",
+            Self::Negotiation => "negotiation",
+        }
+    }
+}
+
+impl FromStr for OnConflict {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|what| what.word() == text);
+        found.ok_or_else(|| format!("'{text}' is not priority, preemption, sharing, queuing or negotiation"))
+    }
+}
+
+impl fmt::Display for OnConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What a job would take instead of what it asks for first; what is absent is as there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Cpus.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cpus: Option<u32>,
+    /// Memory; 0 is not counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mem_bytes: Option<Bytes>,
+    /// Room for files; 0 is no directory for them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bytes: Option<Bytes>,
+    /// How long its command may run then; 0 is for ever.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub time_limit_ms: Option<Millis>,
+    /// Whether it wants the machine for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exclusive: Option<bool>,
+}
+
+/// Something that a job could have instead of waiting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Offer {
+    /// It starts now with fewer cpus.
+    Less {
+        /// So many.
+        cpus: u32,
+    },
+    /// It starts then, whatever else comes.
+    At {
+        /// When.
+        start: crate::time::Timestamp,
+    },
+    /// It starts now, beside others.
+    Share,
+    /// It starts as soon as these have made room.
+    Preempt {
+        /// Which jobs.
+        jobs: Vec<JobRef>,
+        /// What they have done and would have to do again: time by cpus.
+        lost_cpu_ms: u64,
+    },
+}
+
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Less { cpus } => write!(f, "start now with {cpus} cpu{}", if *cpus == 1 { "" } else { "s" }),
+            Self::At { start } => {
+                let local = start.zoned(jiff::tz::TimeZone::system());
+                write!(f, "start at {}, for certain", local.strftime("%Y-%m-%d %H:%M:%S"))
+            }
+            Self::Share => f.write_str("start now, beside others"),
+            Self::Preempt { jobs, lost_cpu_ms } => {
+                let names: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+                let lost = Millis(*lost_cpu_ms);
+                write!(f, "start when {} made room, at the cost of {lost} of cpu time", names.join(", "))
+            }
+        }
+    }
+}
+
+/// The id of an offer: that of its job and its place, `12-1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OfferId {
+    /// To which job.
+    pub job: JobId,
+    /// From 1.
+    pub place: u32,
+}
+
+/// The text is not the id of an offer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not the id of an offer, which is that of its job and a number, as 12-1")]
+pub struct BadOfferId(String);
+
+impl FromStr for OfferId {
+    type Err = BadOfferId;
+
+    fn from_str(text: &str) -> Result<Self, BadOfferId> {
+        let bad = || BadOfferId(text.to_owned());
+        let (job, place) = text.split_once('-').ok_or_else(bad)?;
+        let job = match job.parse::<JobRef>() {
+            Ok(JobRef { job, task: None }) => job,
+            _ => return Err(bad()),
+        };
+        let is_plain = !place.is_empty() && place.bytes().all(|b| b.is_ascii_digit());
+        let place = place.parse().ok().filter(|place| is_plain && *place >= 1).ok_or_else(bad)?;
+        Ok(Self { job, place })
+    }
+}
+
+impl fmt::Display for OfferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.job, self.place)
+    }
+}
+
+impl Serialize for OfferId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OfferId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_waited_for_reads_back_as_written() {
+        for text in ["12", "12.0", "12.*"] {
+            assert_eq!(text.parse::<DependsOn>().unwrap().to_string(), text);
+        }
+        for text in ["*", "12.", "12.3.*", ".*", "12*", "0.*"] {
+            assert!(text.parse::<DependsOn>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_offer_is_named_by_its_job_and_place() {
+        assert_eq!("12-1".parse::<OfferId>().unwrap(), OfferId { job: JobId(12), place: 1 });
+        for text in ["12", "12-0", "12-", "-1", "12.1-1", "12-+1", "12-1-1"] {
+            assert!(text.parse::<OfferId>().is_err(), "{text}");
+        }
+    }
+}
