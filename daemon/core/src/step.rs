@@ -405,6 +405,7 @@ impl Deciding<'_> {
             let before = self.events.len();
             self.pass_time();
             self.end_doomed();
+            self.end_barred();
             self.start_stages();
             self.pass();
             if self.events.len() == before {

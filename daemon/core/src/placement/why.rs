@@ -223,8 +223,10 @@ impl Core {
             let since = rare.and_then(|rare| rare.held).unwrap_or(record.submitted);
             causes.push(Cause::new(ReasonCode::Held, "someone holds it").since(since));
         }
-        if !record.needs().is_empty() {
-            let jobs: Vec<String> = record.needs().iter().map(need_text).collect();
+        let needs = record.open_needs(job.task);
+        let is_gated = record.tasks.as_ref().is_none_or(|tasks| tasks.waiting.is_empty() || job.task.is_some());
+        if !needs.is_empty() && (is_gated || !record.needs().is_empty()) {
+            let jobs: Vec<String> = needs.iter().map(need_text).collect();
             let any = rare.is_some_and(|rare| rare.any) && jobs.len() > 1;
             let message = format!("it waits for {}{}", if any { "any of " } else { "the " }, first_few(&jobs));
             let cause = Cause::new(ReasonCode::Dependency, message).since(record.submitted);
