@@ -45,7 +45,10 @@ impl World {
 
     fn submit(&mut self, n: u64) {
         let caller = Caller::user(1_000 + u32::try_from(n % 20).unwrap());
-        self.step(Input::Command(caller, Action::Submit { name: "true".into(), demand: demand(n), ended: BTreeMap::new() }));
+        self.step(Input::Command(
+            caller,
+            Action::Submit { name: "true".into(), demand: demand(n), ended: BTreeMap::new() },
+        ));
     }
 
     fn executes(&mut self) {
@@ -63,7 +66,9 @@ impl World {
         let outcome = RunOutcome { exit_code: Some(0), ended_at: self.now.wall, ..RunOutcome::default() };
         let before = self.running.len();
         self.step(Input::Observed(Observed::Ended(run, outcome)));
-        for run in self.running[before..].to_vec() {
+        let started = self.running.split_off(before);
+        self.running.extend(&started);
+        for run in started {
             let (at, boot_ms) = (self.now.wall, self.now.boot_ms);
             self.step(Input::Observed(Observed::Executing { run, pid: 1, at, boot_ms }));
         }
@@ -133,6 +138,7 @@ fn main() {
         }));
         medians.push(all);
     }
-    let ratios: Vec<String> = medians[1].iter().zip(&medians[0]).map(|(large, small)| format!("{:.2}", large / small)).collect();
+    let ratios: Vec<String> =
+        medians[1].iter().zip(&medians[0]).map(|(large, small)| format!("{:.2}", large / small)).collect();
     println!("with a million, over a thousand: {}", ratios.join("  "));
 }

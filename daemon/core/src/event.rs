@@ -363,7 +363,7 @@ pub enum Event {
         by: Uid,
         /// What; the core forgets the words for people.
         #[serde(flatten)]
-        change: JobChange,
+        change: Box<JobChange>,
         /// What must have happened for each of an array's tasks by itself, if that has changed.
         #[serde(default, skip_serializing_if = "none")]
         gates: Option<Vec<Gate>>,

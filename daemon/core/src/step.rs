@@ -95,7 +95,7 @@ pub enum Action {
         /// Which.
         targets: Vec<JobRef>,
         /// What, checked.
-        change: JobChange,
+        change: Box<JobChange>,
         /// Of the jobs and tasks that they are to wait for, those that are over.
         ended: PastEnd,
     },
@@ -369,9 +369,9 @@ impl Core {
     /// When time alone changes something next: by the wall clock, and by the clock that never jumps.
     #[must_use]
     pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
-        let slip = self.seen.plan.next_slip(|job| self.announced.contains_key(job));
+        let change = self.seen.plan.next_change(|job| self.announced.contains_key(job));
         let alarm = self.alarms.first().map(|(at, _)| *at);
-        (self.dates.first().map(|(at, _)| *at), alarm.into_iter().chain(slip).min())
+        (self.dates.first().map(|(at, _)| *at), alarm.into_iter().chain(change).min())
     }
 }
 
@@ -390,7 +390,7 @@ impl Deciding<'_> {
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
             Action::Control { targets, what } => self.control(caller, &targets, what),
-            Action::Update { targets, change, ended } => self.update(caller, &targets, change, &ended),
+            Action::Update { targets, change, ended } => self.update(caller, &targets, &change, &ended),
             Action::QueueSet { name, change } => self.set_queue(caller, name, &change),
             Action::QueuePause { name, pause } => self.pause_queue(caller, name, pause),
             Action::QueueRemove { name } => self.remove_queue(caller, name),

@@ -106,6 +106,16 @@ impl Core {
     }
 }
 
+/// A change with what became of the dependencies in it.
+struct Resolved {
+    /// Without those that are met already.
+    change: JobChange,
+    /// Of an array, what its tasks wait for by themselves, if that has changed.
+    gates: Option<Vec<Gate>>,
+    /// One that can never be met, if that is the job's end.
+    never: Option<JobRef>,
+}
+
 impl Core {
     /// One that goes to a queue with a bound of time, and has none itself, has that from then on.
     fn with_limit_of_queue(&self, target: JobRef, mut change: JobChange) -> JobChange {
@@ -118,12 +128,7 @@ impl Core {
     }
 
     /// The change without dependencies that are met already, and one that can never be, if that is the job's end.
-    fn with_open_needs(
-        &self,
-        target: JobRef,
-        mut change: JobChange,
-        ended: &PastEnd,
-    ) -> Result<(JobChange, Option<Vec<Gate>>, Option<JobRef>), Refusal> {
+    fn with_open_needs(&self, target: JobRef, mut change: JobChange, ended: &PastEnd) -> Result<Resolved, Refusal> {
         let Some(job) = self.jobs.get(&target.job) else { return Err(Refusal::NoSuchJob(target)) };
         let gates = self.changed_gates(job, &mut change, ended)?;
         let lists = [
@@ -156,7 +161,7 @@ impl Core {
             (change.after, change.after_ok) = (none(), none());
             (change.after_fail, change.after_start) = (none(), none());
         }
-        Ok((change, gates, never.filter(|_| is_over)))
+        Ok(Resolved { change, gates, never: never.filter(|_| is_over) })
     }
 
     /// The gates that an array has with this, if it changes what is awaited; those dependencies are not in the change then.
@@ -188,7 +193,7 @@ impl Deciding<'_> {
         &mut self,
         caller: Caller,
         targets: &[JobRef],
-        change: JobChange,
+        change: &JobChange,
         ended: &PastEnd,
     ) -> Result<Answer, Refusal> {
         let mut changes = Vec::with_capacity(targets.len());
@@ -197,8 +202,8 @@ impl Deciding<'_> {
             self.core.may_update(self.now.wall, caller, &change, *target)?;
             changes.push(self.core.with_open_needs(*target, change, ended)?);
         }
-        for (target, (change, gates, never)) in targets.iter().zip(changes) {
-            self.emit(Event::Updated { job: *target, by: caller.uid, change, gates });
+        for (target, Resolved { change, gates, never }) in targets.iter().zip(changes) {
+            self.emit(Event::Updated { job: *target, by: caller.uid, change: Box::new(change), gates });
             if let Some(on) = never {
                 self.end_dependent(target.job, on);
             }

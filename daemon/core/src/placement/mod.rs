@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     /// What was all, and what was taken when nothing more started.
     pub all: Amounts,
     pub taken: Amounts,
+    /// Then a run has run for as long as it wants to before it makes room for one that waits for that.
+    pub wake: Option<u64>,
     /// The first job in rank that did not start.
     pub first: Option<JobId>,
 }
