@@ -30,16 +30,20 @@ impl Core {
                 *self = self.rebuilt();
             }
             Event::QueueSet { queue, spec, configured, .. } => {
-                let paused = self.queues.get(queue).is_some_and(|queue| queue.paused);
-                let known = Queue { spec: spec.clone(), paused, configured: *configured };
+                let before = self.queues.get(queue).cloned().unwrap_or_default();
+                let known = Queue { spec: spec.clone(), configured: *configured, ..before };
                 let before = self.queues.insert(queue.clone(), known);
                 if before.is_some_and(|before| before.spec.on_conflict != spec.on_conflict) {
                     // Whose turn decides for its jobs has changed.
                     *self = self.rebuilt();
                 }
             }
-            Event::QueuePaused { queue, .. } => self.change_queue(queue, |queue| queue.paused = true),
-            Event::QueueResumed { queue, .. } => self.change_queue(queue, |queue| queue.paused = false),
+            Event::QueuePaused { queue, .. } => {
+                self.change_queue(queue, |queue| (queue.paused, queue.paused_at) = (true, Some(at)));
+            }
+            Event::QueueResumed { queue, .. } => {
+                self.change_queue(queue, |queue| (queue.paused, queue.paused_at) = (false, None));
+            }
             Event::QueueRemoved { queue, .. } => drop(self.queues.remove(queue)),
             Event::Submitted { job, user, demand, .. } => {
                 self.next_job = self.next_job.max(job.job.0 + 1);

@@ -460,7 +460,11 @@ impl Deciding<'_> {
                 self.configure_queues(queues);
             }
             // It is true for now, and no fact that anything follows from later.
-            Observed::Host(host) => self.core.seen.host = host,
+            Observed::Host(host) => {
+                let since = self.core.seen.short_since.unwrap_or(self.now.wall);
+                self.core.seen.short_since = host.short.map(|_| since);
+                self.core.seen.host = host;
+            }
             Observed::Executing { run, pid, at, boot_ms } => {
                 let known = self.current(run).filter(|state| state.released.is_none());
                 if known.is_some() && run.stage == Stage::Execute {

@@ -15,6 +15,7 @@ pub use why::{Cause, Explained, Held, Rank};
 use crate::policy::Host;
 use crate::shape::Amounts;
 use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// The most runs at once. Jobs that ask for nothing are bounded by this alone, so that a mistake is no fork bomb.
@@ -74,6 +75,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub host: Host,
+    /// It is under pressure since then.
+    pub short_since: Option<Timestamp>,
     /// What the last pass found.
     pub plan: Plan,
 }
