@@ -11,6 +11,7 @@ use crate::render::excerpt::Fault;
 use crate::render::table::table;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::DependsOn;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Read;
@@ -196,8 +197,19 @@ impl<'a> Source<'a> {
     /// A task that a job waits for must be one of the array.
     fn check_tasks(&self, entry: &Entry, all: &[Entry]) -> Result<(), Fault> {
         for need in &entry.needs {
-            let Some(task) = need.kind.list(&entry.spec)[need.at].task else { continue };
             let on = &all[need.job];
+            let task = match need.kind.list(&entry.spec)[need.at] {
+                DependsOn::One(one) => one.task,
+                DependsOn::Each(_) if on.spec.array.is_none() => {
+                    let error =
+                        Error::invalid(format!("'{}' is no array, and has no task with the same index", on.name));
+                    return Err(
+                        self.fault(error.hint(format!("write \"{}\" for all of it", on.name)), need.span.clone())
+                    );
+                }
+                DependsOn::Each(_) => None,
+            };
+            let Some(task) = task else { continue };
             if on.spec.array.is_none_or(|array| !array.contains(task)) {
                 let error = Error::invalid(format!("'{}' has no task {task}", on.name));
                 let error = match on.spec.array {
@@ -285,8 +297,8 @@ mod tests {
 
         #[test]
         fn no_table_ends_the_process(
-            text in "(\\[\\[job\\]\\]\n|\\[defaults\\]\n|(name|command|after_ok|time|env|array|begin|retry_on|any) = \
-                (\"\\PC{0,6}\"|\\[\"[a-c](\\.[0-9])?\"\\]|\"[a-c]\"|[0-9-]{1,3}|\\{ A = \"x\" \\}|true)\n){0,12}",
+            text in "(\\[\\[job\\]\\]\n|\\[defaults\\]\n|(name|command|after_ok|time|env|array|begin|retry_on|any|or) = \
+                (\"\\PC{0,6}\"|\\[\"[a-c](\\.[0-9*])?\"\\]|\\[\\{ (cpus = [0-9]|mem = \"8G\"|x = 1) \\}\\]|\"[a-c]\"|[0-9-]{1,3}|\\{ A = \"x\" \\}|true)\n){0,12}",
         ) {
             taken(text.as_bytes());
         }

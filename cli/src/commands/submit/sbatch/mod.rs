@@ -10,6 +10,8 @@ use jiff::Zoned;
 use options::{Given, Means, OPTIONS, Takes};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::nearest;
+use qrm_protocol::job::DependsOn;
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Millis;
 use std::ops::Range;
 
@@ -19,6 +21,24 @@ pub(super) struct Imported {
     /// Options of submit with their values, and the lines that gave them.
     pub(super) options: Vec<(&'static str, Option<String>, Range<usize>)>,
     pub(super) warnings: Vec<Warning>,
+    /// The queues that it may wait in, as they are named there, and how they are asked for.
+    pub(super) partitions: At<(Vec<String>, String)>,
+}
+
+impl Imported {
+    /// Of the queues that it may wait in takes the first that there is. That there is none of them is no error: the names
+    /// are those of another machine.
+    pub(super) fn choose_queue(&mut self, known: &[QueueName]) {
+        let Some(((names, shown), span)) = self.partitions.take() else { return };
+        match names.into_iter().find(|name| known.iter().any(|known| known.as_str() == name)) {
+            Some(name) => self.options.push(("--queue", Some(name), span)),
+            None => {
+                let known: Vec<&str> = known.iter().map(QueueName::as_str).collect();
+                let what = format!("{shown} is left out: the queues here are {}", known.join(", "));
+                self.warnings.push(Warning { what, span });
+            }
+        }
+    }
 }
 
 /// An option that does not mean here what it means there.
@@ -185,6 +205,17 @@ impl Found {
                 read.left_out.iter().for_each(|why| self.warn(format!("{shown}: {why}"), span));
                 self.dependencies = Some((read, at));
             }
+            Means::Exclusive => {
+                if !value.is_empty() {
+                    self.warn(format!("{shown} is --exclusive here: nothing at all runs beside it"), span);
+                }
+                self.set("--exclusive", None, span);
+            }
+            Means::Shared => self.unset(&["--exclusive"]),
+            Means::Partition => {
+                let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+                self.imported.partitions = Some(((names.map(str::to_owned).collect(), shown.to_owned()), at));
+            }
             Means::Export => self.export(shown, &value, span),
             Means::Nice => self.nice(shown, &value, span)?,
             Means::One(why) => {
@@ -232,9 +263,19 @@ impl Found {
     /// What several options say together.
     fn into_imported(mut self) -> Imported {
         self.resources();
-        if let Some((dependencies, span)) = self.dependencies.take() {
+        if let Some((mut dependencies, span)) = self.dependencies.take() {
+            let each = |(_, on): &&mut (After, DependsOn)| matches!(on, DependsOn::Each(_));
+            let is_array = self.is_array();
+            for (_, on) in dependencies.on.iter_mut().filter(each).filter(|_| !is_array) {
+                let job = on.job();
+                *on = DependsOn::One(job.into());
+                self.imported.warnings.push(Warning {
+                    what: format!("aftercorr:{job} is afterok:{job} here, for this is no array"),
+                    span: span.clone(),
+                });
+            }
             for kind in After::ALL {
-                let ids = dependencies.on.iter().filter(|(on, _)| *on == kind).map(|(_, id)| id.to_string());
+                let ids = dependencies.on.iter().filter(|(on, _)| *on == kind).map(|(_, on)| on.to_string());
                 let ids: Vec<String> = ids.collect();
                 if !ids.is_empty() {
                     self.set(option_of(kind), Some(ids.join(",")), &span);
@@ -253,8 +294,12 @@ impl Found {
         self.imported
     }
 
+    fn is_array(&self) -> bool {
+        self.imported.options.iter().any(|(name, ..)| *name == "--array")
+    }
+
     fn files(&mut self) {
-        let is_array = self.imported.options.iter().any(|(name, ..)| *name == "--array");
+        let is_array = self.is_array();
         let error = self.error.take().or(self.output.clone());
         for (option, file) in [("--stdout", self.output.take()), ("--stderr", error), ("--stdin", self.input.take())] {
             let Some((pattern, span)) = file else { continue };
