@@ -27,8 +27,8 @@ struct Alternative {
 }
 
 /// What works, for every error.
-const WORKS: &str = "it is one word, of --cpus N, --mem SIZE, --disk SIZE, --time DURATION, --exclusive and --shared: \
-                     --or '--cpus 2 --mem 8G'";
+const WORKS: &str = "an alternative is one word, as --or '--cpus 2 --mem 8G', of --cpus, --mem, --disk, --time, \
+                     --exclusive and --shared";
 
 /// The alternative that a text means.
 ///
@@ -43,7 +43,7 @@ pub(super) fn alternative(text: &str) -> Result<Variant, String> {
         // What follows is about the command line, which this is not.
         let why = as_error(&e);
         let near = why.hint.as_deref().and_then(|hint| hint.strip_prefix("tip: "));
-        let near = near.filter(|tip| tip.contains("similar")).map(|tip| format!(", {tip}")).unwrap_or_default();
+        let near = near.filter(|tip| tip.contains("similar")).map(|tip| format!(" ({tip})")).unwrap_or_default();
         format!("{}{near}; {WORKS}", why.message)
     })?;
     Ok(Variant { cpus, mem_bytes: mem, disk_bytes: disk, time_limit_ms: time, exclusive: either(exclusive, shared) })
@@ -79,7 +79,7 @@ mod tests {
             ("--cpus '2", "ends within quotes"),
             ("--cpus", "a value is required for '--cpus <N>'"),
             ("--cpus x", "invalid value 'x' for '--cpus <N>'"),
-            ("--cpu 2", "unexpected argument '--cpu' found, a similar argument exists: '--cpus'"),
+            ("--cpu 2", "unexpected argument '--cpu' found (a similar argument exists: '--cpus')"),
             ("--gpus 2", "unexpected argument '--gpus'"),
             ("16", "unexpected argument '16' found"),
             ("--cpus 2 --cpus 3", "cannot be used multiple times"),

@@ -59,6 +59,9 @@ impl<'a> Source<'a> {
                 self.needs(kind, list, (names, is_array), &mut needs)?;
             }
         }
+        if let Some(or) = job.get("or") {
+            self.check_alternatives(or)?;
+        }
         if let Some(command) = job.get_mut("command") {
             shell(command);
         }
@@ -104,6 +107,17 @@ impl<'a> Source<'a> {
                 .fault(error.hint("command = [\"make\", \"-j2\"], or command = \"make -j2 | tee log\""), at.clone()));
         }
         Ok(())
+    }
+
+    /// What they hold is read with the job; that they are tables of a list is easier said here.
+    fn check_alternatives(&self, or: &Spanned<DeValue<'a>>) -> Result<(), Fault> {
+        let wrong = match or.get_ref() {
+            DeValue::Array(all) => all.iter().find(|one| !matches!(one.get_ref(), DeValue::Table(_))),
+            _ => Some(or),
+        };
+        let Some(wrong) = wrong else { return Ok(()) };
+        let error = Error::invalid("'or' is a list of tables, each with what the job would take instead");
+        Err(self.fault(error.hint("write or = [{ cpus = 2, mem = \"8G\" }]"), wrong.span()))
     }
 
     /// Finds the jobs of the file in a list of dependencies; until they have ids, that of job 1 stands there.
