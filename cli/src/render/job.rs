@@ -141,9 +141,8 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("exit code", job.exit_code.map(|c| c.to_string()));
     put("signal", job.signal.map(|s| s.to_string()));
     put("planned", job.planned_start.map(|at| format!("{}, {}", when(at), Clock::here().far(at))));
-    for view in &job.offers {
-        let OfferView { id, offer, lapses_at } = view;
-        put("offer", Some(format!("{offer}; until {}: qrm offer accept {id}", when(*lapses_at))));
+    for OfferView { id, offer, lapses_at } in &job.offers {
+        put("offer", Some(format!("{id}, until {}: {offer}", when(*lapses_at))));
     }
     put("user", Some(job.user.clone()));
     put("queue", Some(format!("{}, priority {}", job.queue, job.priority)));
@@ -293,8 +292,7 @@ mod tests {
         ] {
             assert!(shown.lines().any(|l| l == line), "{line} is not in\n{shown}");
         }
-        assert!(shown.contains("offer        start now with 2 cpus; until "), "{shown}");
-        assert!(shown.contains(": qrm offer accept 12-1\n"), "{shown}");
+        assert!(shown.contains("offer        12-1, until ") && shown.contains(": start now with 2 cpus\n"), "{shown}");
         let usual = full(&Out::plain(None), &job(""));
         assert!(!usual.contains("\nor ") && !usual.contains("preemptible") && !usual.contains("offer"), "{usual}");
     }

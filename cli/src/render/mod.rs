@@ -209,22 +209,29 @@ pub(crate) fn wrapped(out: &Out, parts: &[(&str, Tone)]) -> String {
     let width = out.width.map_or(usize::MAX, usize::from);
     let (first, rest) = parts.split_first().map_or((("", Tone::Plain), parts), |(first, rest)| (*first, rest));
     let inset = first.0.width();
-    let mut text = out.tone(first.1, first.0);
+    let toned = |tone, run: &str| if run.is_empty() { String::new() } else { out.tone(tone, run) };
+    let mut text = toned(first.1, first.0);
     let mut column = inset;
     for (words, tone) in rest {
+        // As much of it as stands on one line is in one colour.
+        let mut run = String::new();
         for word in words.split_whitespace() {
-            if column > inset {
-                if column + 1 + word.width() > width {
-                    text += &format!("\n{}", " ".repeat(inset));
-                    column = inset;
+            if column > inset && column + 1 + word.width() > width {
+                text += &format!("{}\n{}", toned(*tone, &run), " ".repeat(inset));
+                run.clear();
+                column = inset;
+            } else if column > inset {
+                if run.is_empty() {
+                    text.push(' ')
                 } else {
-                    text.push(' ');
-                    column += 1;
+                    run.push(' ')
                 }
+                column += 1;
             }
-            text += &out.tone(*tone, word);
+            run += word;
             column += word.width();
         }
+        text += &toned(*tone, &run);
     }
     text.push('\n');
     text
@@ -244,6 +251,9 @@ mod tests {
         let parts = [("- ", Tone::Plain), ("one two three", Tone::Plain), ("(four)", Tone::Quiet)];
         assert_eq!(wrapped(&Out::plain(Some(10)), &parts), "- one two\n  three\n  (four)\n");
         assert_eq!(wrapped(&Out::plain(None), &parts), "- one two three (four)\n");
+        let coloured = Out { colour: true, ..Out::plain(Some(12)) };
+        let parts = [("", Tone::Plain), ("one two", Tone::Plain), ("three four", Tone::Quiet)];
+        assert_eq!(wrapped(&coloured, &parts), "one two\n\x1b[2mthree four\x1b[0m\n");
         assert_eq!(
             wrapped(&Out::plain(Some(10)), &[("", Tone::Plain), ("averyveryverylong w", Tone::Plain)]),
             "averyveryverylong\nw\n"
