@@ -362,7 +362,7 @@ pub enum Event {
         by: Uid,
         /// What; the core forgets the words for people.
         #[serde(flatten)]
-        change: JobChange,
+        change: Box<JobChange>,
     },
     /// A job says how far it is.
     #[serde(rename = "job.progress")]

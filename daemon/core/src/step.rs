@@ -95,7 +95,7 @@ pub enum Action {
         /// Which.
         targets: Vec<JobRef>,
         /// What, checked.
-        change: JobChange,
+        change: Box<JobChange>,
         /// Of the jobs and tasks that they are to wait for, those that are over.
         ended: PastEnd,
     },
@@ -390,7 +390,7 @@ impl Deciding<'_> {
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
             Action::Control { targets, what } => self.control(caller, &targets, what),
-            Action::Update { targets, change, ended } => self.update(caller, &targets, change, &ended),
+            Action::Update { targets, change, ended } => self.update(caller, &targets, &change, &ended),
             Action::QueueSet { name, change } => self.set_queue(caller, name, &change),
             Action::QueuePause { name, pause } => self.pause_queue(caller, name, pause),
             Action::QueueRemove { name } => self.remove_queue(caller, name),

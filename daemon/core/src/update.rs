@@ -165,7 +165,7 @@ impl Deciding<'_> {
         &mut self,
         caller: Caller,
         targets: &[JobRef],
-        change: JobChange,
+        change: &JobChange,
         ended: &PastEnd,
     ) -> Result<Answer, Refusal> {
         let mut changes = Vec::with_capacity(targets.len());
@@ -175,7 +175,7 @@ impl Deciding<'_> {
             changes.push(self.core.with_open_needs(*target, change, ended)?);
         }
         for (target, (change, never)) in targets.iter().zip(changes) {
-            self.emit(Event::Updated { job: *target, by: caller.uid, change });
+            self.emit(Event::Updated { job: *target, by: caller.uid, change: Box::new(change) });
             if let Some(on) = never {
                 self.end_dependent(target.job, on);
             }

@@ -202,7 +202,7 @@ fn what_waits_for_another_attempt_can_be_made_more_urgent() {
     world.fails(JobRef::task(array.job, 0));
     let change = |priority: u64| JobChange { priority: Some(priority.try_into().unwrap()), ..JobChange::default() };
     for target in [plain, array] {
-        world.does(Action::Update { targets: vec![target], change: change(75), ended: BTreeMap::new() });
+        world.does(Action::Update { targets: vec![target], change: Box::new(change(75)), ended: BTreeMap::new() });
     }
     let limit = JobChange { time_limit_ms: Some(qrm_protocol::time::Millis(1)), ..JobChange::default() };
     let refused = world.core.may_update(world.now.wall, ME, &limit, plain);

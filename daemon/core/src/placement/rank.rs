@@ -77,9 +77,13 @@ impl<'a> Ranks<'a> {
 /// Whose turn it is: who is not idle, then the larger rank, then the smaller id.
 pub(crate) type Turn = (Reverse<bool>, i64, Reverse<JobId>);
 
+/// The heads of an account that were not looked at yet.
+type Rest<'a> = btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>;
+
 /// Heads of lines, merged.
 pub(crate) struct Merged<'a> {
-    accounts: Vec<(bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>)>,
+    /// Whether they are idle, what their users and queues have left, and the heads that are to come.
+    accounts: Vec<(bool, i64, Rest<'a>)>,
     heap: BinaryHeap<(Turn, usize, &'a Arc<Shape>)>,
 }
 
