@@ -8,7 +8,7 @@ use qrm_core::{
 };
 use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobChange, JobSpec, JobState};
+use qrm_protocol::job::{JobChange, JobSpec, JobState, Offer, OfferId};
 use qrm_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -230,4 +230,17 @@ fn a_validate_command_ends_with_its_array() {
     let step = world.does(Action::Cancel { targets: vec![JobRef::task(array.job, 0)] });
     let stage = Run { job: array, stage: Stage::Validate, attempt: 1 };
     assert_eq!(step.effects, [Effect::Signal(stage, RunSignal::Kill)]);
+}
+
+#[test]
+fn a_start_that_was_offered_is_to_be_had_however_the_two_clocks_tick() {
+    let mut world = World::new();
+    let first = world.submits(json!({"command": ["x"], "cpus": 2, "time": "1h"}));
+    world.executes(first);
+    let waits = world.submits(json!({"command": ["x"], "cpus": 2, "on_conflict": "negotiation"}));
+    let offer = OfferId { job: waits.job, place: 1 };
+    // One has come to its next millisecond, and the other has not.
+    world.now.wall.0 += 1;
+    let accepted = world.does(Action::OfferAccept { offer }).answer;
+    assert_eq!(accepted, Answer::Accepted(waits, Offer::At { start: Timestamp(3_600_000) }));
 }
