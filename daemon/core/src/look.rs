@@ -260,7 +260,7 @@ impl Core {
             stop: record.stop(),
             suspended: run.is_some_and(|r| r.suspended.is_some()),
             tasks: counts,
-            after: record.needs().iter().map(need_text).collect(),
+            after: record.open_needs(job.task).iter().map(need_text).collect(),
         })
     }
 
@@ -288,6 +288,11 @@ impl Core {
             return Some(Waiting::Backoff(until(due, now.boot_ms)));
         }
         if let Some(tasks) = &record.tasks {
+            let is_gated = job.task.is_some_and(|task| tasks.ordinal(task).is_some_and(|o| tasks.gated.contains(o)));
+            if is_gated || tasks.waiting.is_empty() && !tasks.gated.is_empty() {
+                let any = record.rare().is_some_and(|rare| rare.any);
+                return Some(Waiting::Needs { open: tasks.open_needs(job.task), any });
+            }
             if tasks.waiting.is_empty() {
                 return None;
             }

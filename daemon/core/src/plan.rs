@@ -144,8 +144,10 @@ fn takes(want: Want) -> Takes {
 }
 
 impl Plan {
-    /// When a planned start comes that was announced: then something runs longer than expected, if nothing happened.
-    pub fn next_slip(&self, announced: impl Fn(&JobRef) -> bool) -> Option<u64> {
-        self.planned.iter().filter(|(job, _)| announced(job)).map(|(_, planned)| planned.at).min()
+    /// When time alone changes it: a run can make room, or a planned start comes that was announced. Then something runs
+    /// longer than expected, if nothing happened.
+    pub fn next_change(&self, announced: impl Fn(&JobRef) -> bool) -> Option<u64> {
+        let slips = self.planned.iter().filter(|(job, _)| announced(job)).map(|(_, planned)| planned.at);
+        slips.chain(self.wake).min()
     }
 }

@@ -29,7 +29,7 @@ impl What {
     fn action(self, targets: Vec<JobRef>) -> Action {
         match self {
             Self::Control(what) => Action::Control { targets, what },
-            Self::Update(change) => Action::Update { targets, change: *change, ended: PastEnd::new() },
+            Self::Update(change) => Action::Update { targets, change, ended: PastEnd::new() },
         }
     }
 

@@ -56,6 +56,28 @@ pub(super) struct Candidate<'a> {
     pub attempt: Option<u32>,
 }
 
+/// One that was planned, for planning it once more as if there were more room.
+#[derive(Clone, Debug)]
+pub(super) struct Blocked {
+    not_before: u64,
+    ways: Vec<(Amounts, u64)>,
+}
+
+impl Blocked {
+    /// Takes its place in this future.
+    pub fn plan(&self, profile: &mut Profile) {
+        let fits = |(amounts, ms): &(Amounts, u64)| profile.fits_at(self.not_before, *amounts, *ms);
+        let start = |(amounts, ms): &(Amounts, u64)| match fits(&(*amounts, *ms)) {
+            true => Some(self.not_before),
+            false => profile.earliest(*amounts, *ms),
+        };
+        let starts = self.ways.iter().filter_map(|way| Some((start(way)?, *way)));
+        if let Some((at, (amounts, ms))) = starts.min_by_key(|(at, _)| *at) {
+            profile.take(at, amounts, ms);
+        }
+    }
+}
+
 /// What became of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -86,6 +108,8 @@ pub(crate) struct Pass<'a> {
     pub(super) profile: Option<Profile>,
     started_in: BTreeMap<&'a QueueName, u64>,
     pub(super) plan: Plan,
+    /// Those that were planned, in their order.
+    pub(super) blocked: Vec<Blocked>,
     /// What it was for is known.
     over: bool,
 }
@@ -105,6 +129,7 @@ impl<'a> Pass<'a> {
             profile: None,
             started_in: BTreeMap::new(),
             plan,
+            blocked: Vec::new(),
             over: false,
         }
     }
@@ -316,6 +341,8 @@ impl<'a> Pass<'a> {
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
         self.plan.planned.insert(candidate.job, Planned { at, variant, place });
+        let ways = candidate.wants.iter().map(|want| (want.amounts, self.core.expected(candidate.shape, *want).0));
+        self.blocked.push(Blocked { not_before: self.now.boot_ms, ways: ways.collect() });
     }
 
     /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
@@ -329,21 +356,28 @@ impl<'a> Pass<'a> {
         starts.min_by_key(|(at, variant, _)| (*at, *variant))
     }
 
-    /// What is taken over time to come, with all that started in this pass.
+    /// What is taken over time to come, with all that started and was planned in this pass.
     pub(super) fn future(&mut self) -> &mut Profile {
-        let (core, now, all) = (self.core, self.now.boot_ms, self.plan.all);
-        let starts = &self.plan.starts;
-        self.profile.get_or_insert_with(|| {
-            let runs = core.runs.iter().filter(|(_, run)| run.stage == crate::Stage::Execute);
-            let ends = runs.map(|(job, run)| (core.expected_end(now, *job, run), core.held(*job, run))).collect();
-            let mut profile = Profile::new(now, all, ends);
-            for start in starts {
-                let shape = core.jobs.get(&start.job.job).map(|job| &job.shape);
-                let amounts = shape.map_or(Amounts::default(), |shape| shape.way(start.variant).amounts);
-                profile.take(now, amounts, start.expected_ms);
-            }
-            profile
-        })
+        if self.profile.is_none() {
+            self.profile = Some(self.running());
+        }
+        self.profile.as_mut().expect("it was made just now")
+    }
+
+    /// What runs take over time to come, with all that started in this pass.
+    pub(super) fn running(&self) -> Profile {
+        let (core, now) = (self.core, self.now.boot_ms);
+        let runs = core.runs.iter().filter(|(_, run)| run.stage == crate::Stage::Execute);
+        let ends = runs.map(|(job, run)| (core.expected_end(now, *job, run), core.held(*job, run))).collect();
+        let mut profile = Profile::new(now, self.plan.all, ends);
+        for start in &self.plan.starts {
+            let shape = core.jobs.get(&start.job.job).map(|job| &job.shape);
+            let amounts = shape.map_or(Amounts::default(), |shape| shape.way(start.variant).amounts);
+            // One that goes on has its memory and files already.
+            let amounts = if start.attempt.is_some() { amounts } else { Amounts { mem: 0, disk: 0, ..amounts } };
+            profile.take(now, amounts, start.expected_ms);
+        }
+        profile
     }
 
     /// Jobs that were promised a start come before all others.
@@ -372,6 +406,7 @@ impl<'a> Pass<'a> {
             };
             let Some(at) = at else { continue };
             profile.take(at, want.amounts, expected);
+            self.blocked.push(Blocked { not_before: at, ways: vec![(want.amounts, expected)] });
             let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
             self.plan.planned.insert(one.job, Planned { at, variant: 0, place });
             self.limits.planned = self.limits.planned.saturating_add(1);

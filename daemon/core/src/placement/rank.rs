@@ -77,9 +77,12 @@ impl<'a> Ranks<'a> {
 /// Whose turn it is: who is not idle, then the larger rank, then the smaller id.
 pub(crate) type Turn = (Reverse<bool>, i64, Reverse<JobId>);
 
+/// The heads of an account: whether it is idle, what their ranks have more than what stays, and those to come.
+type Turns<'a> = (bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>);
+
 /// Heads of lines, merged.
 pub(crate) struct Merged<'a> {
-    accounts: Vec<(bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>)>,
+    accounts: Vec<Turns<'a>>,
     heap: BinaryHeap<(Turn, usize, &'a Arc<Shape>)>,
 }
 

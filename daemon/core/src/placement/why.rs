@@ -223,8 +223,10 @@ impl Core {
             let since = rare.and_then(|rare| rare.held).unwrap_or(record.submitted);
             causes.push(Cause::new(ReasonCode::Held, "someone holds it").since(since));
         }
-        if !record.needs().is_empty() {
-            let jobs: Vec<String> = record.needs().iter().map(need_text).collect();
+        let needs = record.open_needs(job.task);
+        let is_gated = record.tasks.as_ref().is_none_or(|tasks| tasks.waiting.is_empty() || job.task.is_some());
+        if !needs.is_empty() && (is_gated || !record.needs().is_empty()) {
+            let jobs: Vec<String> = needs.iter().map(need_text).collect();
             let any = rare.is_some_and(|rare| rare.any) && jobs.len() > 1;
             let message = format!("it waits for {}{}", if any { "any of " } else { "the " }, first_few(&jobs));
             let cause = Cause::new(ReasonCode::Dependency, message).since(record.submitted);
@@ -244,7 +246,8 @@ impl Core {
         if let Some(tasks) = record.tasks.as_ref().filter(|tasks| tasks.at_width() && again.is_none()) {
             let message = format!("{} of its tasks run, as many as it allows", tasks.running);
             let holders = self.holders(now, |run, _| u64::from(run.job == job.job && run.task.is_some()));
-            causes.push(Cause { holders, ..Cause::new(ReasonCode::ArrayWidth, message) });
+            let since = self.last_start(|run| run.job == job.job);
+            causes.push(Cause { holders, since, ..Cause::new(ReasonCode::ArrayWidth, message) });
         }
         if record.wants_room() && !self.fits_machine(record) {
             causes.push(Cause::new(ReasonCode::Machine, "it asks for more than the machine offers now"));
@@ -270,7 +273,7 @@ impl Core {
         if fits.is_none() {
             self.shortages(now, job, want, causes);
         } else if causes.len() == before && self.pressure().is_none() {
-            self.rank_causes(now, id, causes);
+            self.rank_causes(now, id, job, causes);
         }
         self.preempting(now, id, causes);
     }
@@ -289,14 +292,15 @@ impl Core {
             most / 10,
             most % 10
         );
-        Some(Cause { asked: None, ..Cause::new(ReasonCode::Pressure, message) })
+        Some(Cause { since: self.seen.short_since, ..Cause::new(ReasonCode::Pressure, message) })
     }
 
     fn queue_causes(&self, now: Now, job: &Job, causes: &mut Vec<Cause>) {
         let name = &job.shape.queue;
         let Some(queue) = self.queues.get(name) else { return };
         if queue.paused {
-            causes.push(Cause::new(ReasonCode::QueuePaused, format!("queue {name} is paused")));
+            let cause = Cause::new(ReasonCode::QueuePaused, format!("queue {name} is paused"));
+            causes.push(Cause { since: queue.paused_at.map(|at| at.max(job.since())), ..cause });
         }
         let running = self.in_queue.get(name).map_or(0, |within| within.running);
         if let Some(most) = queue.spec.max_running.filter(|most| running >= (*most).into()) {
@@ -305,7 +309,8 @@ impl Core {
             let holders = self.holders(now, |run, _| u64::from(of_queue(run)));
             let until = holders.first().and_then(|holder| holder.until);
             let asked = Some((1, u64::from(most).saturating_sub(running)));
-            causes.push(Cause { holders, until, asked, ..Cause::new(ReasonCode::QueueFull, message) });
+            let since = self.last_start(of_queue).map(|at| at.max(job.since()));
+            causes.push(Cause { holders, until, asked, since, ..Cause::new(ReasonCode::QueueFull, message) });
         }
     }
 
@@ -351,7 +356,7 @@ impl Core {
     }
 
     /// It would fit, and others come first.
-    fn rank_causes(&self, now: Now, id: JobId, causes: &mut Vec<Cause>) {
+    fn rank_causes(&self, now: Now, id: JobId, job: &Job, causes: &mut Vec<Cause>) {
         let plan = &self.seen.plan;
         let own = plan.planned.get(&id.into()).map_or(u32::MAX, |planned| planned.place);
         let mut before: Vec<_> = plan.planned.iter().filter(|(_, planned)| planned.place < own).collect();
@@ -374,7 +379,13 @@ impl Core {
                 Cause::new(ReasonCode::Rank, format!("it comes after {whom}"))
             }
         };
-        causes.push(Cause { holders, ..cause });
+        causes.push(Cause { holders, ..cause.since(job.since()) });
+    }
+
+    /// When the last of these runs started.
+    fn last_start(&self, of: impl Fn(JobRef) -> bool) -> Option<Timestamp> {
+        let runs = self.runs.iter().filter(|(job, run)| run.stage == Stage::Execute && of(**job));
+        runs.filter_map(|(_, run)| run.released.map(|(at, _)| at)).max()
     }
 
     /// Who makes room for it already.
