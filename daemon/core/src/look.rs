@@ -87,6 +87,7 @@ impl fmt::Display for Waiting {
             Self::Exclusive => f.write_str("needs the machine for itself, and others run"),
             Self::Pressure(why) => f.write_str(why),
             Self::QueuePaused(queue) => write!(f, "queue {queue} is paused"),
+            Self::QueueFull { queue, most: 1 } => write!(f, "a job of queue {queue} runs, and only one may"),
             Self::QueueFull { queue, most } => write!(f, "{most} jobs of queue {queue} run, as many as may"),
             Self::WouldDelay(first) => write!(f, "would delay job {first}, which comes first"),
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),

@@ -195,6 +195,28 @@ impl<'a> Pass<'a> {
         self.plan
     }
 
+    /// The first instant from `at` on at which this fits beside all that runs and is planned.
+    pub fn first_fit(self, at: u64, want: Amounts, ms: u64) -> Option<u64> {
+        let mut profile = self.running();
+        for planned in self.planned_again() {
+            planned.plan(&mut profile);
+        }
+        profile.earliest_from(at, want, ms)
+    }
+
+    /// What the last pass planned, in its order.
+    fn planned_again(&self) -> Vec<Blocked> {
+        let mut planned: Vec<_> = self.core.seen.plan.planned.iter().collect();
+        planned.sort_unstable_by_key(|(_, planned)| planned.place);
+        let of = |(job, planned): (&JobRef, &Planned)| {
+            let shape = &self.core.jobs.get(&job.job)?.shape;
+            let want = shape.way(planned.variant);
+            let (ms, _) = self.core.expected(shape, want);
+            Some(Blocked { not_before: planned.at, ways: vec![(want.amounts, ms)] })
+        };
+        planned.into_iter().filter_map(of).collect()
+    }
+
     /// Whether nothing more can come of it.
     fn is_done(&self, expects: bool) -> bool {
         if expects || self.over {
