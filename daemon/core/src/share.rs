@@ -175,7 +175,8 @@ mod tests {
     fn who_waits_shares_with_those_who_used_something() {
         let mut shares = Shares::default();
         let queue = QueueName::default();
-        let charge = |shares: &mut Shares, user| shares.charge(Timestamp(0), Account { user, queue: &queue }, WHOLE, 1_024);
+        let charge =
+            |shares: &mut Shares, user| shares.charge(Timestamp(0), Account { user, queue: &queue }, WHOLE, 1_024);
         charge(&mut shares, 1);
         let left = |shares: &Shares, waiting: &[Uid]| shares.of_users(waiting.iter(), |_| 1).get(&1);
         assert_eq!(left(&shares, &[1]), 500_000, "1 / (1 + 1·1)");

@@ -174,7 +174,7 @@ impl Queue {
             value: self.text(),
             default: NONE.to_owned(),
             origin: self.origin.to_string(),
-            means: "A queue, which nobody else can change.".to_owned(),
+            means: "A queue; what is not said of it is as it is built in.".to_owned(),
             at_reload: true,
         }
     }
