@@ -60,7 +60,7 @@ pub const QUEUE_KEYS: &[QueueKey] = &[
         name: "weight",
         takes: "a number from 1 to 1000",
         default: "1",
-        means: "Its share beside that of other queues, of what is free for all.",
+        means: "What it weighs beside other queues in fair share.",
         set: |q, word| number(word, 1..=MAX_WEIGHT, "").map(|weight| q.weight = weight),
         get: |q| q.weight.to_string(),
     },
