@@ -106,7 +106,8 @@ pub(crate) struct Pass<'a> {
     newcomer: Option<&'a Newcomer>,
     wants_of_newcomer: Vec<Want>,
     pub(super) profile: Option<Profile>,
-    started_in: BTreeMap<&'a QueueName, u64>,
+    /// How many of a queue started in this pass, or have their planned start.
+    placed_in: BTreeMap<QueueName, u64>,
     pub(super) plan: Plan,
     /// Those that were planned, in their order.
     pub(super) blocked: Vec<Blocked>,
@@ -127,7 +128,7 @@ impl<'a> Pass<'a> {
             newcomer: None,
             wants_of_newcomer: Vec::new(),
             profile: None,
-            started_in: BTreeMap::new(),
+            placed_in: BTreeMap::new(),
             plan,
             blocked: Vec::new(),
             over: false,
@@ -301,13 +302,13 @@ impl<'a> Pass<'a> {
         Verdict::Blocked
     }
 
-    /// Whether more of a queue may run.
+    /// Whether more of a queue may run: one that is planned has its place, so that no other of its queue delays it.
     fn queue_lets(&self, name: &QueueName) -> bool {
         let Some(queue) = self.core.queues.get(name) else { return true };
         let Some(most) = queue.spec.max_running else { return !queue.paused };
         let running = self.core.in_queue.get(name).map_or(0, |within| within.running);
-        let started = self.started_in.get(name).copied().unwrap_or(0);
-        !queue.paused && running + started < most.into()
+        let placed = self.placed_in.get(name).copied().unwrap_or(0);
+        !queue.paused && running + placed < most.into()
     }
 
     /// The first of its ways that fits now, for as long as it is expected to run.
@@ -329,14 +330,20 @@ impl<'a> Pass<'a> {
         if let Some(profile) = &mut self.profile {
             profile.take(self.now.boot_ms, want.amounts, expected_ms);
         }
-        if candidate.attempt.is_some() {
-            *self.started_in.entry(&candidate.shape.queue).or_default() += 1;
-        }
+        self.count_placed(candidate);
         self.plan.starts.push(Start { job: candidate.job, attempt: candidate.attempt, variant, expected_ms });
+    }
+
+    /// Counts it for the bound of its queue, unless it is there already.
+    fn count_placed(&mut self, candidate: Candidate<'_>) {
+        if candidate.attempt.is_some() {
+            *self.placed_in.entry(candidate.shape.queue.clone()).or_default() += 1;
+        }
     }
 
     fn plan_start(&mut self, candidate: Candidate<'_>) {
         let Some((at, variant, expected)) = self.earliest(candidate) else { return };
+        self.count_placed(candidate);
         let want = candidate.wants[usize::from(variant)];
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
@@ -406,6 +413,7 @@ impl<'a> Pass<'a> {
             };
             let Some(at) = at else { continue };
             profile.take(at, want.amounts, expected);
+            self.count_placed(one);
             self.blocked.push(Blocked { not_before: at, ways: vec![(want.amounts, expected)] });
             let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
             self.plan.planned.insert(one.job, Planned { at, variant: 0, place });

@@ -3,8 +3,9 @@
 
 use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
-use qrm_core::Policy;
+use qrm_core::{Action, Policy};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::queue::QueueChange;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -36,4 +37,18 @@ fn a_run_that_ends_when_it_was_expected_to_is_not_late() {
     // Both end in the same instant, one after the other, and between that there is room for a moment.
     lab.passes(1);
     assert!(!runs(&lab, first) && runs(&lab, wide) && !runs(&lab, small));
+}
+
+#[test]
+fn a_job_that_is_planned_has_its_place_in_its_queue() {
+    let mut lab = lab([2, 0, 0]);
+    let change = QueueChange { max_running: Some(1), ..QueueChange::default() };
+    lab.does(Action::QueueSet { name: "one".parse().unwrap(), change }).unwrap();
+    job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    let wide = job(&mut lab, json!({"queue": "one", "cpus": 2}), HOUR);
+    // It fits beside the first, and would hold the place in the queue when that ends.
+    let later = job(&mut lab, json!({"queue": "one", "time_limit_ms": HOUR}), 2 * MINUTE);
+    assert!(!runs(&lab, later));
+    lab.passes(HOUR);
+    assert!(runs(&lab, wide), "another of its queue delayed it");
 }
