@@ -144,8 +144,8 @@ impl<'a> Pass<'a> {
 
     /// Looks at all.
     pub fn run(mut self) -> Plan {
-        let executing = !self.core.runs.is_empty();
-        if self.core.seen.host.short.is_some() && executing {
+        let pressed = self.core.seen.host.short.is_some();
+        if pressed && !self.core.runs.is_empty() {
             self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
             return self.plan;
         }
@@ -157,7 +157,8 @@ impl<'a> Pass<'a> {
         let mut yielding = self.yielding();
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
-        while !self.is_done(new.is_some()) {
+        // Under pressure the first that starts is the only one: then some job runs.
+        while !self.is_done(new.is_some()) && !(pressed && !self.plan.starts.is_empty()) {
             // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
             let turns = [
                 yielding.last().map(|(turn, _)| *turn),

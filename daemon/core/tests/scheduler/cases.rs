@@ -3,7 +3,7 @@
 
 use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
-use qrm_core::{Action, Policy};
+use qrm_core::{Action, Host, Observed, Policy, Short};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::queue::QueueChange;
 use serde_json::{Value, json};
@@ -51,4 +51,17 @@ fn a_job_that_is_planned_has_its_place_in_its_queue() {
     assert!(!runs(&lab, later));
     lab.passes(HOUR);
     assert!(runs(&lab, wide), "another of its queue delayed it");
+}
+
+#[test]
+fn under_pressure_one_job_runs_at_a_time() {
+    let mut lab = lab([2, 0, 0]);
+    let short = Some(Short::Cpu { permille: 900, most: 500 });
+    lab.sees(Observed::Host(Host { mem_bytes: None, short }));
+    let array = job(&mut lab, json!({"array": "0-2"}), HOUR);
+    assert_eq!(lab.core.running(9), [JobRef::task(array.job, 0)]);
+    lab.passes(HOUR);
+    assert_eq!(lab.core.running(9), [JobRef::task(array.job, 1)]);
+    lab.sees(Observed::Host(Host::default()));
+    assert_eq!(lab.core.running(9).len(), 2);
 }
