@@ -315,7 +315,7 @@ impl<'a> Pass<'a> {
     /// The first of its ways that fits now, for as long as it is expected to run.
     fn fitting(&self, candidate: Candidate<'_>) -> Option<(u8, u64)> {
         (0u8..).zip(candidate.wants).find_map(|(variant, want)| {
-            if !self.plan.all.holds(self.plan.taken.plus(want.amounts)) {
+            if !self.plan.all.leaves(self.plan.taken, want.amounts) {
                 return None;
             }
             let (expected, _) = self.core.expected(candidate.shape, *want);
@@ -456,7 +456,7 @@ impl<'a> Pass<'a> {
         let wants = [Want { amounts: rest, ..granted }];
         let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None };
         let left = core.expected_end(self.now.boot_ms, job, run).saturating_sub(self.now.boot_ms);
-        let fits = self.plan.all.holds(self.plan.taken.plus(rest))
+        let fits = self.plan.all.leaves(self.plan.taken, rest)
             && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
         if fits {
             self.plan.taken = self.plan.taken.plus(rest);

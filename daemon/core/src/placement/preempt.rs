@@ -127,7 +127,7 @@ impl Pass<'_> {
         let most = victims.iter().fold(Amounts::default(), |sum, victim| sum.plus(victim.gives));
         let expected = |want: &Want| core.expected(candidate.shape, *want).0;
         for want in candidate.wants {
-            if !all.holds(taken.less(most).plus(want.amounts)) {
+            if !all.leaves(taken.less(most), want.amounts) {
                 continue;
             }
             let ms = expected(want);

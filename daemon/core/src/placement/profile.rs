@@ -37,7 +37,7 @@ impl Profile {
 
     /// The first instant from now on at which so much is free for so long; nothing if there never is.
     pub fn earliest(&self, want: Amounts, ms: u64) -> Option<u64> {
-        let fits = |step: &Step| self.all.holds(step.taken.plus(want));
+        let fits = |step: &Step| self.all.leaves(step.taken, want);
         let mut start: Option<u64> = None;
         for step in &self.steps {
             if start.is_some_and(|start| step.from >= start.saturating_add(ms)) {
@@ -56,14 +56,14 @@ impl Profile {
     pub fn fits_now(&self, want: Amounts, ms: u64) -> bool {
         let now = self.steps[0].from;
         let meanwhile = self.steps.iter().take_while(|step| step.from < now.saturating_add(ms.max(1)));
-        meanwhile.into_iter().all(|step| self.all.holds(step.taken.plus(want)))
+        meanwhile.into_iter().all(|step| self.all.leaves(step.taken, want))
     }
 
     /// The same from a later instant on.
     pub fn fits_at(&self, start: u64, want: Amounts, ms: u64) -> bool {
         let end = start.saturating_add(ms.max(1));
         let first = self.steps.partition_point(|step| step.from <= start).saturating_sub(1);
-        self.steps[first..].iter().take_while(|step| step.from < end).all(|step| self.all.holds(step.taken.plus(want)))
+        self.steps[first..].iter().take_while(|step| step.from < end).all(|step| self.all.leaves(step.taken, want))
     }
 
     /// Takes so much from then on, for so long.

@@ -65,3 +65,15 @@ fn under_pressure_one_job_runs_at_a_time() {
     lab.sees(Observed::Host(Host::default()));
     assert_eq!(lab.core.running(9).len(), 2);
 }
+
+#[test]
+fn who_needs_none_of_what_is_short_starts() {
+    let mut lab = lab([2, 8, 0]);
+    job(&mut lab, json!({"mem_bytes": 6}), HOUR);
+    // Others than jobs took so much memory that less is left than was granted.
+    lab.sees(Observed::Host(Host { mem_bytes: Some(4), short: None }));
+    let none = job(&mut lab, json!({}), HOUR);
+    assert!(runs(&lab, none));
+    let some = job(&mut lab, json!({"cpus": 0, "mem_bytes": 1}), HOUR);
+    assert!(!runs(&lab, some));
+}
