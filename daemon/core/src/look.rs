@@ -4,6 +4,7 @@
 use crate::event::{Stage, StopWhy, until};
 use crate::job::{Job, Need, Phase, When};
 use crate::placement::{Ranks, Turn};
+use crate::policy::Host;
 use crate::state::{Core, Machine};
 use crate::step::Now;
 use qrm_protocol::amount::Bytes;
@@ -86,6 +87,7 @@ impl fmt::Display for Waiting {
             Self::Exclusive => f.write_str("needs the machine for itself, and others run"),
             Self::Pressure(why) => f.write_str(why),
             Self::QueuePaused(queue) => write!(f, "queue {queue} is paused"),
+            Self::QueueFull { queue, most: 1 } => write!(f, "a job of queue {queue} runs, and only one may"),
             Self::QueueFull { queue, most } => write!(f, "{most} jobs of queue {queue} run, as many as may"),
             Self::WouldDelay(first) => write!(f, "would delay job {first}, which comes first"),
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),
@@ -173,6 +175,26 @@ impl Core {
     #[must_use]
     pub fn disk(&self) -> (u64, u64) {
         (self.machine.disk_bytes, self.used.disk)
+    }
+
+    /// Memory that runs hold.
+    #[must_use]
+    pub fn granted_memory(&self) -> u64 {
+        self.used.mem
+    }
+
+    /// What was seen of the machine beside jobs.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.seen.host
+    }
+
+    /// Whether something that waits could start if the machine beside jobs were another.
+    #[must_use]
+    pub fn minds_host(&self) -> bool {
+        let plan = &self.seen.plan;
+        let is_held_back = self.seen.host.short.is_some() && !self.runs.is_empty();
+        plan.lacks_memory || is_held_back && plan.first.is_some()
     }
 
     /// Which boot of the machine it knows.

@@ -118,7 +118,8 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
         let mut all = Amounts::of(&core.machine);
-        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |free| all.mem.min(free));
+        // What runs hold is theirs, whatever others use, and is in the way of no job that asks for none.
+        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room.max(core.used.mem)));
         let plan = Plan { all, taken: core.used, ..Plan::default() };
         Self {
             core,
@@ -194,6 +195,28 @@ impl<'a> Pass<'a> {
             }
         }
         self.plan
+    }
+
+    /// The first instant from `at` on at which this fits beside all that runs and is planned.
+    pub fn first_fit(self, at: u64, want: Amounts, ms: u64) -> Option<u64> {
+        let mut profile = self.running();
+        for planned in self.planned_again() {
+            planned.plan(&mut profile);
+        }
+        profile.earliest_from(at, want, ms)
+    }
+
+    /// What the last pass planned, in its order.
+    fn planned_again(&self) -> Vec<Blocked> {
+        let mut planned: Vec<_> = self.core.seen.plan.planned.iter().collect();
+        planned.sort_unstable_by_key(|(_, planned)| planned.place);
+        let of = |(job, planned): (&JobRef, &Planned)| {
+            let shape = &self.core.jobs.get(&job.job)?.shape;
+            let want = shape.way(planned.variant);
+            let (ms, _) = self.core.expected(shape, want);
+            Some(Blocked { not_before: planned.at, ways: vec![(want.amounts, ms)] })
+        };
+        planned.into_iter().filter_map(of).collect()
     }
 
     /// Whether nothing more can come of it.
@@ -296,6 +319,7 @@ impl<'a> Pass<'a> {
             return Verdict::Started;
         }
         self.plan.first = self.plan.first.or(Some(candidate.job.job));
+        self.plan.lacks_memory |= self.lacks_memory(candidate);
         if self.plan.planned.len() < self.limits.planned && !candidate.shape.idle {
             self.make_room(candidate);
             self.plan_start(candidate);
@@ -322,6 +346,15 @@ impl<'a> Pass<'a> {
             let profile = self.profile.as_ref().filter(|_| !self.plan.planned.is_empty());
             let fits = profile.is_none_or(|profile| profile.fits_now(want.amounts, expected));
             fits.then_some((variant, expected))
+        })
+    }
+
+    /// Whether there would be room for it now, if others than jobs used no memory.
+    fn lacks_memory(&self, candidate: Candidate<'_>) -> bool {
+        let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
+        candidate.wants.iter().any(|want| {
+            let then = self.plan.taken.plus(want.amounts);
+            then.mem > self.plan.all.mem && offered.holds(then)
         })
     }
 
@@ -401,6 +434,7 @@ impl<'a> Pass<'a> {
                 self.start(one, variant, expected);
                 continue;
             }
+            self.plan.lacks_memory |= self.lacks_memory(one);
             // By then, or as soon as it can.
             let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
             let at = self.now.boot_ms.saturating_add(left);

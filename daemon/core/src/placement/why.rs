@@ -304,7 +304,7 @@ impl Core {
         }
         let running = self.in_queue.get(name).map_or(0, |within| within.running);
         if let Some(most) = queue.spec.max_running.filter(|most| running >= (*most).into()) {
-            let message = format!("{running} jobs of queue {name} run, and {most} may");
+            let message = Waiting::QueueFull { queue: name.clone(), most }.to_string();
             let of_queue = |run: JobRef| self.jobs.get(&run.job).is_some_and(|job| job.shape.queue == *name);
             let holders = self.holders(now, |run, _| u64::from(of_queue(run)));
             let until = holders.first().and_then(|holder| holder.until);
@@ -448,9 +448,27 @@ impl Core {
             if let Some(planned) = plan.planned.get(&key) {
                 explained.estimated = Some(now.wall_of(planned.at));
                 variant = planned.variant;
+            } else {
+                explained.estimated = self.after_its_queue(now, record).map(|at| now.wall_of(at));
             }
         }
         self.add_expected(record, variant, explained);
+    }
+
+    /// When one whose queue is at its bound could start: there is a place in that, and room beside all that is planned.
+    fn after_its_queue(&self, now: Now, job: &Job) -> Option<u64> {
+        let name = &job.shape.queue;
+        let queue = self.queues.get(name).filter(|queue| !queue.paused)?;
+        let most = u64::from(queue.spec.max_running?);
+        let of_queue = |id: &JobRef| self.jobs.get(&id.job).is_some_and(|job| job.shape.queue == *name);
+        let runs = self.runs.iter().filter(|(id, run)| run.stage == Stage::Execute && of_queue(id));
+        let mut ends: Vec<u64> = runs.map(|(id, run)| self.expected_end(now.boot_ms, *id, run)).collect();
+        ends.sort_unstable();
+        let over = u64::try_from(ends.len()).ok()?.checked_sub(most)?;
+        let place = *ends.get(usize::try_from(over).ok()?)?;
+        let want = job.shape.way(0);
+        let (ms, _) = self.expected(&job.shape, want);
+        Pass::new(self, now, Limits::of(self)).first_fit(place, want.amounts, ms)
     }
 
     /// The job, or of an array the task that starts next.
