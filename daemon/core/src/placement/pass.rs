@@ -354,7 +354,7 @@ impl<'a> Pass<'a> {
         let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
         candidate.wants.iter().any(|want| {
             let then = self.plan.taken.plus(want.amounts);
-            then.mem > self.plan.all.mem && offered.holds(then)
+            then.mem > self.plan.all.mem && offered.leaves(self.plan.taken, want.amounts)
         })
     }
 

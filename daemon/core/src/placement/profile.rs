@@ -72,6 +72,12 @@ impl Profile {
         self.steps[first..].iter().take_while(|step| step.from < end).all(|step| self.all.leaves(step.taken, want))
     }
 
+    /// What is taken at an instant from now on.
+    pub fn taken_at(&self, at: u64) -> Amounts {
+        let place = self.steps.partition_point(|step| step.from <= at).saturating_sub(1);
+        self.steps[place].taken
+    }
+
     /// Takes so much from then on, for so long.
     pub fn take(&mut self, start: u64, want: Amounts, ms: u64) {
         let end = start.saturating_add(ms.max(1));
@@ -145,6 +151,7 @@ mod tests {
                 }
                 let free = |t: u64| table.get(usize::try_from(t).unwrap()).copied().unwrap_or(0) + n <= all;
                 let fits = |t: u64| (t..t + ms).all(free);
+                prop_assert_eq!(profile.taken_at(start).cpus, table[usize::try_from(start).unwrap()]);
                 prop_assert_eq!(profile.fits_now(cpus(n), ms), fits(0));
                 prop_assert_eq!(profile.fits_at(start, cpus(n), ms), fits(start));
                 prop_assert_eq!(profile.earliest(cpus(n), ms), (0..=END).find(|t| fits(*t)));

@@ -3,7 +3,7 @@
 
 use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
-use qrm_core::{Action, Host, Observed, Policy, Short};
+use qrm_core::{Action, Host, Observed, Policy, Short, StopWhy};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::queue::QueueChange;
 use serde_json::{Value, json};
@@ -76,4 +76,15 @@ fn who_needs_none_of_what_is_short_starts() {
     assert!(runs(&lab, none));
     let some = job(&mut lab, json!({"cpus": 0, "mem_bytes": 1}), HOUR);
     assert!(!runs(&lab, some));
+}
+
+#[test]
+fn room_is_made_beside_what_is_gone_by_then() {
+    let mut lab = lab([2, 0, 0]);
+    let ends = job(&mut lab, json!({"grace": "20s"}), HOUR);
+    let gives_way = job(&mut lab, json!({"priority": 0, "preemptible": true, "grace": "30s"}), HOUR);
+    lab.does(Action::Cancel { targets: vec![ends] }).unwrap();
+    job(&mut lab, json!({"cpus": 2, "on_conflict": "preemption"}), HOUR);
+    let stopping = lab.core.look(lab.at(), gives_way).unwrap().stopping;
+    assert_eq!(stopping, Some(StopWhy::Preempted));
 }
