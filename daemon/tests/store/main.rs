@@ -5,14 +5,15 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use qrm_core::{Core, Demand, Event, RunUsage, Stage};
+use qrm_core::{Core, Demand, Event, Input, Now, PastEnd, RunUsage, Stage, Takes};
 use qrm_daemon::config::Durability;
 use qrm_daemon::store::{DATABASE, Environment, JobText, Options, Page, Readers, Row, Store, StoreError, fold};
+use qrm_protocol::amount::Bytes;
 use qrm_protocol::filter::{FIELDS, Filter, Kind, MAX_TERMS};
 use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobSpec, JobState, JobView, UsageView};
 use qrm_protocol::text::OsText;
-use qrm_protocol::time::Timestamp;
+use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,10 @@ impl Home {
 
 fn plain(dir: &Path) -> Connection {
     Connection::open_with_flags(dir.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+}
+
+fn started(job: JobRef, attempt: u32, takes: Option<Takes>) -> Event {
+    Event::Started { job, attempt, variant: u8::from(takes.is_some()), expected_ms: 0, takes }
 }
 
 fn ended(job: JobRef, at: i64) -> Event {
