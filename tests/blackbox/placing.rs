@@ -63,8 +63,8 @@ fn preemptible_jobs_make_room_for_a_higher_class_and_wait_for_their_next_attempt
     assert_eq!(world.show(&victim)["state"], "executing");
     let urgent = world.submit("--on-conflict preemption --priority high", "echo urgent >>order");
     assert_eq!(world.ended(&urgent)["state"], "completed");
-    world.ended(&equal);
     gate.open(1);
+    world.ended(&equal);
     let job = world.ended(&victim);
     assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(2)));
     assert_eq!(words(&world, "order"), ["1", "saved", "urgent", "2"]);

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Accept an offer.
+    /// Accept an offer; the others lapse.
     #[command(after_help = "Examples:\n  qrm offer accept 12-1")]
     Accept {
         /// The id of the offer: that of its job, and a number.

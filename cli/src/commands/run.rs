@@ -53,7 +53,7 @@ const INTERRUPTS: u32 = 3;
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let system = |what: &str, e: &dyn std::fmt::Display| Error::new(Code::Unavailable, format!("{what}: {e}"));
-    let mut job = args.options.spec(args.command)?;
+    let mut job = args.options.spec(args.command, None)?;
     if args.dry_run {
         return check(context, &mut context.connect()?, job).map(|_| 0);
     }

@@ -9,7 +9,7 @@ use crate::render::clean;
 use clap::{Args, ValueHint};
 use qrm_protocol::client::Client;
 use qrm_protocol::error::Error;
-use qrm_protocol::job::{Backoff, JobSpec, RetryOn, Stdin};
+use qrm_protocol::job::{ArraySpec, Backoff, JobSpec, RetryOn, Stdin};
 use qrm_protocol::method::{self, CheckReply, JobCheck, SubmitParams};
 use qrm_protocol::text::OsText;
 use serde::Serialize;
@@ -100,13 +100,14 @@ impl Options {
         }
     }
 
-    /// The job that they and a command describe.
-    pub(crate) fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
+    /// The job that they and a command describe, and an array for its tasks.
+    pub(crate) fn spec(self, command: Vec<OsString>, array: Option<ArraySpec>) -> Result<JobSpec, Error> {
         let command = command.into_iter().map(|word| text(word.into_vec(), "the command")).collect::<Result<_, _>>()?;
         let chdir = self.chdir.map(|dir| directory(&dir)).transpose()?;
         let wants = self.wants;
         let spec = JobSpec {
             command,
+            array,
             name: wants.name,
             comment: wants.comment,
             priority: wants.priority,

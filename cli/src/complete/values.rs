@@ -179,7 +179,7 @@ fn terms(typed: &str) -> Vec<Candidate> {
 }
 
 /// What a job can fail of.
-const CAUSES: [FailureCause; 9] = [
+const CAUSES: [FailureCause; 10] = [
     FailureCause::Exit,
     FailureCause::Signal,
     FailureCause::Oom,
@@ -189,6 +189,7 @@ const CAUSES: [FailureCause; 9] = [
     FailureCause::Dependency,
     FailureCause::Stage,
     FailureCause::Store,
+    FailureCause::Preempted,
 ];
 
 fn cause(cause: &FailureCause) -> Option<String> {

@@ -106,7 +106,9 @@ fn holders(out: &Out, clock: &Clock, reason: &Reason) -> String {
     let unit = unit(reason.code);
     let mut columns: Vec<Column> = vec![("ID", true), ("USER", false)];
     columns.extend(unit.map(|(name, _)| (name, true)));
-    columns.push(("UNTIL", false));
+    // Those that come first have nothing yet, but a start.
+    let comes_first = matches!(reason.code, ReasonCode::Rank | ReasonCode::WouldDelay);
+    columns.push((if comes_first { "STARTS" } else { "UNTIL" }, false));
     let row = |holder: &Holder| {
         let mut row = vec![(holder.id.to_string(), Tone::Plain), (holder.user.clone(), Tone::Plain)];
         row.extend(unit.map(|(_, shown)| (shown(holder.amount), Tone::Plain)));
@@ -256,12 +258,13 @@ instead of waiting it can, until 12:00:48:
         let json = format!(
             r#"{{"id":"12","state":"queued","planned_start":null,"estimated_start":null,"expected_run_ms":null,
             "expected_from":null,"rank":null,"reasons":[
-            {{"code":"rank","message":"others","since":null,"until":null,"holders":[{}]}},
+            {{"code":"would_delay","message":"others","since":null,"until":null,"holders":[{}]}},
             {{"code":"dependency","message":"after end of 1","since":null,"until":null,"jobs":[{}]}}]}}"#,
             holders.join(","),
             jobs.join(",")
         );
         let text = shown(None, &json);
+        assert!(text.contains("    ID  USER  STARTS\n     1  u     -\n"), "{text}");
         assert!(text.contains("     8  u     -\n    and 2 more\n"), "{text}");
         assert!(text.contains("    end of 2, end of 3,") && text.contains("end of 9 and 1 more\n"), "{text}");
     }

@@ -4,6 +4,7 @@
 use crate::event::{Stage, StopWhy, until};
 use crate::job::{Job, Need, Phase, When};
 use crate::placement::{Ranks, Turn};
+use crate::policy::Host;
 use crate::state::{Core, Machine};
 use crate::step::Now;
 use qrm_protocol::amount::Bytes;
@@ -86,6 +87,7 @@ impl fmt::Display for Waiting {
             Self::Exclusive => f.write_str("needs the machine for itself, and others run"),
             Self::Pressure(why) => f.write_str(why),
             Self::QueuePaused(queue) => write!(f, "queue {queue} is paused"),
+            Self::QueueFull { queue, most: 1 } => write!(f, "a job of queue {queue} runs, and only one may"),
             Self::QueueFull { queue, most } => write!(f, "{most} jobs of queue {queue} run, as many as may"),
             Self::WouldDelay(first) => write!(f, "would delay job {first}, which comes first"),
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),
@@ -173,6 +175,26 @@ impl Core {
         (self.machine.disk_bytes, self.used.disk)
     }
 
+    /// Memory that runs hold.
+    #[must_use]
+    pub fn granted_memory(&self) -> u64 {
+        self.used.mem
+    }
+
+    /// What was seen of the machine beside jobs.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.seen.host
+    }
+
+    /// Whether something that waits could start if the machine beside jobs were another.
+    #[must_use]
+    pub fn minds_host(&self) -> bool {
+        let plan = &self.seen.plan;
+        let is_held_back = self.seen.host.short.is_some() && !self.runs.is_empty();
+        plan.lacks_memory || is_held_back && plan.first.is_some()
+    }
+
     /// Which boot of the machine it knows.
     #[must_use]
     pub fn boot_id(&self) -> &str {
@@ -257,7 +279,7 @@ impl Core {
             stop: record.stop(),
             suspended: run.is_some_and(|r| r.suspended.is_some()),
             tasks: counts,
-            after: record.needs().iter().map(need_text).collect(),
+            after: record.open_needs(job.task).iter().map(need_text).collect(),
         })
     }
 
@@ -285,6 +307,11 @@ impl Core {
             return Some(Waiting::Backoff(until(due, now.boot_ms)));
         }
         if let Some(tasks) = &record.tasks {
+            let is_gated = job.task.is_some_and(|task| tasks.ordinal(task).is_some_and(|o| tasks.gated.contains(o)));
+            if is_gated || tasks.waiting.is_empty() && !tasks.gated.is_empty() {
+                let any = record.rare().is_some_and(|rare| rare.any);
+                return Some(Waiting::Needs { open: tasks.open_needs(job.task), any });
+            }
             if tasks.waiting.is_empty() {
                 return None;
             }

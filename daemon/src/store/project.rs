@@ -6,7 +6,7 @@ use super::write::JobText;
 use super::{Options, Store, StoreError};
 use qrm_core::{Demand, Event, Stage};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{ArraySpec, Failure, JobState};
+use qrm_protocol::job::{ArraySpec, Failure, FailureCause, FailureKind, JobState};
 use qrm_protocol::time::Timestamp;
 use rusqlite::{OptionalExtension, named_params, params};
 
@@ -41,6 +41,7 @@ impl Store {
                 self.set_progress(*job, Some(*fraction), message.as_deref())?
             }
             Event::Ended { .. } => self.ended(event)?,
+            Event::ArrayBarred { job, on, tasks } => self.barred(at, job.job, *on, tasks)?,
             Event::MachineFound { .. }
             | Event::PolicySet { .. }
             | Event::QueueSet { .. }
@@ -233,6 +234,27 @@ impl Store {
                     )?
                     .execute(&*with_task)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Tasks that waited for what can never be.
+    fn barred(&self, at: Timestamp, job: JobId, on: JobId, tasks: &[(u32, u32)]) -> Result<(), StoreError> {
+        let find = "SELECT tasks FROM job WHERE id = ?";
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, Word<ArraySpec>>(0);
+        let Word(array) = self.db.prepare_cached(find)?.query_row([job.0], read)?;
+        let failure = Failure {
+            kind: FailureKind::DependencyFailed,
+            cause: FailureCause::Dependency,
+            message: format!("it waited for its task of job {on}, which ended in a way that it can not follow"),
+        };
+        let (kind, cause, message) = failure_words(Some(&failure));
+        let mut insert = self.db.prepare_cached(
+            "INSERT OR REPLACE INTO task (job, task, state, ended_at, failure_kind, failure_cause, failure_message)
+             VALUES (?, ?, 'cancelled', ?, ?, ?, ?)",
+        )?;
+        for ordinal in tasks.iter().flat_map(|(first, last)| *first..=*last) {
+            insert.execute(params![job.0, array.first + ordinal * array.step, at.0, kind, cause, message])?;
         }
         Ok(())
     }

@@ -102,10 +102,8 @@ impl Asked {
     }
 
     pub(super) fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
-        let mut job = self.options.spec(command)?;
-        job.array = self.array;
-        job.hold = self.hold;
-        job.checked()
+        let job = self.options.spec(command, self.array)?;
+        Ok(JobSpec { hold: self.hold, ..job })
     }
 }
 
@@ -198,4 +196,24 @@ fn one(context: &Context, job: JobSpec, dry_run: bool) -> Result<u8, Error> {
         out.print(&format!("{}\n", reply.id));
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args as _, FromArgMatches};
+
+    #[test]
+    fn only_tasks_of_an_array_wait_for_tasks_with_their_index() {
+        for (line, after) in [
+            (&["x", "--after", "12.*", "--array", "0-3", "true"][..], Some("12.*")),
+            (&["x", "--after", "12.*", "true"], None),
+        ] {
+            let parsed = Args::augment_args(clap::Command::new("x")).try_get_matches_from(line).unwrap();
+            let args = Args::from_arg_matches(&parsed).unwrap();
+            let spec = args.asked.spec(args.command).ok();
+            let shown = spec.map(|spec| spec.after.iter().map(ToString::to_string).collect::<String>());
+            assert_eq!(shown.as_deref(), after, "{line:?}");
+        }
+    }
 }

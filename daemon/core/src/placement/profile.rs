@@ -37,14 +37,20 @@ impl Profile {
 
     /// The first instant from now on at which so much is free for so long; nothing if there never is.
     pub fn earliest(&self, want: Amounts, ms: u64) -> Option<u64> {
+        self.earliest_from(self.steps[0].from, want, ms)
+    }
+
+    /// The same from a later instant on.
+    pub fn earliest_from(&self, from: u64, want: Amounts, ms: u64) -> Option<u64> {
         let fits = |step: &Step| self.all.holds(step.taken.plus(want));
         let mut start: Option<u64> = None;
-        for step in &self.steps {
+        let first = self.steps.partition_point(|step| step.from <= from).saturating_sub(1);
+        for step in &self.steps[first..] {
             if start.is_some_and(|start| step.from >= start.saturating_add(ms)) {
                 return start;
             }
             match (fits(step), start) {
-                (true, None) => start = Some(step.from),
+                (true, None) => start = Some(step.from.max(from)),
                 (true, Some(_)) => {}
                 (false, _) => start = None,
             }
@@ -142,6 +148,7 @@ mod tests {
                 prop_assert_eq!(profile.fits_now(cpus(n), ms), fits(0));
                 prop_assert_eq!(profile.fits_at(start, cpus(n), ms), fits(start));
                 prop_assert_eq!(profile.earliest(cpus(n), ms), (0..=END).find(|t| fits(*t)));
+                prop_assert_eq!(profile.earliest_from(start, cpus(n), ms), (start..=END).find(|t| fits(*t)));
             }
         }
     }
