@@ -141,7 +141,7 @@ pub(crate) fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<Ow
 }
 
 /// Opens a directory, with all rights of its owner given back that a program may have taken.
-pub(crate) fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+pub(crate) fn open_for_all(at: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     let dir = match open_dir(&at, name) {
         // Only by its descriptor can no link be meant.
         Err(Errno::ACCESS) => {

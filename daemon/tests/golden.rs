@@ -122,9 +122,10 @@ fn kind(event: &Event) -> usize {
         Event::Offered { .. } => 31,
         Event::OfferAccepted { .. } => 32,
         Event::OffersLapsed { .. } => 33,
+        Event::ArrayBarred { .. } => 34,
     }
 }
-const KINDS: usize = 34;
+const KINDS: usize = 35;
 
 /// Keys that an event may lack.
 const OPTIONAL: &[&str] = &[
@@ -149,6 +150,7 @@ const OPTIONAL: &[&str] = &[
     "exit_code",
     "expected_ms",
     "failure",
+    "gates",
     "grace_ms",
     "hold",
     "idle",
@@ -183,6 +185,7 @@ const OPTIONAL: &[&str] = &[
     "usage",
     "validate",
     "variant",
+    "variants",
     "was",
     "width",
 ];
@@ -208,6 +211,8 @@ const KEPT: &[&str] = &[
     "due_boot_ms",
     "exclusive",
     "expected_ms",
+    "gated",
+    "gates",
     "grace_ms",
     "held",
     "hold",
@@ -220,7 +225,6 @@ const KEPT: &[&str] = &[
     "offers",
     "on_conflict",
     "on_preempt",
-    "or",
     "paused",
     "preemptible",
     "priority",
@@ -237,6 +241,7 @@ const KEPT: &[&str] = &[
     "time_ms",
     "validate",
     "variant",
+    "variants",
     "yields",
 ];
 
@@ -605,13 +610,15 @@ fn plans(t: &mut Teller) {
     t.end(jobs[0], Stage::Execute, 1, Some(0), None);
 }
 
-/// An array that ends, and one that is cancelled while it runs.
+/// Arrays that end, one after another by its tasks, and one that is cancelled while it runs.
 fn arrays(t: &mut Teller) {
     let task = |array: JobRef, index: u32| JobRef::task(array.job, index);
     let ending = t.submit(r#"{"command":["step"],"array":"5-8:3"}"#);
     t.execute(task(ending, 5), 1, 5_000);
     t.end(task(ending, 5), Stage::Execute, 1, Some(0), None);
+    let after = t.submit(&format!(r#"{{"command":["step"],"array":"5-8:3","after_ok":["{ending}.*"]}}"#));
     t.end(task(ending, 8), Stage::Execute, 1, Some(7), None);
+    t.end(task(after, 5), Stage::Execute, 1, Some(0), None);
     let stopped = t.submit(r#"{"command":["step"],"array":"0-9%1"}"#);
     t.command(Action::Cancel { targets: vec![stopped] });
     t.end(task(stopped, 0), Stage::Execute, 1, None, Some(15));
@@ -712,4 +719,6 @@ fn wishing(t: &mut Teller, lapsed: JobRef) {
     let held = t.submit(r#"{"command":["held"],"cpus":2}"#);
     t.command(Action::Control { targets: vec![held], what: Control::Hold });
     t.command(Action::QueuePause { name: "night".parse().unwrap(), pause: true });
+    let array = t.submit(r#"{"command":["step"],"cpus":2,"array":"0-3"}"#);
+    t.submit(&format!(r#"{{"command":["step"],"array":"0-3","after_ok":["{array}.*"]}}"#));
 }

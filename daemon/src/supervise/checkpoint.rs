@@ -8,7 +8,6 @@ use crate::remove::{open_dir, open_for_all, sweep_as_owner};
 use qrm_protocol::ids::JobRef;
 use rustix::fs::{AtFlags, Mode as Bits, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -45,9 +44,8 @@ pub(super) fn leave(dir: &OwnedFd, after: After) -> Result<bool, Errno> {
     }
     make_dir(dir, GONE)?;
     let gone = open_dir(dir, GONE)?;
-    let name = CStr::from_bytes_with_nul(b"qrm-checkpoint\0").expect("it ends with its only NUL");
     // Its own way up is written in it, so it must be open for that.
-    drop(open_for_all(dir, name).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?);
+    drop(open_for_all(dir, NAME).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?);
     match renameat(dir, NAME, &gone, NAME) {
         // One that was moved before is first.
         Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(true),

@@ -52,7 +52,7 @@ fn the_store_of_every_release_is_taken_over_with_all_that_it_knows() {
         assert_eq!(store.job_of_key(0, "nightly").unwrap(), Some(JobId(2)));
         let job = JobRef::whole(JobId(4));
         let change = serde_json::from_str(r#"{"labels": {"team": "a"}, "comment": "new"}"#).unwrap();
-        store.write(Timestamp(NOW), &Event::Updated { job, by: 0, change }, &[]).unwrap();
+        store.write(Timestamp(NOW), &Event::Updated { job, by: 0, change, gates: None }, &[]).unwrap();
         store.commit().unwrap();
         let row = row(job);
         assert_eq!((row.labels["team"].as_str(), row.comment.as_deref()), ("a", Some("new")), "{path:?}");
