@@ -113,6 +113,7 @@ mod environments;
 
 mod snapshots;
 mod versions;
+mod wishes;
 
 /// The files that a store is made of, with what is in them; not those that SQLite has while someone reads.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
