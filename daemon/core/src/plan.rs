@@ -122,7 +122,11 @@ impl Deciding<'_> {
             _ => None,
         };
         let said = self.events.iter().find_map(words);
-        said.unwrap_or_else(|| "a job runs longer than expected".to_owned())
+        let silent = match self.core.seen.moved {
+            true => "others than jobs use another amount of memory",
+            false => "a job runs longer than expected",
+        };
+        said.unwrap_or_else(|| silent.to_owned())
     }
 
     /// An instant to come of the clock that never jumps, by the other.

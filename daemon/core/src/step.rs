@@ -332,6 +332,15 @@ impl Core {
         Ok(Step { events: deciding.events, effects: deciding.effects, answer })
     }
 
+    /// Sees the machine beside jobs, so that the next step decides by that. It is true for now, and no fact that anything
+    /// follows from later.
+    pub fn see(&mut self, now: Now, host: Host) {
+        let since = self.seen.short_since.unwrap_or(now.wall);
+        self.seen.short_since = host.short.map(|_| since);
+        self.seen.moved |= self.seen.host.mem_bytes != host.mem_bytes;
+        self.seen.host = host;
+    }
+
     /// What the world still owes after a restart: every run is to be found or launched, and told to stop if it was.
     #[must_use]
     pub fn owed(&self) -> Vec<Effect> {
@@ -417,6 +426,7 @@ impl Deciding<'_> {
             self.offer(id);
         }
         self.announce();
+        self.core.seen.moved = false;
     }
 
     fn start_stages(&mut self) {
@@ -459,12 +469,7 @@ impl Deciding<'_> {
                 }
                 self.configure_queues(queues);
             }
-            // It is true for now, and no fact that anything follows from later.
-            Observed::Host(host) => {
-                let since = self.core.seen.short_since.unwrap_or(self.now.wall);
-                self.core.seen.short_since = host.short.map(|_| since);
-                self.core.seen.host = host;
-            }
+            Observed::Host(host) => self.core.see(self.now, host),
             Observed::Executing { run, pid, at, boot_ms } => {
                 let known = self.current(run).filter(|state| state.released.is_none());
                 if known.is_some() && run.stage == Stage::Execute {

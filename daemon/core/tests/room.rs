@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use qrm_core::{
-    Action, Answer, Caller, Core, Demand, Effect, Event, Input, Machine, Now, Observed, Refusal, Role, Run, RunOutcome,
-    RunSignal, Stage, Step,
+    Action, Answer, Caller, Core, Demand, Effect, Event, Host, Input, Machine, Now, Observed, Refusal, Role, Run,
+    RunOutcome, RunSignal, Short, Stage, Step,
 };
+use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{JobSpec, JobState, Offer, OfferId};
 use qrm_protocol::queue::QueueChange;
@@ -274,4 +275,45 @@ fn a_plan_that_changes_says_so_and_why() {
     world.passes(1_000);
     let step = world.ends(first, 1);
     assert!(planned(&step).iter().any(|(of, start, _)| *of == job && *start == Some(Timestamp(3_601_000))), "{step:?}");
+}
+
+#[test]
+fn memory_that_others_use_is_not_given_and_is_in_the_way_of_nobody_who_asks_for_none() {
+    let mut world = World::new();
+    let sees = |world: &mut World, mem_bytes: u64| {
+        world.step(Input::Observed(Observed::Host(Host { mem_bytes: Some(mem_bytes), short: None })))
+    };
+    sees(&mut world, 70);
+    let runs = world.submits(json!({"mem_bytes": 60, "cpus": 1}));
+    assert_eq!((world.state(runs), world.core.minds_host()), (Some(JobState::Allocating), false));
+    let waits = world.submits(json!({"mem_bytes": 20, "cpus": 1}));
+    assert_eq!((world.state(waits), world.core.minds_host()), (Some(JobState::Queued), true));
+    let causes = world.core.explain(world.now, waits).unwrap().causes;
+    assert_eq!((causes[0].code, causes[0].asked), (ReasonCode::MemoryInUse, Some((20, 10))));
+    let step = sees(&mut world, 80);
+    assert!(step.effects.contains(&Effect::Launch(run(waits, 1))), "{:?}", step.effects);
+    // One that could not have it either way waits for a job, and not for others.
+    let large = world.submits(json!({"mem_bytes": 30, "cpus": 1}));
+    assert_eq!((world.state(large), world.core.minds_host()), (Some(JobState::Queued), false));
+    // Others take more than was left: who runs keeps what it has.
+    sees(&mut world, 50);
+    let plain = world.submits(json!({"cpus": 1}));
+    assert_eq!(world.state(plain), Some(JobState::Allocating));
+}
+
+#[test]
+fn under_pressure_nothing_more_starts_but_the_first() {
+    let mut world = World::new();
+    let short = Some(Short::Memory { permille: 312, most: 200 });
+    world.step(Input::Observed(Observed::Host(Host { mem_bytes: None, short })));
+    let first = world.submits(json!({"cpus": 1}));
+    assert_eq!((world.state(first), world.core.minds_host()), (Some(JobState::Allocating), false));
+    let second = world.submits(json!({"cpus": 1}));
+    assert_eq!((world.state(second), world.core.minds_host()), (Some(JobState::Queued), true));
+    let cause = world.core.explain(world.now, second).unwrap().causes.remove(0);
+    assert_eq!(cause.code, ReasonCode::Pressure);
+    assert!(cause.message.contains("31.2 %") && cause.message.contains("20.0 %"), "{}", cause.message);
+    let step = world.step(Input::Observed(Observed::Host(Host::default())));
+    assert!(step.effects.contains(&Effect::Launch(run(second, 1))), "{:?}", step.effects);
+    assert!(!world.core.minds_host());
 }

@@ -69,12 +69,16 @@ pub(crate) struct Plan {
     pub wake: Option<u64>,
     /// The first job in rank that did not start.
     pub first: Option<JobId>,
+    /// Something did not start that would have, if others than jobs used no memory.
+    pub lacks_memory: bool,
 }
 
 /// What is true only now. It is no part of the state, so it makes no difference between states.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub host: Host,
+    /// Others use more or less memory than at the last step.
+    pub moved: bool,
     /// It is under pressure since then.
     pub short_since: Option<Timestamp>,
     /// What the last pass found.

@@ -37,9 +37,11 @@ impl Parts {
 
 impl<'a> Ranks<'a> {
     pub fn new(core: &'a Core) -> Self {
-        let user = |user: Uid| core.policy.shares.get(&user).copied().unwrap_or(1).max(1);
+        let user = |user: &Uid| core.policy.shares.get(user).copied().unwrap_or(1).max(1);
         let queue = |queue: &QueueName| core.queues.get(queue).map_or(1, |queue| queue.spec.weight);
-        let (users, queues) = core.shares.left(user, queue);
+        let waiting = || core.accounts.keys();
+        let users = core.shares.of_users(waiting().map(|account| &account.user), user);
+        let queues = core.shares.of_queues(waiting().map(|account| &account.queue), queue);
         Self { core, users, queues }
     }
 
