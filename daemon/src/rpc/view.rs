@@ -192,10 +192,16 @@ pub(super) fn offer((id, offer, lapses_at): (OfferId, Offer, Timestamp)) -> Offe
     OfferView { id, offer, lapses_at }
 }
 
-/// A cause in one line, with its time as it is here.
+/// A cause in the few words that are said of a job that waits, with its time as it is here.
 pub(super) fn cause(cause: &Cause) -> String {
     match (cause.code, cause.until) {
         (ReasonCode::Begin, Some(at)) => reason(&Waiting::Begin(at)),
+        (ReasonCode::Held, _) => reason(&Waiting::Held),
+        (ReasonCode::Dependency, _) => {
+            let whom = cause.message.trim_start_matches("it waits for ");
+            format!("after {}", whom.trim_start_matches("the "))
+        }
+        (ReasonCode::Never, _) => cause.message.trim_start_matches("it would be ").to_owned(),
         _ => cause.message.clone(),
     }
 }
