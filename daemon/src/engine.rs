@@ -14,7 +14,7 @@ use crate::clock::{self, Timers};
 use crate::fault;
 use crate::monitor::{Beside, Bounds, Monitor};
 use crate::store::{JobText, Store, StoreError};
-use crate::supervise::{Door, Launch, Order, Supervisor};
+use crate::supervise::{After, Door, Launch, Order, Supervisor};
 use handle::Wait;
 use keep::Housekeeper;
 use qrm_core::{Action, Answer, Caller, Core, Effect, Event, Host, Input, Observed, Policy, Run, Stage};
@@ -325,7 +325,11 @@ impl Engine {
         let order = match visit {
             Visit::Attach => Order::Attach(run, door),
             Visit::Exec { command, pty, term, identity } => match self.store.launch_text(run.job) {
-                Ok(text) => Order::Enter(Box::new(launch::beside(run, text, command, (pty, term))), identity, door),
+                Ok(text) => Order::Enter(
+                    Box::new(launch::beside(run, text, self.core.may_go_on(run.job.job), command, (pty, term))),
+                    identity,
+                    door,
+                ),
                 Err(error) => return handle::give(door, Err(error.refusal())),
             },
         };
@@ -435,7 +439,7 @@ impl Engine {
                 return None;
             }
         };
-        Some(launch::of(run, text))
+        Some(launch::of(run, text, self.core.may_go_on(run.job.job)))
     }
 
     /// Makes everything durable, and then lets it be known and happen.
@@ -553,13 +557,14 @@ impl Engine {
 
 /// What an event leaves to be tidied up.
 fn tidying(event: &Event) -> Option<Order> {
-    let (run, job, job_over) = match event {
-        Event::Ended { job, .. } => (None, *job, true),
+    let (run, job, after) = match event {
+        Event::Ended { job, state: JobState::Completed, .. } => (None, *job, After::Completed),
+        Event::Ended { job, .. } => (None, *job, After::Nothing),
         Event::Requeued { job, attempt, .. } => {
-            (Some(Run { job: *job, stage: Stage::Execute, attempt: *attempt }), *job, false)
+            (Some(Run { job: *job, stage: Stage::Execute, attempt: *attempt }), *job, After::Another)
         }
-        Event::StagePassed { job, stage } => (Some(Run { job: *job, stage: *stage, attempt: 1 }), *job, false),
+        Event::StagePassed { job, stage } => (Some(Run { job: *job, stage: *stage, attempt: 1 }), *job, After::Another),
         _ => return None,
     };
-    Some(Order::Clear { run, job, job_over })
+    Some(Order::Clear { run, job, after })
 }

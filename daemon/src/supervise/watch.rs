@@ -4,7 +4,7 @@
 use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
-use super::{Input, Launch, Limits};
+use super::{After, Input, Launch, Limits};
 use crate::fault;
 use crate::monitor::{Watched, Watching};
 use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
@@ -60,8 +60,8 @@ pub(super) struct Entry {
     pub striking: bool,
     /// A helper is signalling its processes.
     pub signalling: bool,
-    /// To be cleared, and no more reported, as soon as it is over; whether its job is over.
-    pub clear: Option<bool>,
+    /// To be cleared, and no more reported, as soon as it is over; what comes after it.
+    pub clear: Option<After>,
     /// How often it was tried to make it.
     pub tries: u32,
     /// Why the last try failed, if the shim said so.

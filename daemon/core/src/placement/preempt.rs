@@ -60,6 +60,13 @@ impl Core {
         shape.preemptible || shape.idle || by_queue()
     }
 
+    /// Whether what its command saves may be of use to it later: it may be run again, or is told to save.
+    #[must_use]
+    pub fn may_go_on(&self, job: JobId) -> bool {
+        let asks = |job: &Job| job.rare().is_some_and(|rare| rare.retries > 0 || rare.checkpoint_signal.is_some());
+        self.jobs.get(&job).is_some_and(|job| asks(job) || self.may_be_preempted(&job.shape))
+    }
+
     fn victim(&self, now: u64, all: Amounts, job: JobRef, run: &RunState) -> Option<Victim> {
         let record = self.jobs.get(&job.job)?;
         let (_, began) = run.released.filter(|_| !run.boot_is_over)?;
@@ -69,6 +76,10 @@ impl Core {
         }
         let held = self.held(job, run);
         let stands_still = self.on_preempt(record) == OnPreempt::Suspend;
+        // Someone else has let it stand still, and it is theirs to let it go on.
+        if stands_still && run.suspended.is_some() {
+            return None;
+        }
         let (gives, at) = match stands_still {
             true => (Amounts { mem: 0, disk: 0, ..held }, now),
             false => (held, now.saturating_add(record.grace_ms()).max(now + 1)),
@@ -123,17 +134,20 @@ impl Pass<'_> {
         }
         // The youngest first, of those that lose as much.
         victims.sort_unstable_by(|a, b| (a.loses, b.job).cmp(&(b.loses, a.job)));
-        let taken = self.plan.taken;
-        let most = victims.iter().fold(Amounts::default(), |sum, victim| sum.plus(victim.gives));
+        let running = self.running();
+        // The most that there can be room for when all of them are gone: others may be gone by then, too.
+        let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
+        let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
+        let taken = running.taken_at(gone).less(given);
         let expected = |want: &Want| core.expected(candidate.shape, *want).0;
         for want in candidate.wants {
-            if !all.holds(taken.less(most).plus(want.amounts)) {
+            if !all.leaves(taken, want.amounts) {
                 continue;
             }
             let ms = expected(want);
             // What makes room already, or ends by itself in time, is waited for.
             let without = self.future().earliest(want.amounts, ms);
-            let room = Trial { running: self.running(), blocked: &self.blocked, amounts: want.amounts, ms };
+            let room = Trial { running: running.clone(), blocked: &self.blocked, amounts: want.amounts, ms };
             if let Some(chosen) = room.choose(&victims, without) {
                 let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();
                 let victims = chosen.into_iter().map(|victim| victim.job).collect();
