@@ -387,7 +387,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
-    fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
+    pub(super) fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
         let core = self.core;
         let profile = self.future();
         let starts = (0u8..).zip(candidate.wants).filter_map(|(variant, want)| {
