@@ -48,14 +48,12 @@ fn memory_is_counted_only_where_it_is_asked_for() {
     let reason = world.show(&too)["waiting_reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("memory"), "{reason}");
     assert_eq!(world.run("--json status").json()["machine"]["mem_used_bytes"], 600 << 20);
-    // It stands behind the head, whatever it needs.
+    // What takes nothing of it does not wait for it.
     let none = world.submit("--mem 0", "true");
-    assert_eq!(world.show(&none)["state"], "queued");
-    let urgent = world.submit("--priority high", "true");
-    world.ended(&urgent);
+    assert_eq!(world.ended(&none)["state"], "completed");
+    assert_eq!(world.show(&too)["state"], "queued");
     gate.open(1);
     assert_eq!(world.ended(&too)["state"], "completed");
-    assert_eq!(world.ended(&none)["state"], "completed");
 }
 
 #[test]
@@ -76,7 +74,7 @@ fn what_can_never_be_granted_is_refused_with_the_most_that_can() {
 }
 
 #[test]
-fn nobody_overtakes_a_head_that_does_not_fit() {
+fn nobody_delays_a_head_that_does_not_fit() {
     let world = World::with(&[("QRM_HOST_CPUS", "2")]);
     let gate = Gate::new(&world, "gate");
     let holder = world.submit("", &gate.wait());
@@ -84,7 +82,7 @@ fn nobody_overtakes_a_head_that_does_not_fit() {
     let head = world.submit("--cpus 2", "echo head >>order");
     let small = world.submit("", "echo small >>order");
     assert_eq!(world.show(&head)["waiting_reason"], "needs 2 cpus, 1 free");
-    assert_eq!(world.show(&small)["waiting_reason"], format!("behind job {head}"));
+    assert_eq!(world.show(&small)["waiting_reason"], format!("would delay job {head}, which comes first"));
     let status = world.run("status").ok();
     assert!(status.contains("cpus 1 of 2 granted") && status.contains("needs 2 cpus"), "{status}");
     gate.open(1);

@@ -131,8 +131,6 @@ pub struct Live {
     pub waiting: Option<Waiting>,
     /// When it is planned to start.
     pub planned: Option<Timestamp>,
-    /// In which of its ways it runs: 0 is what it asked for first.
-    pub variant: u8,
     /// Its queue.
     pub queue: QueueName,
     /// What it can have instead of waiting, and until when.
@@ -272,7 +270,6 @@ impl Core {
             attempt,
             waiting: if run.is_some() { None } else { self.waiting(now, job, record) },
             planned: self.planned_start(now, job, record),
-            variant: run.map_or(0, |run| run.variant),
             queue: record.shape.queue.clone(),
             offers: self.offers_of(job),
             yields: run.is_some_and(|run| run.yields && run.stop.is_none()),
@@ -349,14 +346,16 @@ impl Core {
         self.runs.keys().take(most).copied().collect()
     }
 
-    /// The first jobs that wait: those that could start, in the order of their turn, then others by age.
+    /// The first jobs that wait: those that are planned, in their order, then others that could start by their turn, then the
+    /// rest by age.
     #[must_use]
     pub fn line(&self, most: usize) -> Vec<JobRef> {
-        let mut heads = Ranks::new(self).heads();
-        let mut line: Vec<JobRef> = Vec::new();
+        let ranks = Ranks::new(self);
+        let mut heads = ranks.heads();
+        let mut line = self.planned(most);
+        let planned = line.clone();
         // Behind a head come those of its shape, and between those others may.
         let mut behind = std::collections::BinaryHeap::new();
-        let ranks = Ranks::new(self);
         while line.len() < most {
             let next = behind.peek().map(|(turn, ..): &(Turn, JobId, usize)| *turn);
             if heads.peek().is_none() && next.is_none() {
@@ -369,7 +368,9 @@ impl Core {
                 let Some((_, id, place)) = behind.pop() else { break };
                 (id, place)
             };
-            line.push(id.into());
+            if !planned.contains(&id.into()) {
+                line.push(id.into());
+            }
             let Some(job) = self.jobs.get(&id) else { continue };
             let Some(bucket) = self.buckets.get(&job.shape) else { continue };
             if let Some((since, next)) = bucket.line.range((job.since(), JobId(id.0 + 1))..).next() {
@@ -389,6 +390,21 @@ impl Core {
             }
         }
         line
+    }
+
+    /// The first jobs that are planned and do not run.
+    fn planned(&self, most: usize) -> Vec<JobRef> {
+        let waiting = self.seen.plan.planned.iter().filter(|(job, _)| !self.runs.contains_key(*job));
+        let mut planned: Vec<(u32, JobRef)> = waiting.map(|(job, planned)| (planned.place, *job)).collect();
+        planned.sort_unstable();
+        let mut jobs: Vec<JobRef> = Vec::new();
+        for (_, job) in planned {
+            // Several tasks of an array may be.
+            if jobs.len() < most && !jobs.contains(&job.job.into()) {
+                jobs.push(job.job.into());
+            }
+        }
+        jobs
     }
 
     /// Ids of bulks that nobody may see yet: first and count.

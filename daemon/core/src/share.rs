@@ -27,19 +27,22 @@ pub(crate) struct Shares {
     queues: BTreeMap<QueueName, u64>,
 }
 
-/// A map as a list of pairs, which keeps keys that are no texts.
-mod pairs {
+/// A map as a list of pairs, which keeps keys that are no texts: inside of an event a number that was made one is not read back.
+pub(crate) mod pairs {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::collections::BTreeMap;
 
-    pub fn serialize<K: Serialize, S: Serializer>(map: &BTreeMap<K, u64>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_seq(map)
     }
 
-    pub fn deserialize<'de, K: Deserialize<'de> + Ord, D: Deserializer<'de>>(
+    pub fn deserialize<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<BTreeMap<K, u64>, D::Error> {
-        Ok(Vec::<(K, u64)>::deserialize(from)?.into_iter().collect())
+    ) -> Result<BTreeMap<K, V>, D::Error> {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
     }
 }
 
@@ -175,7 +178,8 @@ mod tests {
     fn who_waits_shares_with_those_who_used_something() {
         let mut shares = Shares::default();
         let queue = QueueName::default();
-        let charge = |shares: &mut Shares, user| shares.charge(Timestamp(0), Account { user, queue: &queue }, WHOLE, 1_024);
+        let charge =
+            |shares: &mut Shares, user| shares.charge(Timestamp(0), Account { user, queue: &queue }, WHOLE, 1_024);
         charge(&mut shares, 1);
         let left = |shares: &Shares, waiting: &[Uid]| shares.of_users(waiting.iter(), |_| 1).get(&1);
         assert_eq!(left(&shares, &[1]), 500_000, "1 / (1 + 1·1)");

@@ -195,8 +195,15 @@ pub const DEFAULT_GRACE: Millis = Millis(10_000);
 pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
 
 /// The variables by which a job knows itself; nobody else sets them.
-pub const OWN_ENV: [&str; 6] =
-    ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SCRATCH_DIR", "QRM_SOCKET"];
+pub const OWN_ENV: [&str; 7] = [
+    "QRM_JOB_ID",
+    "QRM_ATTEMPT",
+    "QRM_ARRAY_INDEX",
+    "QRM_JOB_DIR",
+    "QRM_SCRATCH_DIR",
+    "QRM_CHECKPOINT_DIR",
+    "QRM_SOCKET",
+];
 
 /// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
 #[derive(Deserialize)]

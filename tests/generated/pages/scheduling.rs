@@ -16,6 +16,7 @@ pub fn page(document: &Value) -> String {
     order(&mut page);
     planning(&mut page);
     queues(&mut page);
+    machine(&mut page);
     conflicts(&mut page);
     page.section("REASONS");
     page.text("The `code` of a reason in `qrm --json explain`. They stay what they are; more may be added.");
@@ -70,6 +71,20 @@ fn queues(page: &mut Page) {
          long, and says what its jobs have that do not say: priority, cpus, memory, time, whether they make room for others, and \
          what is done if they can not start at once. `qrm queue set` makes and changes them, and so does the configuration file. \
          Jobs that name none are in `default`, which is always there.",
+    );
+}
+
+fn machine(page: &mut Page) {
+    page.section("THE MACHINE BESIDE JOBS");
+    page.text(
+        "A job that asks for memory starts when as much is available on the machine, less `scheduler.memory_reserve` and less what \
+         jobs that run asked for and have not used yet: also what jobs without `--mem`, other daemons and other people use is \
+         not given to it. Jobs that ask for none start all the same.",
+    );
+    page.text(
+        "While processes wait for memory for more of the time than `scheduler.pressure_memory` says, no more jobs start, but for \
+         one when none runs; `scheduler.pressure_cpu` does the same for cpus. Both go by what the kernel tells in /proc/pressure of \
+         the last ten seconds, and are over when it is below three quarters of the setting.",
     );
 }
 

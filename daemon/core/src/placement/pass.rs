@@ -159,7 +159,7 @@ impl<'a> Pass<'a> {
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
         // Under pressure the first that starts is the only one: then some job runs.
-        while !self.is_done(new.is_some()) && !(pressed && !self.plan.starts.is_empty()) {
+        while !self.is_done(new.is_some()) && (!pressed || self.plan.starts.is_empty()) {
             // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
             let turns = [
                 yielding.last().map(|(turn, _)| *turn),

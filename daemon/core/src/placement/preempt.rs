@@ -60,6 +60,13 @@ impl Core {
         shape.preemptible || shape.idle || by_queue()
     }
 
+    /// Whether what its command saves may be of use to it later: it may be run again, or is told to save.
+    #[must_use]
+    pub fn may_go_on(&self, job: JobId) -> bool {
+        let asks = |job: &Job| job.rare().is_some_and(|rare| rare.retries > 0 || rare.checkpoint_signal.is_some());
+        self.jobs.get(&job).is_some_and(|job| asks(job) || self.may_be_preempted(&job.shape))
+    }
+
     fn victim(&self, now: u64, all: Amounts, job: JobRef, run: &RunState) -> Option<Victim> {
         let record = self.jobs.get(&job.job)?;
         let (_, began) = run.released.filter(|_| !run.boot_is_over)?;
@@ -69,6 +76,10 @@ impl Core {
         }
         let held = self.held(job, run);
         let stands_still = self.on_preempt(record) == OnPreempt::Suspend;
+        // Someone else has let it stand still, and it is theirs to let it go on.
+        if stands_still && run.suspended.is_some() {
+            return None;
+        }
         let (gives, at) = match stands_still {
             true => (Amounts { mem: 0, disk: 0, ..held }, now),
             false => (held, now.saturating_add(record.grace_ms()).max(now + 1)),

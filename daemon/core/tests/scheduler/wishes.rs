@@ -57,8 +57,12 @@ fn length() -> impl Strategy<Value = u64> {
 
 fn habit() -> impl Strategy<Value = Habit> {
     let later = || prop_oneof![6 => Just(0u64), 1 => 1u64..20_000];
-    (length(), later(), later(), 0i32..2)
-        .prop_map(|(runs_for, begins_in, goes_on_for, code)| Habit { runs_for, begins_in, goes_on_for, code })
+    (length(), later(), later(), 0i32..2).prop_map(|(runs_for, begins_in, goes_on_for, code)| Habit {
+        runs_for,
+        begins_in,
+        goes_on_for,
+        code,
+    })
 }
 
 fn priority() -> impl Strategy<Value = Option<u64>> {

@@ -100,8 +100,7 @@ impl Naive {
     }
 
     fn starts(&mut self, now: Clock, job: JobRef, way: usize, expected: u64) {
-        let run =
-            Run { way, expected, began: None, gone_at: None, stands: None, stood: 0, yields: false, charged: 0 };
+        let run = Run { way, expected, began: None, gone_at: None, stands: None, stood: 0, yields: false, charged: 0 };
         let charged = self.charge(now.wall, job, run);
         self.runs.insert(job, Run { charged, ..run });
         self.job(job).tasks.insert(job.task, Task::Runs);

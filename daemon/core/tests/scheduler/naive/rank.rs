@@ -33,7 +33,8 @@ impl Naive {
 
     /// The share that a user has left, and a queue, in millionths.
     pub fn left(&self, job: &Job) -> (u64, u64) {
-        let mut users: BTreeSet<Uid> = self.users.iter().filter(|(_, used)| **used > 0).map(|(user, _)| *user).collect();
+        let mut users: BTreeSet<Uid> =
+            self.users.iter().filter(|(_, used)| **used > 0).map(|(user, _)| *user).collect();
         users.extend(self.waiting().map(|(_, job)| job.user));
         let weights: u64 = users.iter().map(|user| self.weight_of_user(*user)).sum();
         let of = |all: u64, used: u64, weight: u64, weights: u64| {
