@@ -140,13 +140,13 @@ impl Pass<'_> {
         let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
         let taken = running.taken_at(gone).less(given);
         let expected = |want: &Want| core.expected(candidate.shape, *want).0;
+        // What makes room already, or ends by itself in time for one of its ways, is waited for.
+        let without = self.earliest(candidate).map(|(at, ..)| at);
         for want in candidate.wants {
             if !all.leaves(taken, want.amounts) {
                 continue;
             }
             let ms = expected(want);
-            // What makes room already, or ends by itself in time, is waited for.
-            let without = self.future().earliest(want.amounts, ms);
             let room = Trial { running: running.clone(), blocked: &self.blocked, amounts: want.amounts, ms };
             if let Some(chosen) = room.choose(&victims, without) {
                 let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();

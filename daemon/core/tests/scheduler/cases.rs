@@ -88,3 +88,15 @@ fn room_is_made_beside_what_is_gone_by_then() {
     let stopping = lab.core.look(lab.at(), gives_way).unwrap().stopping;
     assert_eq!(stopping, Some(StopWhy::Preempted));
 }
+
+#[test]
+fn nobody_makes_room_for_one_that_starts_as_early_in_another_way() {
+    let mut lab = lab([2, 0, 0]);
+    job(&mut lab, json!({"time_limit_ms": 5_000}), 4_000);
+    let idle = job(&mut lab, json!({"idle": true}), HOUR);
+    let ways = json!({"cpus": 2, "or": [{"cpus": 1}]});
+    let waits = job(&mut lab, ways, HOUR);
+    assert_eq!(lab.core.look(lab.at(), idle).unwrap().stopping, None, "it would be gone later than the other");
+    lab.passes(4_000);
+    assert!(runs(&lab, waits) && runs(&lab, idle));
+}
