@@ -4,7 +4,7 @@
 use super::profile::Profile;
 use super::rank::{Merged, Ranks, Turn};
 use super::{Plan, Planned, Start};
-use crate::job::{Job, Tasks};
+use crate::job::{Job, Promise, Tasks};
 use crate::line::Bucket;
 use crate::shape::{Amounts, Shape, Want};
 use crate::state::Core;
@@ -66,14 +66,11 @@ pub(super) struct Blocked {
 impl Blocked {
     /// Takes its place in this future.
     pub fn plan(&self, profile: &mut Profile) {
-        let fits = |(amounts, ms): &(Amounts, u64)| profile.fits_at(self.not_before, *amounts, *ms);
-        let start = |(amounts, ms): &(Amounts, u64)| match fits(&(*amounts, *ms)) {
-            true => Some(self.not_before),
-            false => profile.earliest(*amounts, *ms),
-        };
-        let starts = self.ways.iter().filter_map(|way| Some((start(way)?, *way)));
-        if let Some((at, (amounts, ms))) = starts.min_by_key(|(at, _)| *at) {
-            profile.take(at, amounts, ms);
+        let then = self.ways.iter().find(|(amounts, ms)| profile.fits_at(self.not_before, *amounts, *ms));
+        let starts = self.ways.iter().filter_map(|way| Some((profile.earliest(way.0, way.1)?, way)));
+        let start = then.map(|way| (self.not_before, way)).or_else(|| starts.min_by_key(|(at, _)| *at));
+        if let Some((at, (amounts, ms))) = start {
+            profile.take(at, *amounts, *ms);
         }
     }
 }
@@ -145,8 +142,7 @@ impl<'a> Pass<'a> {
 
     /// Looks at all.
     pub fn run(mut self) -> Plan {
-        let pressed = self.core.seen.host.short.is_some();
-        if pressed && !self.core.runs.is_empty() {
+        if self.core.seen.host.short.is_some() && !self.core.runs.is_empty() {
             self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
             return self.plan;
         }
@@ -158,8 +154,7 @@ impl<'a> Pass<'a> {
         let mut yielding = self.yielding();
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
-        // Under pressure the first that starts is the only one: then some job runs.
-        while !self.is_done(new.is_some()) && (!pressed || self.plan.starts.is_empty()) {
+        while !self.is_done(new.is_some()) && !self.is_enough_under_pressure() {
             // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
             let turns = [
                 yielding.last().map(|(turn, _)| *turn),
@@ -230,6 +225,11 @@ impl<'a> Pass<'a> {
         let (taken, all) = (self.plan.taken, self.plan.all);
         let is_full = taken.places >= all.places || taken.cpus >= all.cpus && self.core.thin == 0;
         is_full && self.plan.planned.len() >= self.limits.planned && self.core.yielding.is_empty()
+    }
+
+    /// Under pressure the first that starts is the only one: then some job runs.
+    fn is_enough_under_pressure(&self) -> bool {
+        self.core.seen.host.short.is_some() && !self.plan.starts.is_empty()
     }
 
     fn turn(&self, shape: &Shape, since: Timestamp, id: JobId) -> Turn {
@@ -376,14 +376,25 @@ impl<'a> Pass<'a> {
     }
 
     fn plan_start(&mut self, candidate: Candidate<'_>) {
-        let Some((at, variant, expected)) = self.earliest(candidate) else { return };
+        self.plan_start_from(self.now.boot_ms, candidate);
+    }
+
+    /// Plans it for then if it fits then in one of its ways, else as early as it does; whether it ever does.
+    fn plan_start_from(&mut self, not_before: u64, candidate: Candidate<'_>) -> bool {
+        let core = self.core;
+        let way = |want: &Want| (want.amounts, core.expected(candidate.shape, *want).0);
+        let ways: Vec<(Amounts, u64)> = candidate.wants.iter().map(way).collect();
+        let profile = self.future();
+        let then = ways.iter().position(|(amounts, ms)| profile.fits_at(not_before, *amounts, *ms));
+        let then = then.and_then(|variant| Some((not_before, u8::try_from(variant).ok()?, ways[variant].1)));
+        let Some((at, variant, expected)) = then.or_else(|| self.earliest(candidate)) else { return false };
         self.count_placed(candidate);
         let want = candidate.wants[usize::from(variant)];
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
         self.plan.planned.insert(candidate.job, Planned { at, variant, place });
-        let ways = candidate.wants.iter().map(|want| (want.amounts, self.core.expected(candidate.shape, *want).0));
-        self.blocked.push(Blocked { not_before: self.now.boot_ms, ways: ways.collect() });
+        self.blocked.push(Blocked { not_before, ways });
+        true
     }
 
     /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
@@ -421,38 +432,35 @@ impl<'a> Pass<'a> {
         profile
     }
 
-    /// Jobs that were promised a start come before all others.
+    /// Jobs that were promised a start, or that others make room for, come before all others.
     fn keep_promises(&mut self) {
         let core = self.core;
-        for (start, id) in &core.promised {
+        for (promise, id) in &core.promised {
+            if self.is_enough_under_pressure() {
+                return;
+            }
             let Some(job) = core.jobs.get(id).filter(|job| job.eligible()) else { continue };
             let Some(bucket) = core.buckets.get(&job.shape).filter(|bucket| bucket.fits) else { continue };
             let Some(one) = self.first_of(*id, job, &bucket.wants) else { continue };
-            if self.queue_lets(&job.shape.queue)
-                && let Some((variant, expected)) = self.fitting(one)
-            {
+            let lets = self.queue_lets(&job.shape.queue);
+            if lets && let Some((variant, expected)) = self.fitting(one) {
                 self.start(one, variant, expected);
                 continue;
             }
             self.plan.lacks_memory |= self.lacks_memory(one);
-            // By then, or as soon as it can.
-            let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
-            let at = self.now.boot_ms.saturating_add(left);
-            let want = one.wants[0];
-            let (expected, _) = core.expected(one.shape, want);
-            let profile = self.future();
-            let at = if profile.fits_at(at, want.amounts, expected) {
-                Some(at)
-            } else {
-                profile.earliest(want.amounts, expected)
+            let not_before = match promise {
+                // By then, or as soon as it can.
+                Promise::Start(start) => {
+                    let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
+                    self.now.boot_ms.saturating_add(left)
+                }
+                Promise::Room if lets => self.now.boot_ms,
+                Promise::Room => continue,
             };
-            let Some(at) = at else { continue };
-            profile.take(at, want.amounts, expected);
-            self.count_placed(one);
-            self.blocked.push(Blocked { not_before: at, ways: vec![(want.amounts, expected)] });
-            let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
-            self.plan.planned.insert(one.job, Planned { at, variant: 0, place });
-            self.limits.planned = self.limits.planned.saturating_add(1);
+            self.make_room(one);
+            if self.plan_start_from(not_before, one) {
+                self.limits.planned = self.limits.planned.saturating_add(1);
+            }
         }
     }
 
