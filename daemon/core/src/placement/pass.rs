@@ -7,7 +7,7 @@ use super::{Plan, Planned, Start};
 use crate::job::{Job, Promise, Tasks};
 use crate::line::Bucket;
 use crate::shape::{Amounts, Shape, Want};
-use crate::state::Core;
+use crate::state::{Core, RunState};
 use crate::step::Now;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::queue::QueueName;
@@ -54,6 +54,15 @@ pub(super) struct Candidate<'a> {
     pub wants: &'a [Want],
     /// From 1; nothing for a run that goes on.
     pub attempt: Option<u32>,
+    /// How long a run that goes on is expected to do so.
+    pub left: Option<u64>,
+}
+
+impl Candidate<'_> {
+    /// How long it is expected to run in this way.
+    pub fn expected(&self, core: &Core, want: Want) -> u64 {
+        self.left.unwrap_or_else(|| core.expected(self.shape, want).0)
+    }
 }
 
 /// One that was planned, for planning it once more as if there were more room.
@@ -155,11 +164,12 @@ impl<'a> Pass<'a> {
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
         while !self.is_done(new.is_some()) && !self.is_enough_under_pressure() {
-            // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
+            // Whose turn it is: of heads, of those behind a head, of those that stand still, or of the one that is not there.
+            // What comes last here is first where turns are equal.
             let turns = [
-                yielding.last().map(|(turn, _)| *turn),
                 heads.peek().filter(|_| lines < self.limits.lines),
                 nexts.peek().map(|(turn, _)| *turn),
+                yielding.last().map(|(turn, _)| *turn),
                 new,
             ];
             let Some((which, _)) = turns.iter().enumerate().filter(|(_, t)| t.is_some()).max_by_key(|(_, t)| **t)
@@ -168,10 +178,6 @@ impl<'a> Pass<'a> {
             };
             match which {
                 0 => {
-                    let Some((_, run)) = yielding.pop() else { break };
-                    self.go_on(run);
-                }
-                1 => {
                     lines += 1;
                     if let Some(cursor) = self.open(&mut heads) {
                         // Behind a head that was promised a start there may be one whose turn is later.
@@ -179,9 +185,13 @@ impl<'a> Pass<'a> {
                         cursors.push(cursor);
                     }
                 }
-                2 => {
+                1 => {
                     let Some((_, at)) = nexts.pop() else { break };
                     self.advance(&mut cursors[at], at, &mut nexts);
+                }
+                2 => {
+                    let Some((_, Reverse(run))) = yielding.pop() else { break };
+                    self.go_on(run);
                 }
                 _ => {
                     new = None;
@@ -208,8 +218,11 @@ impl<'a> Pass<'a> {
         let of = |(job, planned): (&JobRef, &Planned)| {
             let shape = &self.core.jobs.get(&job.job)?.shape;
             let want = shape.way(planned.variant);
-            let (ms, _) = self.core.expected(shape, want);
-            Some(Blocked { not_before: planned.at, ways: vec![(want.amounts, ms)] })
+            let way = match self.core.runs.get(job) {
+                Some(run) => self.rest_of(*job, run),
+                None => (want.amounts, self.core.expected(shape, want).0),
+            };
+            Some(Blocked { not_before: planned.at, ways: vec![way] })
         };
         planned.into_iter().filter_map(of).collect()
     }
@@ -291,6 +304,7 @@ impl<'a> Pass<'a> {
                     shape: cursor.shape,
                     wants: &cursor.bucket.wants,
                     attempt: Some(attempt),
+                    left: None,
                 });
             }
             let (_, id) = cursor.rest.next()?;
@@ -342,7 +356,7 @@ impl<'a> Pass<'a> {
             if !self.plan.all.leaves(self.plan.taken, want.amounts) {
                 return None;
             }
-            let (expected, _) = self.core.expected(candidate.shape, *want);
+            let expected = candidate.expected(self.core, *want);
             let profile = self.profile.as_ref().filter(|_| !self.plan.planned.is_empty());
             let fits = profile.is_none_or(|profile| profile.fits_now(want.amounts, expected));
             fits.then_some((variant, expected))
@@ -382,7 +396,7 @@ impl<'a> Pass<'a> {
     /// Plans it for then if it fits then in one of its ways, else as early as it does; whether it ever does.
     fn plan_start_from(&mut self, not_before: u64, candidate: Candidate<'_>) -> bool {
         let core = self.core;
-        let way = |want: &Want| (want.amounts, core.expected(candidate.shape, *want).0);
+        let way = |want: &Want| (want.amounts, candidate.expected(core, *want));
         let ways: Vec<(Amounts, u64)> = candidate.wants.iter().map(way).collect();
         let profile = self.future();
         let then = ways.iter().position(|(amounts, ms)| profile.fits_at(not_before, *amounts, *ms));
@@ -402,7 +416,7 @@ impl<'a> Pass<'a> {
         let core = self.core;
         let profile = self.future();
         let starts = (0u8..).zip(candidate.wants).filter_map(|(variant, want)| {
-            let (expected, _) = core.expected(candidate.shape, *want);
+            let expected = candidate.expected(core, *want);
             profile.earliest(want.amounts, expected).map(|at| (at, variant, expected))
         });
         starts.min_by_key(|(at, variant, _)| (*at, *variant))
@@ -474,30 +488,36 @@ impl<'a> Pass<'a> {
             shape: &job.shape,
             wants,
             attempt: Some(attempt),
+            left: None,
         })
     }
 
-    /// Runs that stand still to make room, the first in rank last.
-    fn yielding(&self) -> Vec<(Turn, JobRef)> {
+    /// Runs that stand still to make room, the first in rank last, and of an array the smaller index.
+    fn yielding(&self) -> Vec<(Turn, Reverse<JobRef>)> {
         let turn = |run: &JobRef| {
             let job = self.core.jobs.get(&run.job)?;
-            Some((self.turn(&job.shape, job.since(), run.job), *run))
+            Some((self.turn(&job.shape, job.since(), run.job), Reverse(*run)))
         };
-        let mut yielding: Vec<(Turn, JobRef)> = self.core.yielding.iter().filter_map(turn).collect();
-        yielding.retain(|(_, run)| self.core.runs.get(run).is_some_and(|run| run.stop.is_none()));
+        let mut yielding: Vec<(Turn, Reverse<JobRef>)> = self.core.yielding.iter().filter_map(turn).collect();
+        yielding.retain(|(_, Reverse(run))| self.core.runs.get(run).is_some_and(|run| run.stop.is_none()));
         yielding.sort_unstable();
         yielding
+    }
+
+    /// What one of them wants to go on, and for how long.
+    fn rest_of(&self, job: JobRef, run: &RunState) -> (Amounts, u64) {
+        let rest = Amounts { mem: 0, disk: 0, ..self.core.granted(job, run).amounts };
+        let end = self.core.expected_end(self.now.boot_ms, job, run);
+        (rest, end.saturating_sub(self.now.boot_ms))
     }
 
     /// Has one of them go on if there is room.
     fn go_on(&mut self, job: JobRef) {
         let core = self.core;
         let (Some(run), Some(record)) = (core.runs.get(&job), core.jobs.get(&job.job)) else { return };
-        let granted = core.granted(job, run);
-        let rest = Amounts { mem: 0, disk: 0, ..granted.amounts };
-        let wants = [Want { amounts: rest, ..granted }];
-        let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None };
-        let left = core.expected_end(self.now.boot_ms, job, run).saturating_sub(self.now.boot_ms);
+        let (rest, left) = self.rest_of(job, run);
+        let wants = [Want { amounts: rest, ..core.granted(job, run) }];
+        let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None, left: Some(left) };
         let fits = self.plan.all.leaves(self.plan.taken, rest)
             && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
         if fits {
@@ -514,7 +534,7 @@ impl<'a> Pass<'a> {
     fn place_newcomer(&mut self) {
         let Some(new) = self.newcomer else { return };
         let wants = std::mem::take(&mut self.wants_of_newcomer);
-        let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1) };
+        let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1), left: None };
         if self.queue_lets(&new.shape.queue)
             && let Some((variant, expected_ms)) = self.fitting(candidate)
         {
@@ -530,5 +550,5 @@ impl<'a> Pass<'a> {
 }
 
 fn candidate<'a>(id: JobId, job: &'a Job, wants: &'a [Want]) -> Candidate<'a> {
-    Candidate { job: id.into(), shape: &job.shape, wants, attempt: Some(job.attempt + 1) }
+    Candidate { job: id.into(), shape: &job.shape, wants, attempt: Some(job.attempt + 1), left: None }
 }

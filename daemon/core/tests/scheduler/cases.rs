@@ -120,3 +120,17 @@ fn room_is_for_whom_it_was_made() {
         assert!(lab.core.look(lab.at(), old).is_some_and(|old| old.started_at.is_some() && !old.suspended));
     }
 }
+
+#[test]
+fn what_stands_still_is_expected_to_go_on_for_what_is_left_of_it() {
+    let mut lab = lab([1, 0, 0]);
+    let change = QueueChange { on_preempt: Some(OnPreempt::Suspend), ..QueueChange::default() };
+    lab.does(Action::QueueSet { name: "low".parse().unwrap(), change }).unwrap();
+    let low = json!({"priority": 40, "preemptible": true, "queue": "low", "time_limit_ms": HOUR});
+    job(&mut lab, low, HOUR);
+    lab.passes(HOUR - MINUTE);
+    job(&mut lab, json!({"on_conflict": "preemption", "time_limit_ms": 10 * MINUTE}), HOUR);
+    let behind = job(&mut lab, json!({"priority": 0}), HOUR);
+    let planned = lab.core.look(lab.at(), behind).unwrap().planned.unwrap();
+    assert_eq!(planned.0 - lab.now.wall, 11 * 60_000, "it waits for ten minutes, and for the last one of the other");
+}
