@@ -7,6 +7,7 @@ mod arrays;
 mod attach;
 mod bad_input;
 mod bulk;
+mod checkpoint;
 mod cleanup;
 mod clients;
 mod complete;
