@@ -8,6 +8,7 @@ mod attach;
 mod bad_input;
 mod beside;
 mod bulk;
+mod checkpoint;
 mod cleanup;
 mod clients;
 mod complete;

@@ -121,16 +121,20 @@ impl Core {
             Event::Signalled { .. } => {}
             Event::Held { job, .. } => drop(self.change(at, job.job, |j| {
                 j.hold = true;
-                j.change_rare(|rare| rare.held = Some(at));
+                // The room that was made for it is not kept meanwhile.
+                j.change_rare(|rare| (rare.held, rare.room) = (Some(at), false));
             })),
             Event::Released { job, .. } => drop(self.change(at, job.job, |j| {
                 j.hold = false;
                 j.change_rare(|rare| rare.held = None);
             })),
-            Event::Suspended { job, boot_ms, room_for, .. } => self.change_run(*job, |run| {
-                run.suspended = Some(*boot_ms);
-                run.yields = room_for.is_some();
-            }),
+            Event::Suspended { job, boot_ms, room_for, .. } => {
+                self.change_run(*job, |run| {
+                    run.suspended = Some(*boot_ms);
+                    run.yields = room_for.is_some();
+                });
+                self.promise_room(at, *room_for);
+            }
             Event::Resumed { job, boot_ms, .. } => self.change_run(*job, |run| {
                 run.yields = false;
                 if let Some(since) = run.suspended.take() {
@@ -146,6 +150,7 @@ impl Core {
                 let room_for = *room_for;
                 let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false, room_for };
                 self.change_run(*job, |run| (run.stop, run.suspended) = (Some(stop), None));
+                self.promise_room(at, room_for);
             }
             Event::Killing { job } => {
                 self.change_run(*job, |run| run.stop = run.stop.map(|stop| Stop { killed: true, ..stop }));
@@ -187,6 +192,13 @@ impl Core {
         }
         self.machine = machine;
         *self = self.rebuilt();
+    }
+
+    /// What makes room for a job is not in its way again, whatever its rank.
+    fn promise_room(&mut self, at: Timestamp, room_for: Option<JobRef>) {
+        if let Some(job) = room_for {
+            self.change(at, job.job, |j| j.change_rare(|rare| rare.room = true));
+        }
     }
 
     fn change_queue(&mut self, name: &QueueName, with: impl FnOnce(&mut Queue)) {
@@ -282,17 +294,20 @@ impl Core {
     fn started(&mut self, at: Timestamp, job: JobRef, run: RunState) {
         let attempt = run.attempt;
         self.announced.remove(&job);
-        self.change(at, job.job, |j| match (job.task, &mut j.tasks) {
-            (Some(task), Some(tasks)) => {
-                let Some(ordinal) = tasks.ordinal(task) else { return };
-                tasks.waiting.remove(ordinal);
-                tasks.again.remove(&ordinal);
-                tasks.running += 1;
-                tasks.started = true;
-            }
-            _ => {
-                j.phase = Phase::Running;
-                j.attempt = attempt;
+        self.change(at, job.job, |j| {
+            j.keep_promise();
+            match (job.task, &mut j.tasks) {
+                (Some(task), Some(tasks)) => {
+                    let Some(ordinal) = tasks.ordinal(task) else { return };
+                    tasks.waiting.remove(ordinal);
+                    tasks.again.remove(&ordinal);
+                    tasks.running += 1;
+                    tasks.started = true;
+                }
+                _ => {
+                    j.phase = Phase::Running;
+                    j.attempt = attempt;
+                }
             }
         });
         let run = self.charge(at, job, run);

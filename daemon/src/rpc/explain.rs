@@ -7,7 +7,7 @@ use super::{Client, Shared, users, view};
 use crate::store::JobText;
 use qrm_core::{Cause, Demand, Explained, Held, PastEnd, Rank};
 use qrm_protocol::error::Error;
-use qrm_protocol::explain::{Explanation, Holder, RankView, Reason, ReasonCode};
+use qrm_protocol::explain::{Explanation, Holder, RankView, Reason};
 use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::job::{DependsOn, JobSpec, JobState};
 use qrm_protocol::method as m;
@@ -52,9 +52,7 @@ pub(super) async fn check(
     Ok(match foreseen {
         Foreseen::Known(id) => m::CheckReply { starts: false, waiting_reason: None, existing: Some(id), job },
         Foreseen::New(explained) => {
-            // One that is too late to be over in time starts all the same.
-            let causes = explained.causes.iter().filter(|cause| cause.code != ReasonCode::Deadline);
-            let waiting_reason = causes.map(view::cause).next();
+            let waiting_reason = explained.waiting.as_ref().map(view::reason);
             m::CheckReply { starts: waiting_reason.is_none(), waiting_reason, existing: None, job }
         }
     })

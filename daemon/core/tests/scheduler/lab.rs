@@ -190,11 +190,17 @@ impl Lab {
     }
 
     fn decisions(&self, found: &Found) -> Vec<String> {
-        if let (true, Some(room)) = (found.starts.is_empty(), &found.room) {
+        let is_quiet = found.starts.is_empty() && found.goes_on.is_empty();
+        if let (true, Some(room)) = (is_quiet, &found.room) {
             let victim = |victim| format!("{victim} makes room for {}", room.for_whom);
             return room.victims.iter().map(victim).collect();
         }
-        found.starts.iter().map(|(job, way, ms)| format!("start of {job} in way {way} for {ms}")).collect()
+        let start = |(job, way, ms): &(JobRef, usize, u64)| format!("start of {job} in way {way} for {ms}");
+        let mut decisions: Vec<String> = found.starts.iter().map(start).collect();
+        for (at, job) in found.goes_on.iter().rev() {
+            decisions.insert(*at, format!("{job} goes on"));
+        }
+        decisions
     }
 
     fn compare_plans(&self, found: &Found) {
@@ -378,6 +384,7 @@ fn said(event: &Event) -> String {
         Event::Suspended { job, room_for: Some(whom), .. } | Event::Stopping { job, room_for: Some(whom), .. } => {
             format!("{job} makes room for {whom}")
         }
+        Event::Resumed { job, by: None, .. } => format!("{job} goes on"),
         other => format!("{other:?}"),
     }
 }

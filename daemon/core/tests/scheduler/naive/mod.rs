@@ -37,6 +37,13 @@ pub enum Task {
     Over,
 }
 
+/// Those that were promised a start come first, then those that others make room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    Start(i64),
+    Room,
+}
+
 #[derive(Clone, Debug)]
 pub struct Job {
     pub user: Uid,
@@ -47,8 +54,7 @@ pub struct Job {
     pub begun: bool,
     /// Those that are not met.
     pub needs: Vec<Need>,
-    /// When it was promised to start.
-    pub promised: Option<i64>,
+    pub promised: Option<Promise>,
     /// One, or those of an array by their index.
     pub tasks: BTreeMap<Option<u32>, Task>,
 }
