@@ -9,9 +9,11 @@ mod tests;
 mod texts;
 
 pub use keys::{KEYS, Key};
+pub(crate) use queues::key as queue_key;
 pub use queues::{QUEUE_KEYS, QueueKey};
 
 use crate::mode::Mode;
+use crate::monitor::Bounds;
 use crate::supervise::cgroup::Wish;
 use keys::find;
 use qrm_core::{Policy, Weights};
@@ -278,6 +280,12 @@ impl Config {
             shares,
             offer_ms: self.offer.0,
         }
+    }
+
+    /// By what the machine beside jobs is judged.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds { reserve: self.memory_reserve.0, memory: self.pressure_memory, cpu: self.pressure_cpu }
     }
 
     /// The queues that the file names.

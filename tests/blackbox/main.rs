@@ -6,6 +6,7 @@ mod activation;
 mod arrays;
 mod attach;
 mod bad_input;
+mod beside;
 mod bulk;
 mod checkpoint;
 mod cleanup;

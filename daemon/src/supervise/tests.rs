@@ -97,7 +97,7 @@ impl World {
         let report = move |observed| drop(sender.send(observed));
         *self.reports.borrow_mut() = receiver;
         *self.supervisor.borrow_mut() =
-            Some(Supervisor::start(self.settings.clone(), Monitor::start(PATIENCE).unwrap(), report).unwrap());
+            Some(Supervisor::start(self.settings.clone(), Monitor::start(PATIENCE, |_| ()).unwrap(), report).unwrap());
     }
 
     fn stop(&self) {

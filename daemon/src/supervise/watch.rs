@@ -285,7 +285,8 @@ impl Means {
         entry.told = true;
         if run.stage == Stage::Execute && entry.clear.is_none() {
             let (shim, group, since_boot_ms) = (started.shim_pid, entry.group.clone(), started.at_boot_ms);
-            let watched = Watched { shim, group, since_boot_ms };
+            let asked = entry.launch.as_ref().and_then(|launch| launch.limits.mem_bytes);
+            let watched = Watched { shim, group, since_boot_ms, asked };
             entry.watching.get_or_insert_with(|| self.monitor.watch(run, watched));
             fault::point("qrmd.13");
             let (pid, at, boot_ms) = (started.pid, timestamp(started.at_wall_ms), started.at_boot_ms);

@@ -16,6 +16,7 @@ pub fn page(document: &Value) -> String {
     order(&mut page);
     planning(&mut page);
     queues(&mut page);
+    machine(&mut page);
     conflicts(&mut page);
     page.section("REASONS");
     page.text("The `code` of a reason in `qrm --json explain`. They stay what they are; more may be added.");
@@ -41,7 +42,8 @@ fn order(page: &mut Page) {
         "fair share",
         "",
         "the share that its user has left, and that its queue has left, each from 0 to 1, times `scheduler.weights.fair_share`. \
-         Who used nothing lately has all of it; what was used counts half after seven days.",
+         Who used nothing lately has all of it; what was used counts half after seven days. Users weigh what \
+         `users.shares` says.",
     );
     page.text(
         "Equal ranks go by the smaller id. Jobs with `--idle` come after all others. In a queue whose way is `queuing`, or with \
@@ -61,6 +63,10 @@ fn planning(page: &mut Page) {
          runs take no longer than expected. All others start as soon as they fit beside these plans. A plan that is a minute away \
          or more is announced by an event, and so is every change of it by more than a minute and a tenth of what is left.",
     );
+    page.text(
+        "While processes wait for memory or cpus for more of the time than `scheduler.pressure_memory` and \
+         `scheduler.pressure_cpu` say, nothing more starts, unless no job runs.",
+    );
 }
 
 fn queues(page: &mut Page) {
@@ -70,6 +76,20 @@ fn queues(page: &mut Page) {
          long, and says what its jobs have that do not say: priority, cpus, memory, time, whether they make room for others, and \
          what is done if they can not start at once. `qrm queue set` makes and changes them, and so does the configuration file. \
          Jobs that name none are in `default`, which is always there.",
+    );
+}
+
+fn machine(page: &mut Page) {
+    page.section("THE MACHINE BESIDE JOBS");
+    page.text(
+        "A job that asks for memory starts when as much is available on the machine, less `scheduler.memory_reserve` and less what \
+         jobs that run asked for and have not used yet: also what jobs without `--mem`, other daemons and other people use is \
+         not given to it. Jobs that ask for none start all the same.",
+    );
+    page.text(
+        "While processes wait for memory for more of the time than `scheduler.pressure_memory` says, no more jobs start, but for \
+         one when none runs; `scheduler.pressure_cpu` does the same for cpus. Both go by what the kernel tells in /proc/pressure of \
+         the last ten seconds, and are over when it is below three quarters of the setting.",
     );
 }
 
@@ -90,7 +110,7 @@ fn conflicts(page: &mut Page) {
         (
             "negotiation",
             "It waits, and is offered what it could have instead: to start now with fewer cpus, at its planned start for certain, \
-             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after a minute it lapses.",
+             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after `scheduler.offer_time` it lapses.",
         ),
     ] {
         page.item(way, "", what);

@@ -106,7 +106,8 @@ pub(crate) struct Pass<'a> {
     newcomer: Option<&'a Newcomer>,
     wants_of_newcomer: Vec<Want>,
     pub(super) profile: Option<Profile>,
-    started_in: BTreeMap<&'a QueueName, u64>,
+    /// How many of a queue started in this pass, or have their planned start.
+    placed_in: BTreeMap<QueueName, u64>,
     pub(super) plan: Plan,
     /// Those that were planned, in their order.
     pub(super) blocked: Vec<Blocked>,
@@ -117,8 +118,7 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
         let mut all = Amounts::of(&core.machine);
-        // What runs hold is theirs, whatever others use, and is in the way of no job that asks for none.
-        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room.max(core.used.mem)));
+        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room));
         let plan = Plan { all, taken: core.used, ..Plan::default() };
         Self {
             core,
@@ -128,7 +128,7 @@ impl<'a> Pass<'a> {
             newcomer: None,
             wants_of_newcomer: Vec::new(),
             profile: None,
-            started_in: BTreeMap::new(),
+            placed_in: BTreeMap::new(),
             plan,
             blocked: Vec::new(),
             over: false,
@@ -144,8 +144,8 @@ impl<'a> Pass<'a> {
 
     /// Looks at all.
     pub fn run(mut self) -> Plan {
-        let executing = !self.core.runs.is_empty();
-        if self.core.seen.host.short.is_some() && executing {
+        let pressed = self.core.seen.host.short.is_some();
+        if pressed && !self.core.runs.is_empty() {
             self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
             return self.plan;
         }
@@ -157,7 +157,8 @@ impl<'a> Pass<'a> {
         let mut yielding = self.yielding();
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
-        while !self.is_done(new.is_some()) {
+        // Under pressure the first that starts is the only one: then some job runs.
+        while !self.is_done(new.is_some()) && (!pressed || self.plan.starts.is_empty()) {
             // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
             let turns = [
                 yielding.last().map(|(turn, _)| *turn),
@@ -325,19 +326,19 @@ impl<'a> Pass<'a> {
         Verdict::Blocked
     }
 
-    /// Whether more of a queue may run.
+    /// Whether more of a queue may run: one that is planned has its place, so that no other of its queue delays it.
     fn queue_lets(&self, name: &QueueName) -> bool {
         let Some(queue) = self.core.queues.get(name) else { return true };
         let Some(most) = queue.spec.max_running else { return !queue.paused };
         let running = self.core.in_queue.get(name).map_or(0, |within| within.running);
-        let started = self.started_in.get(name).copied().unwrap_or(0);
-        !queue.paused && running + started < most.into()
+        let placed = self.placed_in.get(name).copied().unwrap_or(0);
+        !queue.paused && running + placed < most.into()
     }
 
     /// The first of its ways that fits now, for as long as it is expected to run.
     fn fitting(&self, candidate: Candidate<'_>) -> Option<(u8, u64)> {
         (0u8..).zip(candidate.wants).find_map(|(variant, want)| {
-            if !self.plan.all.holds(self.plan.taken.plus(want.amounts)) {
+            if !self.plan.all.leaves(self.plan.taken, want.amounts) {
                 return None;
             }
             let (expected, _) = self.core.expected(candidate.shape, *want);
@@ -350,10 +351,8 @@ impl<'a> Pass<'a> {
     /// Whether there would be room for it now, if others than jobs used no memory.
     fn lacks_memory(&self, candidate: Candidate<'_>) -> bool {
         let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
-        candidate.wants.iter().any(|want| {
-            let then = self.plan.taken.plus(want.amounts);
-            then.mem > self.plan.all.mem && offered.holds(then)
-        })
+        let leaves = |all: Amounts, want: &Want| all.leaves(self.plan.taken, want.amounts);
+        candidate.wants.iter().any(|want| leaves(offered, want) && !leaves(self.plan.all, want))
     }
 
     fn start(&mut self, candidate: Candidate<'a>, variant: u8, expected_ms: u64) {
@@ -362,14 +361,20 @@ impl<'a> Pass<'a> {
         if let Some(profile) = &mut self.profile {
             profile.take(self.now.boot_ms, want.amounts, expected_ms);
         }
-        if candidate.attempt.is_some() {
-            *self.started_in.entry(&candidate.shape.queue).or_default() += 1;
-        }
+        self.count_placed(candidate);
         self.plan.starts.push(Start { job: candidate.job, attempt: candidate.attempt, variant, expected_ms });
+    }
+
+    /// Counts it for the bound of its queue, unless it is there already.
+    fn count_placed(&mut self, candidate: Candidate<'_>) {
+        if candidate.attempt.is_some() {
+            *self.placed_in.entry(candidate.shape.queue.clone()).or_default() += 1;
+        }
     }
 
     fn plan_start(&mut self, candidate: Candidate<'_>) {
         let Some((at, variant, expected)) = self.earliest(candidate) else { return };
+        self.count_placed(candidate);
         let want = candidate.wants[usize::from(variant)];
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
@@ -379,7 +384,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
-    fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
+    pub(super) fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
         let core = self.core;
         let profile = self.future();
         let starts = (0u8..).zip(candidate.wants).filter_map(|(variant, want)| {
@@ -440,6 +445,7 @@ impl<'a> Pass<'a> {
             };
             let Some(at) = at else { continue };
             profile.take(at, want.amounts, expected);
+            self.count_placed(one);
             self.blocked.push(Blocked { not_before: at, ways: vec![(want.amounts, expected)] });
             let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
             self.plan.planned.insert(one.job, Planned { at, variant: 0, place });
@@ -481,7 +487,7 @@ impl<'a> Pass<'a> {
         let wants = [Want { amounts: rest, ..granted }];
         let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None };
         let left = core.expected_end(self.now.boot_ms, job, run).saturating_sub(self.now.boot_ms);
-        let fits = self.plan.all.holds(self.plan.taken.plus(rest))
+        let fits = self.plan.all.leaves(self.plan.taken, rest)
             && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
         if fits {
             self.plan.taken = self.plan.taken.plus(rest);

@@ -134,17 +134,20 @@ impl Pass<'_> {
         }
         // The youngest first, of those that lose as much.
         victims.sort_unstable_by(|a, b| (a.loses, b.job).cmp(&(b.loses, a.job)));
-        let taken = self.plan.taken;
-        let most = victims.iter().fold(Amounts::default(), |sum, victim| sum.plus(victim.gives));
+        let running = self.running();
+        // The most that there can be room for when all of them are gone: others may be gone by then, too.
+        let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
+        let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
+        let taken = running.taken_at(gone).less(given);
         let expected = |want: &Want| core.expected(candidate.shape, *want).0;
+        // What makes room already, or ends by itself in time for one of its ways, is waited for.
+        let without = self.earliest(candidate).map(|(at, ..)| at);
         for want in candidate.wants {
-            if !all.holds(taken.less(most).plus(want.amounts)) {
+            if !all.leaves(taken, want.amounts) {
                 continue;
             }
             let ms = expected(want);
-            // What makes room already, or ends by itself in time, is waited for.
-            let without = self.future().earliest(want.amounts, ms);
-            let room = Trial { running: self.running(), blocked: &self.blocked, amounts: want.amounts, ms };
+            let room = Trial { running: running.clone(), blocked: &self.blocked, amounts: want.amounts, ms };
             if let Some(chosen) = room.choose(&victims, without) {
                 let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();
                 let victims = chosen.into_iter().map(|victim| victim.job).collect();

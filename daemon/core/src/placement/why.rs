@@ -280,7 +280,7 @@ impl Core {
         let plan = &self.seen.plan;
         // The way that comes nearest: the one in which it is planned, else the one that it prefers.
         let planned = plan.planned.get(&id.into()).map_or(0, |planned| usize::from(planned.variant));
-        let fits = wants.iter().find(|want| plan.all.holds(plan.taken.plus(want.amounts)));
+        let fits = wants.iter().find(|want| plan.all.leaves(plan.taken, want.amounts));
         let Some(want) = wants.get(planned).or(wants.first()).copied() else { return };
         if fits.is_none() {
             self.shortages(now, job, want, causes);
@@ -558,7 +558,7 @@ impl Core {
             Some(bucket) => bucket.wants.as_slice(),
             None => &job.shape.wants(),
         };
-        let fits = |want: &Want| plan.all.holds(plan.taken.plus(want.amounts));
+        let fits = |want: &Want| plan.all.leaves(plan.taken, want.amounts);
         let (asks, free) = (own.first()?.amounts, plan.all.less(plan.taken));
         if own.iter().any(fits) {
             let first = plan.planned.iter().min_by_key(|(_, planned)| planned.place);

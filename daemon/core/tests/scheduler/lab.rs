@@ -270,7 +270,10 @@ impl Lab {
     /// Lets time pass, and everything happen that is due meanwhile.
     pub fn passes(&mut self, ms: u64) {
         let until = self.now.boot + ms;
-        loop {
+        for round in 0.. {
+            if round > 1_000 {
+                self.fails("time stands still");
+            }
             let over = self.processes.iter().find(|(_, p)| !p.frozen && p.begins.is_none() && p.ends <= self.now.boot);
             if let Some((run, _)) = over {
                 let run = *run;

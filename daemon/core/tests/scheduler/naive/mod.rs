@@ -229,10 +229,11 @@ impl Naive {
         self.runs.keys().filter(|job| self.jobs[&job.job].demand.queue() == *queue).count()
     }
 
-    /// What the machine offers now; of memory at most what is really free.
+    /// What the machine offers now; of memory at most what runs hold and what is really free.
     pub fn all(&self) -> Amounts {
         let [places, cpus, mem, disk] = self.machine;
-        [places, cpus, self.host.mem_bytes.map_or(mem, |really| mem.min(really)), disk]
+        let held: u64 = self.runs.keys().map(|run| self.held(*run)[2]).sum();
+        [places, cpus, self.host.mem_bytes.map_or(mem, |really| mem.min(really.max(held))), disk]
     }
 
     pub fn could_ever(&self, way: Way) -> bool {

@@ -23,6 +23,13 @@ pub struct Made {
     pub victims: Vec<JobRef>,
 }
 
+/// One that has its place: it starts in this way for so long, or it is planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub job: JobRef,
+    pub starts: Option<(usize, u64)>,
+}
+
 /// What is taken from when until when.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
@@ -88,11 +95,11 @@ impl Naive {
     }
 
     /// Whether as many of its queue, or of its tasks, have their place as may.
-    pub fn is_at_bound(&self, job: JobRef, placed: &[JobRef]) -> bool {
+    pub fn is_at_bound(&self, job: JobRef, placed: &[Placed]) -> bool {
         let record = &self.jobs[&job.job];
         let queue = record.demand.queue();
-        let of_queue = placed.iter().filter(|other| self.jobs[&other.job].demand.queue() == queue).count();
-        let of_array = placed.iter().filter(|other| other.job == job.job).count();
+        let of_queue = placed.iter().filter(|other| self.jobs[&other.job.job].demand.queue() == queue).count();
+        let of_array = placed.iter().filter(|other| other.job.job == job.job).count();
         let most = self.queues[&queue].spec.max_running.map_or(usize::MAX, |most| most as usize);
         self.running_in(&queue) + of_queue >= most || record.running() + of_array >= record.width()
     }
@@ -100,7 +107,7 @@ impl Naive {
     pub fn pass(&self, now: Clock) -> Found {
         let mut found = Found::default();
         let mut future = self.future(now);
-        let mut placed: Vec<JobRef> = Vec::new();
+        let mut placed: Vec<Placed> = Vec::new();
         for id in self.line(now) {
             let job = &self.jobs[&id.job];
             let pressed = self.host.short.is_some() && (!self.runs.is_empty() || !found.starts.is_empty());
@@ -111,7 +118,7 @@ impl Naive {
             if let Some((i, way, ms)) = self.ways(job).into_iter().find(fits) {
                 future.take(way.takes, now.boot, ms);
                 found.starts.push((id, i, ms));
-                placed.push(id);
+                placed.push(Placed { job: id, starts: Some((i, ms)) });
                 continue;
             }
             if job.is_idle() {
@@ -121,11 +128,11 @@ impl Naive {
                 && let Some((start, _, takes, ms)) = self.earliest(&future, job)
             {
                 if found.room.is_none() {
-                    found.room = self.room(now, &future, id, start);
+                    found.room = self.room(now, &placed, id, start);
                 }
                 future.take(takes, start, ms);
                 found.planned.insert(id, start);
-                placed.push(id);
+                placed.push(Placed { job: id, starts: None });
             }
         }
         found
