@@ -54,7 +54,7 @@ fn order(page: &mut Page) {
 fn planning(page: &mut Page) {
     page.section("PLANNED STARTS");
     page.text(
-        "How long a job is expected to run is the mean of the last two runs of its kind, but never more than its time limit; \
+        "How long a job is expected to run is the longer of the last two runs of its kind, but never more than its time limit; \
          else its time limit, else `scheduler.assumed_time`. So a job with `--time` starts earlier: it fits into gaps.",
     );
     page.text(
@@ -103,7 +103,8 @@ fn conflicts(page: &mut Page) {
             "And jobs of a lower class that may have to (`--preemptible`, or a queue that says so) make room for it, as soon as \
              they have run for their `--min-run`. The classes are idle, priority below 50, 50 to 74, 75 to 99, and 100. Those \
              go that lose the least work, and no more of them than it takes. Each gets its `--checkpoint-signal`, or what asks it to \
-             end, and has its `--grace`; then it waits for its next attempt, or is cancelled or suspended if its queue says so.",
+             end, and has its `--grace`; then it waits for its next attempt, which finds what was saved in `QRM_CHECKPOINT_DIR`, or is cancelled or suspended \
+             if its queue says so.",
         ),
         ("sharing", "A job that wants the machine for itself runs beside others, if it fits there."),
         ("queuing", "It waits for its turn by age alone."),

@@ -31,10 +31,10 @@ impl From {
 impl Core {
     /// How long a job of this shape is expected to run in this way.
     pub(crate) fn expected(&self, shape: &Shape, want: Want) -> (u64, From) {
-        let mean = self.past.get(shape).and_then(crate::line::Past::mean);
+        let before = self.past.get(shape).and_then(crate::line::Past::longest);
         let limit = if want.time_ms > 0 { want.time_ms } else { MOST };
-        match mean {
-            Some(mean) => (mean.clamp(1, limit), From::History),
+        match before {
+            Some(before) => (before.clamp(1, limit), From::History),
             None if want.time_ms > 0 => (want.time_ms, From::Limit),
             None => (self.policy.assumed_ms.clamp(1, MOST), From::Assumed),
         }

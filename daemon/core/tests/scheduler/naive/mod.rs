@@ -263,10 +263,10 @@ impl Naive {
     /// How long a job is expected to run in this way.
     pub fn expected(&self, job: &Job, way: Way) -> u64 {
         let past = self.past.get(&job.shape()).filter(|past| !past.is_empty());
-        let mean = past.map(|past| past.iter().sum::<u64>() / past.len() as u64);
+        let longest = past.map(|past| *past.iter().max().unwrap());
         let most = if way.limit == 0 { u64::MAX } else { way.limit };
         let unknown = if way.limit == 0 { self.policy.assumed_ms } else { way.limit };
-        mean.map_or(unknown, |mean| mean.min(most)).max(1)
+        longest.map_or(unknown, |longest| longest.min(most)).max(1)
     }
 
     /// When a run is expected to be gone. It is there now, so that is later.
