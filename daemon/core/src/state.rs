@@ -93,6 +93,11 @@ impl RunState {
         }
     }
 
+    /// For how long it stands still by now.
+    pub fn stands_for(&self, now_boot_ms: u64) -> u64 {
+        self.suspended.map_or(0, |since| now_boot_ms.saturating_sub(since))
+    }
+
     pub fn of(&self, job: JobRef) -> Run {
         Run { job, stage: self.stage, attempt: self.attempt }
     }

@@ -3,7 +3,7 @@
 
 use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
-use qrm_core::{Action, Host, Observed, Policy, Short, StopWhy};
+use qrm_core::{Action, Control, Host, Observed, Policy, Short, StopWhy};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::queue::{OnPreempt, QueueChange};
 use serde_json::{Value, json};
@@ -133,4 +133,19 @@ fn what_stands_still_is_expected_to_go_on_for_what_is_left_of_it() {
     let behind = job(&mut lab, json!({"priority": 0}), HOUR);
     let planned = lab.core.look(lab.at(), behind).unwrap().planned.unwrap();
     assert_eq!(planned.0 - lab.now.wall, 11 * 60_000, "it waits for ten minutes, and for the last one of the other");
+}
+
+#[test]
+fn the_time_in_which_a_run_stood_still_tells_nothing_of_the_next() {
+    let mut lab = lab([1, 0, 0]);
+    let first = job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    let next = job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    lab.passes(10 * MINUTE);
+    lab.controls(Control::Suspend, first);
+    lab.passes(20 * MINUTE);
+    let run = lab.runs()[0];
+    lab.ends(run, 1);
+    let expected = lab.core.explain(lab.at(), next).unwrap().expected;
+    assert_eq!(expected, Some((10 * MINUTE, "history")));
 }
