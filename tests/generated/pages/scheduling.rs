@@ -42,7 +42,8 @@ fn order(page: &mut Page) {
         "fair share",
         "",
         "the share that its user has left, and that its queue has left, each from 0 to 1, times `scheduler.weights.fair_share`. \
-         Who used nothing lately has all of it; what was used counts half after seven days.",
+         Who used nothing lately has all of it; what was used counts half after seven days. Users weigh what \
+         `users.shares` says.",
     );
     page.text(
         "Equal ranks go by the smaller id. Jobs with `--idle` come after all others. In a queue whose way is `queuing`, or with \
@@ -61,6 +62,10 @@ fn planning(page: &mut Page) {
          of its alternatives (`--or`), fits beside what runs and what was planned before it. Nothing of lower rank delays that, if \
          runs take no longer than expected. All others start as soon as they fit beside these plans. A plan that is a minute away \
          or more is announced by an event, and so is every change of it by more than a minute and a tenth of what is left.",
+    );
+    page.text(
+        "While processes wait for memory or cpus for more of the time than `scheduler.pressure_memory` and \
+         `scheduler.pressure_cpu` say, nothing more starts, unless no job runs.",
     );
 }
 
@@ -105,7 +110,7 @@ fn conflicts(page: &mut Page) {
         (
             "negotiation",
             "It waits, and is offered what it could have instead: to start now with fewer cpus, at its planned start for certain, \
-             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after a minute it lapses.",
+             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after `scheduler.offer_time` it lapses.",
         ),
     ] {
         page.item(way, "", what);

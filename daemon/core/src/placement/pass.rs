@@ -124,8 +124,7 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
         let mut all = Amounts::of(&core.machine);
-        // What runs hold is theirs, whatever others use, and is in the way of no job that asks for none.
-        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room.max(core.used.mem)));
+        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room));
         let plan = Plan { all, taken: core.used, ..Plan::default() };
         Self {
             core,
@@ -366,10 +365,8 @@ impl<'a> Pass<'a> {
     /// Whether there would be room for it now, if others than jobs used no memory.
     fn lacks_memory(&self, candidate: Candidate<'_>) -> bool {
         let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
-        candidate.wants.iter().any(|want| {
-            let then = self.plan.taken.plus(want.amounts);
-            then.mem > self.plan.all.mem && offered.leaves(self.plan.taken, want.amounts)
-        })
+        let leaves = |all: Amounts, want: &Want| all.leaves(self.plan.taken, want.amounts);
+        candidate.wants.iter().any(|want| leaves(offered, want) && !leaves(self.plan.all, want))
     }
 
     fn start(&mut self, candidate: Candidate<'a>, variant: u8, expected_ms: u64) {
