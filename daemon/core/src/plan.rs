@@ -2,9 +2,9 @@
 //! It refuses to decide what fits.
 
 use crate::event::{Event, Run, Stage, StopWhy, Takes};
-use crate::placement::{Limits, Pass, Plan, Room, Start};
+use crate::placement::{Limits, Pass, Plan, Planned, Room, Start};
 use crate::shape::{Amounts, Want};
-use crate::step::{Deciding, Effect, RunSignal};
+use crate::step::{Deciding, Effect, Now, RunSignal};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::queue::OnPreempt;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -82,9 +82,14 @@ impl Deciding<'_> {
         }
         let gone = self.core.announced.iter().filter(|(job, _)| !plan.planned.contains_key(*job));
         changes.extend(gone.map(|(job, was)| (*job, None, Some(*was))));
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.tell_changes(changes);
         }
+        let slip = self.next_slip();
+        self.core.seen.plan.slip = slip;
+    }
+
+    fn tell_changes(&mut self, changes: Vec<(JobRef, Option<Timestamp>, Option<Timestamp>)>) {
         let cause = self.cause();
         for (job, start, was) in changes {
             let why = match (start, was) {
@@ -97,6 +102,22 @@ impl Deciding<'_> {
             };
             self.emit(Event::Planned { job, start, was, why });
         }
+    }
+
+    /// When there may be something to tell if nothing happens: a planned start that was announced comes, and something runs
+    /// longer than expected. Some ends are expected anew each time that they are late, so a start that is later already than
+    /// was told, by less than is told, is looked at when that much time is over.
+    fn next_slip(&self) -> Option<u64> {
+        let Now { wall, boot_ms } = self.now;
+        let slip = |(job, planned): (&JobRef, &Planned)| {
+            let told = self.core.announced.get(job)?;
+            let late = u64::try_from(wall.0.saturating_sub(told.0)).unwrap_or(0);
+            let is_later = self.wall_of(planned.at) > *told;
+            let more = boot_ms.saturating_add(ANNOUNCED.saturating_sub(late));
+            let at = planned.at.saturating_add(1);
+            Some(if is_later { at.max(more) } else { at })
+        };
+        self.core.seen.plan.planned.iter().filter_map(slip).min()
     }
 
     /// What happened in this step, in words.
@@ -148,10 +169,8 @@ fn takes(want: Want) -> Takes {
 }
 
 impl Plan {
-    /// When time alone changes it: a run can make room, or a planned start comes that was announced. Then something runs
-    /// longer than expected, if nothing happened.
-    pub fn next_change(&self, announced: impl Fn(&JobRef) -> bool) -> Option<u64> {
-        let slips = self.planned.iter().filter(|(job, _)| announced(job)).map(|(_, planned)| planned.at);
-        slips.chain(self.wake).min()
+    /// When time alone changes it: a run can make room, or an announced start is late.
+    pub fn next_change(&self) -> Option<u64> {
+        self.slip.into_iter().chain(self.wake).min()
     }
 }

@@ -149,3 +149,29 @@ fn the_time_in_which_a_run_stood_still_tells_nothing_of_the_next() {
     let expected = lab.core.explain(lab.at(), next).unwrap().expected;
     assert_eq!(expected, Some((10 * MINUTE, "history")));
 }
+
+#[test]
+fn what_does_not_go_away_wakes_nobody_again_and_again() {
+    let mut lab = lab([1, 0, 0]);
+    let stays = Habit { runs_for: 100 * HOUR, goes_on_for: 100 * HOUR, ..Habit::default() };
+    // One of them stands still with a second left, the other is not gone by being killed.
+    for stands in [true, false] {
+        let first = lab.submits(1, json!({"time_limit_ms": HOUR}), stays).unwrap();
+        let next = job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+        lab.passes(HOUR - 1_000);
+        match stands {
+            true => drop(lab.controls(Control::Suspend, first)),
+            false => drop(lab.does(Action::Cancel { targets: vec![first] }).unwrap()),
+        }
+        lab.survives = !stands;
+        let before = lab.said.iter().filter(|said| said.ends_with("Tick")).count();
+        lab.passes(HOUR);
+        let wakes = lab.said.iter().filter(|said| said.ends_with("Tick")).count() - before;
+        assert!(wakes < 150, "it woke {wakes} times in an hour");
+        assert!(lab.core.look(lab.at(), next).unwrap().planned.unwrap().0 > lab.now.wall);
+        lab.survives = false;
+        lab.does(Action::Cancel { targets: vec![next] }).unwrap();
+        let run = lab.runs()[0];
+        lab.ends(run, 1);
+    }
+}
