@@ -4,7 +4,7 @@
 use crate::event::{Event, Run, Stage, StopWhy, Takes};
 use crate::placement::{Limits, Pass, Plan, Planned, Room, Start};
 use crate::shape::{Amounts, Want};
-use crate::step::{Deciding, Effect, Now, RunSignal};
+use crate::step::{Deciding, Effect, RunSignal};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::queue::OnPreempt;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -105,19 +105,13 @@ impl Deciding<'_> {
     }
 
     /// When there may be something to tell if nothing happens: a planned start that was announced comes, and something runs
-    /// longer than expected. Some ends are expected anew each time that they are late, so a start that is later already than
-    /// was told, by less than is told, is looked at when that much time is over.
+    /// longer than expected. What is told is more than a minute, so it is asked for at most once in one: some ends, as that of
+    /// a run that stands still, are always a little later than now.
     fn next_slip(&self) -> Option<u64> {
-        let Now { wall, boot_ms } = self.now;
-        let slip = |(job, planned): (&JobRef, &Planned)| {
-            let told = self.core.announced.get(job)?;
-            let late = u64::try_from(wall.0.saturating_sub(told.0)).unwrap_or(0);
-            let is_later = self.wall_of(planned.at) > *told;
-            let more = boot_ms.saturating_add(ANNOUNCED.saturating_sub(late));
-            let at = planned.at.saturating_add(1);
-            Some(if is_later { at.max(more) } else { at })
-        };
-        self.core.seen.plan.planned.iter().filter_map(slip).min()
+        let told = |(job, _): &(&JobRef, &Planned)| self.core.announced.contains_key(job);
+        let starts = self.core.seen.plan.planned.iter().filter(told).map(|(_, planned)| planned.at);
+        let soonest = self.now.boot_ms.saturating_add(ANNOUNCED);
+        starts.min().map(|at| at.saturating_add(1).max(soonest))
     }
 
     /// What happened in this step, in words.

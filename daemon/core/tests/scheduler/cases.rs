@@ -175,3 +175,16 @@ fn what_does_not_go_away_wakes_nobody_again_and_again() {
         lab.ends(run, 1);
     }
 }
+
+#[test]
+fn an_array_does_not_age_while_it_is_held() {
+    let mut lab = lab([1, 0, 0]);
+    let first = job(&mut lab, json!({"array": "0-1"}), HOUR);
+    lab.controls(Control::Hold, first);
+    lab.passes(HOUR / 2);
+    let second = job(&mut lab, json!({}), HOUR);
+    lab.passes(HOUR / 4);
+    lab.controls(Control::Release, first);
+    lab.passes(HOUR / 4);
+    assert_eq!(lab.core.running(9), [second]);
+}
