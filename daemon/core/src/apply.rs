@@ -137,9 +137,8 @@ impl Core {
             }
             Event::Resumed { job, boot_ms, .. } => self.change_run(*job, |run| {
                 run.yields = false;
-                if let Some(since) = run.suspended.take() {
-                    run.stood_ms = run.stood_ms.saturating_add(boot_ms.saturating_sub(since));
-                }
+                run.stood_ms = run.stood_ms.saturating_add(run.stands_for(*boot_ms));
+                run.suspended = None;
             }),
             Event::Updated { job, change, gates, .. } => self.updated(at, job.job, change, gates.as_ref()),
             // What a job says of itself is for people.
@@ -149,7 +148,13 @@ impl Core {
             Event::Stopping { job, why, by, kill_at_boot_ms, room_for } => {
                 let room_for = *room_for;
                 let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false, room_for };
-                self.change_run(*job, |run| (run.stop, run.suspended) = (Some(stop), None));
+                // It goes on from now on, to hear that; its patience began just now.
+                let grace = self.jobs.get(&job.job).map_or(0, Job::grace_ms);
+                let now = kill_at_boot_ms.saturating_sub(grace);
+                self.change_run(*job, |run| {
+                    run.stood_ms = run.stood_ms.saturating_add(run.stands_for(now));
+                    (run.stop, run.suspended) = (Some(stop), None);
+                });
                 self.promise_room(at, room_for);
             }
             Event::Killing { job } => {
@@ -236,8 +241,13 @@ impl Core {
     fn settle_run(&mut self, at: Timestamp, job: JobRef, ended_at: Timestamp, whole: bool) {
         let Some(run) = self.runs.get(&job).copied().filter(|run| run.stage == Stage::Execute) else { return };
         let Some(shape) = self.jobs.get(&job.job).map(|job| job.shape.clone()) else { return };
-        let since = run.released.map_or(ended_at.0, |(began, _)| began.0);
-        let ran = u64::try_from(ended_at.0.saturating_sub(since)).unwrap_or(0).saturating_sub(run.stood_ms);
+        let ran = match (run.released, run.suspended) {
+            // It stood still to its end.
+            (Some((_, began)), Some(since)) => since.saturating_sub(began),
+            (Some((began, _)), None) => u64::try_from(ended_at.0.saturating_sub(began.0)).unwrap_or(0),
+            (None, _) => 0,
+        };
+        let ran = ran.saturating_sub(run.stood_ms);
         let part = Amounts::of(&self.machine).part(self.granted(job, &run).amounts);
         let account = share::Account { user: shape.user, queue: &shape.queue };
         self.shares.settle(at, account, run.charged, part, ran);

@@ -730,7 +730,12 @@ impl Job {
 
     /// Whether nothing but room, and time between attempts, is wanting.
     pub fn wants_room(&self) -> bool {
-        self.phase == Phase::Queued && !self.hold && self.begun && self.needs().is_empty()
+        self.phase == Phase::Queued && self.is_free()
+    }
+
+    /// Whether it waits for nobody and no time.
+    pub fn is_free(&self) -> bool {
+        !self.hold && self.begun && self.needs().is_empty()
     }
 
     /// Whether it, or one of its tasks, may start when there is room for it.

@@ -93,6 +93,11 @@ impl RunState {
         }
     }
 
+    /// For how long it stands still by now.
+    pub fn stands_for(&self, now_boot_ms: u64) -> u64 {
+        self.suspended.map_or(0, |since| now_boot_ms.saturating_sub(since))
+    }
+
     pub fn of(&self, job: JobRef) -> Run {
         Run { job, stage: self.stage, attempt: self.attempt }
     }
@@ -291,9 +296,10 @@ impl Core {
     pub(crate) fn change<T>(&mut self, at: Timestamp, id: JobId, with: impl FnOnce(&mut Job) -> T) -> Option<T> {
         self.unindex(id);
         let result = self.jobs.get_mut(&id).map(|job| {
-            let waited = job.wants_room();
+            let (waited, was_free) = (job.wants_room(), job.is_free());
             let result = with(job);
-            if !waited && job.wants_room() && !job.has_started() {
+            // One that waits for another attempt has its old age, unless it was held meanwhile.
+            if !waited && job.wants_room() && !job.has_started() || !was_free && job.is_free() {
                 job.change_rare(|rare| rare.since = Some(at));
             }
             result

@@ -54,6 +54,8 @@ pub struct Lab {
     pub said: Vec<String>,
     /// Whether the naive scheduler comes along.
     pub compares: bool,
+    /// Whether processes go on that were killed, for now.
+    pub survives: bool,
 }
 
 impl Lab {
@@ -67,6 +69,7 @@ impl Lab {
             ids: Vec::new(),
             said: Vec::new(),
             compares: true,
+            survives: false,
         };
         lab.offers(machine);
         lab.sees(Observed::Configured(policy, BTreeMap::new()));
@@ -241,6 +244,7 @@ impl Lab {
                 let habit = self.habits[&run.job.job];
                 let Some(process) = self.processes.get_mut(&run) else { return };
                 match signal {
+                    RunSignal::Kill if self.survives => {}
                     RunSignal::Kill => process.ends = boot,
                     RunSignal::Number(_) if process.frozen => process.ends = process.ends.min(habit.goes_on_for),
                     RunSignal::Number(_) => process.ends = process.ends.min(boot + habit.goes_on_for),

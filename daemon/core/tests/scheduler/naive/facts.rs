@@ -51,8 +51,12 @@ impl Naive {
                 (run.stands, run.yields) = (Some(*boot_ms), room_for.is_some());
                 self.makes_room(*room_for);
             }
-            Event::Resumed { job, boot_ms, .. } => self.goes_on(*job, *boot_ms),
+            Event::Resumed { job, boot_ms, .. } => {
+                self.goes_on(*job, *boot_ms);
+                self.runs.get_mut(job).unwrap().yields = false;
+            }
             Event::Stopping { job, kill_at_boot_ms, room_for, .. } => {
+                // What it gave back it has not again.
                 self.goes_on(*job, now.boot);
                 self.runs.get_mut(job).unwrap().gone_at = Some(*kill_at_boot_ms);
                 self.makes_room(*room_for);
@@ -123,7 +127,6 @@ impl Naive {
 
     fn goes_on(&mut self, job: JobRef, boot: u64) {
         let run = self.runs.get_mut(&job).unwrap();
-        run.yields = false;
         if let Some(since) = run.stands.take() {
             run.stood += boot - since;
         }
