@@ -531,7 +531,8 @@ impl<'a> Pass<'a> {
     fn place_newcomer(&mut self) {
         let Some(new) = self.newcomer else { return };
         let wants = std::mem::take(&mut self.wants_of_newcomer);
-        let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1), left: None };
+        let candidate =
+            Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1), left: None };
         if self.queue_lets(&new.shape.queue)
             && let Some((variant, expected_ms)) = self.fitting(candidate)
         {

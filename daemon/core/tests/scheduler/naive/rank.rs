@@ -75,7 +75,9 @@ impl Naive {
             let waits = waits.map(|(task, _)| JobRef { job: id, task: *task });
             match job.promised {
                 // Of an array only one comes first.
-                Some(promise) => line.extend(waits.take(1).map(|job| ((false, Some(promise), false, 0), id, true, job))),
+                Some(promise) => {
+                    line.extend(waits.take(1).map(|job| ((false, Some(promise), false, 0), id, true, job)))
+                }
                 None => {
                     let turn = (true, None, job.is_idle(), -self.rank(now, job));
                     line.extend(waits.map(|job| (turn, id, true, job)));
