@@ -115,8 +115,6 @@ pub(crate) struct Pass<'a> {
     /// How many of a queue started in this pass, or have their planned start.
     placed_in: BTreeMap<QueueName, u64>,
     pub(super) plan: Plan,
-    /// Those that were planned, in their order.
-    pub(super) blocked: Vec<Blocked>,
     /// What it was for is known.
     over: bool,
 }
@@ -136,7 +134,6 @@ impl<'a> Pass<'a> {
             profile: None,
             placed_in: BTreeMap::new(),
             plan,
-            blocked: Vec::new(),
             over: false,
         }
     }
@@ -404,7 +401,6 @@ impl<'a> Pass<'a> {
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
         self.plan.planned.insert(candidate.job, Planned { at, variant, place });
-        self.blocked.push(Blocked { not_before, ways });
         true
     }
 

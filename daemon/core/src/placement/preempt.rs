@@ -2,7 +2,7 @@
 //! It refuses to end anything.
 
 use super::Room;
-use super::pass::{Blocked, Candidate, Pass};
+use super::pass::{Candidate, Pass};
 use super::profile::Profile;
 use crate::job::Job;
 use crate::shape::{Amounts, Shape, Want};
@@ -134,11 +134,12 @@ impl Pass<'_> {
         }
         // The youngest first, of those that lose as much.
         victims.sort_unstable_by(|a, b| (a.loses, b.job).cmp(&(b.loses, a.job)));
-        let running = self.running();
+        // Those of higher rank have the places that are planned for them.
+        let future = self.future().clone();
         // The most that there can be room for when all of them are gone: others may be gone by then, too.
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
         let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
-        let taken = running.taken_at(gone).less(given);
+        let taken = self.running().taken_at(gone).less(given);
         let expected = |want: &Want| candidate.expected(core, *want);
         // What makes room already, or ends by itself in time for one of its ways, is waited for.
         let without = self.earliest(candidate).map(|(at, ..)| at);
@@ -147,7 +148,7 @@ impl Pass<'_> {
                 continue;
             }
             let ms = expected(want);
-            let room = Trial { running: running.clone(), blocked: &self.blocked, amounts: want.amounts, ms };
+            let room = Trial { future: &future, amounts: want.amounts, ms };
             if let Some(chosen) = room.choose(&victims, without) {
                 let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();
                 let victims = chosen.into_iter().map(|victim| victim.job).collect();
@@ -158,10 +159,9 @@ impl Pass<'_> {
     }
 }
 
-/// A future in which victims are gone, and those of higher rank have taken what they can of that.
+/// What it would be like if victims were gone. With more of them there is never less room.
 struct Trial<'a> {
-    running: Profile,
-    blocked: &'a [Blocked],
+    future: &'a Profile,
     amounts: Amounts,
     ms: u64,
 }
@@ -169,12 +169,9 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Whether it could start as soon as these are gone.
     fn fits(&self, victims: &[Victim]) -> bool {
-        let mut profile = self.running.clone();
+        let mut profile = self.future.clone();
         for victim in victims {
             profile.give(victim.at, victim.end, victim.gives);
-        }
-        for blocked in self.blocked {
-            blocked.plan(&mut profile);
         }
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(0);
         profile.earliest(self.amounts, self.ms).is_some_and(|at| at <= gone)

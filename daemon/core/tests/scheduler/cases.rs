@@ -188,3 +188,18 @@ fn an_array_does_not_age_while_it_is_held() {
     lab.passes(HOUR / 4);
     assert_eq!(lab.core.running(9), [second]);
 }
+
+#[test]
+fn room_is_made_beside_those_of_higher_rank_where_they_are_planned() {
+    let mut lab = lab([4, 0, 0]);
+    let low = |cpus: u64| json!({"cpus": cpus, "priority": 25, "preemptible": true, "time_limit_ms": HOUR});
+    job(&mut lab, low(3), HOUR);
+    lab.passes(MINUTE);
+    let small = job(&mut lab, low(1), HOUR);
+    // Were both gone, this one would have all of it, but its way is not to end others.
+    job(&mut lab, json!({"cpus": 4, "priority": 100}), HOUR);
+    let short = json!({"priority": 75, "on_conflict": "preemption", "time_limit_ms": 10 * MINUTE});
+    let urgent = job(&mut lab, short, MINUTE);
+    lab.passes(0);
+    assert!(runs(&lab, urgent) && !runs(&lab, small));
+}

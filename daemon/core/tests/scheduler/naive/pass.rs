@@ -25,20 +25,6 @@ pub struct Made {
     pub victims: Vec<JobRef>,
 }
 
-/// One that has its place: it starts in this way for so long, or it is planned.
-#[derive(Clone, Copy, Debug)]
-pub struct Placed {
-    pub job: JobRef,
-    pub starts: Option<(usize, u64)>,
-}
-
-impl Placed {
-    /// One that is planned.
-    fn later(job: JobRef) -> Self {
-        Self { job, starts: None }
-    }
-}
-
 /// What is taken from when until when.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
@@ -122,12 +108,11 @@ impl Naive {
     }
 
     /// Whether as many of its queue, or of its tasks, have their place as may.
-    pub fn is_at_bound(&self, job: JobRef, placed: &[Placed]) -> bool {
+    pub fn is_at_bound(&self, job: JobRef, placed: &[JobRef]) -> bool {
         let record = &self.jobs[&job.job];
         let queue = record.demand.queue();
-        let mut placed = placed.iter().filter(|other| !self.runs.contains_key(&other.job));
-        let of_queue = placed.clone().filter(|other| self.jobs[&other.job.job].demand.queue() == queue).count();
-        let of_array = placed.by_ref().filter(|other| other.job.job == job.job).count();
+        let of_queue = placed.iter().filter(|other| self.jobs[&other.job].demand.queue() == queue).count();
+        let of_array = placed.iter().filter(|other| other.job == job.job).count();
         let most = self.queues[&queue].spec.max_running.map_or(usize::MAX, |most| most as usize);
         self.running_in(&queue) + of_queue >= most || record.running() + of_array >= record.width()
     }
@@ -135,7 +120,7 @@ impl Naive {
     pub fn pass(&self, now: Clock) -> Found {
         let mut found = Found::default();
         let mut future = self.future(now);
-        let mut placed: Vec<Placed> = Vec::new();
+        let mut placed: Vec<JobRef> = Vec::new();
         let (mut planned, most) = (0, self.policy.planned_starts);
         for id in self.line(now) {
             let job = &self.jobs[&id.job];
@@ -148,10 +133,8 @@ impl Naive {
                 if future.fits(now.boot, takes, ms) {
                     future.take(takes, now.boot, ms);
                     found.goes_on.push((found.starts.len(), id));
-                    placed.push(Placed { job: id, starts: Some((0, 0)) });
                 } else if let Some(start) = future.earliest(takes, ms).filter(|_| !job.is_idle() && planned < most) {
                     future.take(takes, start, ms);
-                    placed.push(Placed::later(id));
                     planned += 1;
                 }
                 continue;
@@ -163,7 +146,7 @@ impl Naive {
             if let Some((i, way, ms)) = self.ways(job).into_iter().find(fits) {
                 future.take(way.takes, now.boot, ms);
                 found.starts.push((id, i, ms));
-                placed.push(Placed { job: id, starts: Some((i, ms)) });
+                placed.push(id);
                 continue;
             }
             if job.is_idle() {
@@ -174,12 +157,12 @@ impl Naive {
             }
             if found.room.is_none() {
                 let start = self.earliest(&future, job).map_or(u64::MAX, |(start, ..)| start);
-                found.room = self.room(now, &placed, id, start);
+                found.room = self.room(now, &future, id, start);
             }
             if let Some((start, takes, ms)) = self.planned(now, &future, job) {
                 future.take(takes, start, ms);
                 found.planned.insert(id, start);
-                placed.push(Placed::later(id));
+                placed.push(id);
                 planned += u32::from(job.promised.is_none());
             }
         }

@@ -1,7 +1,7 @@
 //! Making room, by the page: those that lost the least first, until it is enough, and then as few as are needed.
 //! It refuses to touch what the page does not name.
 
-use super::pass::{Future, Made, Placed, Taken};
+use super::pass::{Future, Made, Taken};
 use super::{Clock, Job, Naive, Way};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::OnConflict;
@@ -41,10 +41,10 @@ impl Naive {
     }
 
     /// The future in which these are asked to make room, and when they are gone.
-    fn without(&self, now: Clock, victims: &[JobRef]) -> (Future, u64) {
+    fn without(&self, now: Clock, future: &Future, victims: &[JobRef]) -> (Future, u64) {
         let mut gone = now.boot;
-        let mut future = self.future(now);
-        // The runs are what is taken, in their order.
+        let mut future = future.clone();
+        // The runs are the first that are taken, in their order.
         for (at, run) in self.runs.keys().enumerate().filter(|(_, run)| victims.contains(run)) {
             let job = &self.jobs[&run.job];
             let end = if self.on_preempt(job) == OnPreempt::Suspend { now.boot } else { now.boot + job.grace().max(1) };
@@ -60,19 +60,17 @@ impl Naive {
     }
 
     /// Who makes room for a job that could otherwise start only then: one of the ways that it prefers after the other.
-    /// `before` are those that were placed before it, in their order.
-    pub fn room(&self, now: Clock, before: &[Placed], id: JobRef, start: u64) -> Option<Made> {
+    pub fn room(&self, now: Clock, future: &Future, id: JobRef, start: u64) -> Option<Made> {
         let ways = self.ways(&self.jobs[&id.job]);
-        ways.into_iter().find_map(|(_, way, ms)| self.room_in(now, before, id, start, (way, ms)))
+        ways.into_iter().find_map(|(_, way, ms)| self.room_in(now, future, id, start, (way, ms)))
     }
 
-    fn room_in(&self, now: Clock, before: &[Placed], id: JobRef, start: u64, (way, ms): (Way, u64)) -> Option<Made> {
+    fn room_in(&self, now: Clock, future: &Future, id: JobRef, start: u64, (way, ms): (Way, u64)) -> Option<Made> {
         let mut victims: Vec<JobRef> = self.runs.keys().copied().filter(|run| self.may_end(now, id, *run)).collect();
         // Of those that lose as much the youngest first.
         victims.sort_by_key(|run| (self.lost(now, *run), Reverse(*run)));
         let fits = |victims: &[JobRef]| {
-            let (mut future, gone) = self.without(now, victims);
-            before.iter().for_each(|placed| self.place(now, &mut future, *placed));
+            let (future, gone) = self.without(now, future, victims);
             future.earliest(way.takes, ms).is_some_and(|at| at <= gone)
         };
         let enough = (1..=victims.len()).find(|n| fits(&victims[..*n]))?;
@@ -83,25 +81,7 @@ impl Naive {
                 victims = rest;
             }
         }
-        let gone = self.without(now, &victims).1;
+        let gone = self.without(now, future, &victims).1;
         (gone < start).then_some(Made { for_whom: id, victims })
-    }
-
-    /// Has one that was placed take its place in a future in which there is more room.
-    fn place(&self, now: Clock, future: &mut Future, placed: Placed) {
-        let job = &self.jobs[&placed.job.job];
-        if self.runs.contains_key(&placed.job) {
-            let (takes, ms) = self.rest(now, placed.job);
-            let start = if placed.starts.is_some() { Some(future.now) } else { future.earliest(takes, ms) };
-            return start.into_iter().for_each(|start| future.take(takes, start, ms));
-        }
-        match placed.starts {
-            Some((way, ms)) => future.take(job.ways()[way].takes, future.now, ms),
-            None => {
-                if let Some((start, takes, ms)) = self.planned(now, future, job) {
-                    future.take(takes, start, ms);
-                }
-            }
-        }
     }
 }
