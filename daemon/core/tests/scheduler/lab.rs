@@ -150,6 +150,7 @@ impl Lab {
         self.said.extend(step.events.iter().map(|event| format!("    {event:?}")));
         if self.compares {
             self.compare(&step.events.clone());
+            self.holds();
         }
         if let Err(why) = self.core.check(self.at()) {
             self.fails(&why);
@@ -188,6 +189,11 @@ impl Lab {
                     self.fails(&format!("the naive scheduler has {expected}, and the core {said:?}"));
                 }
                 self.naive.fact(self.now, next.unwrap());
+                if let Some(Event::Started { job, .. } | Event::Resumed { job, .. }) = next
+                    && let Some(why) = self.naive.has_too_much(*job)
+                {
+                    self.fails(&why);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases;
+mod holds;
 mod lab;
 mod naive;
 mod same;

@@ -2,7 +2,7 @@
 //! It refuses to share a line with the core but the words of the protocol.
 
 mod facts;
-mod pass;
+pub mod pass;
 mod rank;
 mod room;
 

@@ -90,15 +90,16 @@ impl Naive {
     }
 
     /// When a job is to start: at the time that it was promised, if it can then, else as early as it can.
-    pub fn planned(&self, now: Clock, future: &Future, job: &Job) -> Option<(u64, Amounts, u64)> {
+    /// Then, in which way, what it takes, and for how long.
+    pub fn planned(&self, now: Clock, future: &Future, job: &Job) -> Option<(u64, usize, Amounts, u64)> {
         if let Some(Promise::Start(at)) = job.promised {
             let at = now.boot + u64::try_from(at - now.wall).unwrap_or(0);
             let fits = |(_, way, ms): &(usize, Way, u64)| future.fits(at, way.takes, *ms);
-            if let Some((_, way, ms)) = self.ways(job).into_iter().find(fits) {
-                return Some((at, way.takes, ms));
+            if let Some((i, way, ms)) = self.ways(job).into_iter().find(fits) {
+                return Some((at, i, way.takes, ms));
             }
         }
-        self.earliest(future, job).map(|(start, _, takes, ms)| (start, takes, ms))
+        self.earliest(future, job)
     }
 
     /// What one that stands still wants to go on, and for how long it will.
@@ -159,7 +160,7 @@ impl Naive {
                 let start = self.earliest(&future, job).map_or(u64::MAX, |(start, ..)| start);
                 found.room = self.room(now, &future, id, start);
             }
-            if let Some((start, takes, ms)) = self.planned(now, &future, job) {
+            if let Some((start, _, takes, ms)) = self.planned(now, &future, job) {
                 future.take(takes, start, ms);
                 found.planned.insert(id, start);
                 placed.push(id);
