@@ -139,7 +139,7 @@ where
     match context.out.json {
         true => context.out.document(&queue),
         false => {
-            let waiting = context.out.tone(Tone::Quiet, &format!(" ({} wait)", queue.waiting));
+            let waiting = context.out.tone(Tone::Quiet, &format!(" ({} waiting)", queue.waiting));
             said(context, &queue.name, &format!("{is}{}", if queue.waiting > 0 { &waiting } else { "" }));
         }
     }

@@ -559,7 +559,10 @@ impl Core {
             None => &job.shape.wants(),
         };
         let fits = |want: &Want| plan.all.leaves(plan.taken, want.amounts);
-        let (asks, free) = (own.first()?.amounts, plan.all.less(plan.taken));
+        // The way that comes nearest: the one in which it is planned, else one that the machine has.
+        let planned = plan.planned.get(&id.into()).and_then(|planned| own.get(usize::from(planned.variant)));
+        let nearest = planned.or_else(|| own.iter().find(|want| plan.all.holds(want.amounts))).or(own.first())?;
+        let (asks, free) = (nearest.amounts, plan.all.less(plan.taken));
         if own.iter().any(fits) {
             let first = plan.planned.iter().min_by_key(|(_, planned)| planned.place);
             return match (first, plan.first) {
@@ -569,7 +572,7 @@ impl Core {
             };
         }
         if asks.places > free.places {
-            return Some(match own.first()?.is_exclusive() {
+            return Some(match nearest.is_exclusive() {
                 true => Waiting::Exclusive,
                 false => Waiting::Runs(crate::MAX_RUNS),
             });
