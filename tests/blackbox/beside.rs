@@ -124,6 +124,18 @@ fn a_job_that_waits_for_memory_still_does_after_a_restart() {
 }
 
 #[test]
+fn what_would_become_of_a_job_is_told_by_what_is_free_now() {
+    let world = World::with(&[("QRM_HOST_MEMORY", "64G")]);
+    let when = |mem: &str| world.run(&format!("--json when --mem {mem} -- true")).json()["reasons"].clone();
+    assert_eq!(when("8G"), json!([]));
+    world.free(4 << 10);
+    // A reload looks at once; else what was seen some milliseconds ago counts.
+    world.run("daemon reload").ok();
+    assert_eq!(when("8G")[0]["code"], "memory_in_use");
+    assert_eq!(when("2G"), json!([]));
+}
+
+#[test]
 fn this_machine_is_seen_as_it_is() {
     let mut world = World::new();
     world.unset("QRM_TEST_PROC");

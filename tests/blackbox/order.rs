@@ -49,7 +49,7 @@ fn memory_is_counted_only_where_it_is_asked_for() {
     let reason = world.show(&too)["waiting_reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("memory"), "{reason}");
     assert_eq!(world.run("--json status").json()["machine"]["mem_used_bytes"], 600 << 20);
-    // What takes nothing of it does not wait for it.
+    // Who asks for none takes nothing of what it waits for, and goes before it.
     let none = world.submit("--mem 0", "true");
     assert_eq!(world.ended(&none)["state"], "completed");
     assert_eq!(world.show(&too)["state"], "queued");
@@ -75,7 +75,7 @@ fn what_can_never_be_granted_is_refused_with_the_most_that_can() {
 }
 
 #[test]
-fn nobody_delays_a_head_that_does_not_fit() {
+fn nobody_who_would_delay_it_overtakes_a_head_that_does_not_fit() {
     let world = World::with(&[("QRM_HOST_CPUS", "2")]);
     let gate = Gate::new(&world, "gate");
     let holder = world.submit("", &gate.wait());

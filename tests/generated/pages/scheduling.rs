@@ -54,7 +54,7 @@ fn order(page: &mut Page) {
 fn planning(page: &mut Page) {
     page.section("PLANNED STARTS");
     page.text(
-        "How long a job is expected to run is the mean of the last two runs of its kind, but never more than its time limit; \
+        "How long a job is expected to run is the longer of the last two runs of its kind, but never more than its time limit; \
          else its time limit, else `scheduler.assumed_time`. So a job with `--time` starts earlier: it fits into gaps.",
     );
     page.text(
