@@ -291,7 +291,7 @@ impl Engine {
     fn visit(&mut self, run: Run, visit: Visit, door: Door) {
         let order = match visit {
             Visit::Attach => Order::Attach(run, door),
-            Visit::Exec { command, pty, term, identity } => match self.store.launch_text(run.job.job) {
+            Visit::Exec { command, pty, term, identity } => match self.store.launch_text(run.job) {
                 Ok(text) => Order::Enter(Box::new(launch::beside(run, text, command, (pty, term))), identity, door),
                 Err(error) => return handle::give(door, Err(error.refusal())),
             },
@@ -392,7 +392,7 @@ impl Engine {
 
     /// What a run needs; nothing if it can not be read, which is then the run's end.
     fn launch(&mut self, run: Run) -> Option<Launch> {
-        let text = match self.store.launch_text(run.job.job) {
+        let text = match self.store.launch_text(run.job) {
             Ok(text) => text,
             Err(error) => {
                 tracing::error!(job = %run.job, %error, "what the job runs can not be read");

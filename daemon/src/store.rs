@@ -30,7 +30,9 @@ use std::sync::LazyLock;
 pub const DATABASE: &str = "qrm.sqlite";
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
-    Migrations::new([include_str!("store/schema.sql"), include_str!("store/schema-2.sql")].map(M::up).into())
+    let steps =
+        [include_str!("store/schema.sql"), include_str!("store/schema-2.sql"), include_str!("store/schema-3.sql")];
+    Migrations::new(steps.map(M::up).into())
 });
 
 /// Why the store can not be used.

@@ -152,6 +152,8 @@ pub enum FailureCause {
     Store,
     /// It had more than it may have of something else than memory and time.
     Limit,
+    /// It made room for another job.
+    Preempted,
 }
 
 /// Why a job did not complete.

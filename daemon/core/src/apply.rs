@@ -3,10 +3,14 @@
 
 use crate::depend::Happened;
 use crate::event::{Event, Stage};
-use crate::job::{Demand, Job, Phase, Tasks};
+use crate::job::{Demand, Job, Offers, Phase, Tasks};
+use crate::queue::{InQueue, Queue};
+use crate::shape::Amounts;
+use crate::share;
 use crate::state::{Alarm, Bulk, Core, Machine, RunState, Stop, backoffs};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{JobChange, JobState};
+use qrm_protocol::job::{JobChange, JobState, Offer};
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -20,9 +24,25 @@ impl Core {
                 mem_bytes: *mem_bytes,
                 disk_bytes: *disk_bytes,
             }),
+            Event::PolicySet { policy } => {
+                self.policy = policy.clone();
+                *self = self.rebuilt();
+            }
+            Event::QueueSet { queue, spec, configured, .. } => {
+                let paused = self.queues.get(queue).is_some_and(|queue| queue.paused);
+                let known = Queue { spec: spec.clone(), paused, configured: *configured };
+                let before = self.queues.insert(queue.clone(), known);
+                if before.is_some_and(|before| before.spec.on_conflict != spec.on_conflict) {
+                    // Whose turn decides for its jobs has changed.
+                    *self = self.rebuilt();
+                }
+            }
+            Event::QueuePaused { queue, .. } => self.change_queue(queue, |queue| queue.paused = true),
+            Event::QueueResumed { queue, .. } => self.change_queue(queue, |queue| queue.paused = false),
+            Event::QueueRemoved { queue, .. } => drop(self.queues.remove(queue)),
             Event::Submitted { job, user, demand, .. } => {
                 self.next_job = self.next_job.max(job.job.0 + 1);
-                self.watch_needs(job.job, demand);
+                self.watch_needs(job.job, demand.needs());
                 self.enter(job.job, *user, at, demand.clone());
             }
             Event::BulkBegun { bulk, user, count } => {
@@ -41,6 +61,7 @@ impl Core {
             Event::BulkSubmitted { bulk } => {
                 let Some(staged) = self.bulks.remove(bulk) else { return };
                 for (id, demand) in staged.jobs {
+                    self.count_staged(&demand, false);
                     self.enter(id, staged.user, at, demand);
                 }
                 self.doomed.extend(staged.doomed);
@@ -48,52 +69,95 @@ impl Core {
             Event::BulkDiscarded { bulk } => {
                 let Some(staged) = self.bulks.remove(bulk) else { return };
                 for (id, demand) in staged.jobs {
-                    self.unwatch_needs(id, &demand);
+                    self.count_staged(&demand, false);
+                    self.unwatch_needs(id, demand.needs());
                 }
             }
             Event::StageStarted { job, stage } => {
-                self.change(job.job, |j| j.phase = Phase::Staging(*stage));
+                self.change(at, job.job, |j| j.phase = Phase::Staging(*stage));
                 self.set_run(*job, Some(RunState::new(*stage, 1)));
             }
             Event::StagePassed { job, stage } => {
                 self.set_run(*job, None);
-                self.change(job.job, |j| {
-                    let next = *stage == Stage::Validate && j.demand.compile;
+                self.change(at, job.job, |j| {
+                    let next = *stage == Stage::Validate && j.compile;
                     j.phase = if next { Phase::Pending(Stage::Compile) } else { Phase::Queued };
                 });
             }
-            Event::Due { job } => self.due(*job),
-            Event::Started { job, attempt } => self.started(*job, *attempt),
+            Event::Due { job } => self.due(at, *job),
+            Event::Started { job, attempt, variant, expected_ms, .. } => {
+                self.started(
+                    at,
+                    *job,
+                    RunState {
+                        variant: *variant,
+                        expected_ms: *expected_ms,
+                        ..RunState::new(Stage::Execute, *attempt)
+                    },
+                );
+            }
+            Event::Planned { job, start, .. } => match start {
+                Some(start) => drop(self.announced.insert(*job, *start)),
+                None => drop(self.announced.remove(job)),
+            },
+            Event::Offered { job, offers, lapses_at } => drop(self.change(at, job.job, |j| {
+                let offers = Offers { offers: offers.clone(), lapses_at: *lapses_at, accepted: None, lapsed: false };
+                j.change_rare(|rare| rare.offers = Some(offers));
+            })),
+            Event::OfferAccepted { job, offer, what, .. } => {
+                self.change(at, job.job, |j| accepted(j, offer.place, what));
+            }
+            Event::OffersLapsed { job } => drop(self.change(at, job.job, |j| {
+                j.change_rare(|rare| rare.offers.as_mut().map(|offers| offers.lapsed = true))
+            })),
             Event::Executing { job, started_at, boot_ms, .. } => {
                 self.change_run(*job, |run| run.released = Some((*started_at, *boot_ms)));
             }
             Event::Signalled { .. } => {}
-            Event::Held { job, .. } => drop(self.change(job.job, |j| j.demand.hold = true)),
-            Event::Released { job, .. } => drop(self.change(job.job, |j| j.demand.hold = false)),
-            Event::Suspended { job, boot_ms, .. } => self.change_run(*job, |run| run.suspended = Some(*boot_ms)),
+            Event::Held { job, .. } => drop(self.change(at, job.job, |j| {
+                j.hold = true;
+                j.change_rare(|rare| rare.held = Some(at));
+            })),
+            Event::Released { job, .. } => drop(self.change(at, job.job, |j| {
+                j.hold = false;
+                j.change_rare(|rare| rare.held = None);
+            })),
+            Event::Suspended { job, boot_ms, room_for, .. } => self.change_run(*job, |run| {
+                run.suspended = Some(*boot_ms);
+                run.yields = room_for.is_some();
+            }),
             Event::Resumed { job, boot_ms, .. } => self.change_run(*job, |run| {
+                run.yields = false;
                 if let Some(since) = run.suspended.take() {
                     run.stood_ms = run.stood_ms.saturating_add(boot_ms.saturating_sub(since));
                 }
             }),
-            Event::Updated { job, change, .. } => self.updated(job.job, change),
+            Event::Updated { job, change, .. } => self.updated(at, job.job, change),
             // What a job says of itself is for people.
             Event::Progress { .. } => {}
-            Event::Overdue { job } => drop(self.change(job.job, |j| j.overdue = true)),
-            Event::ArrayExpired { job } => self.expired(job.job),
-            Event::Stopping { job, why, by, kill_at_boot_ms } => {
-                let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false };
+            Event::Overdue { job } => drop(self.change(at, job.job, |j| j.overdue = true)),
+            Event::ArrayExpired { job } => self.expired(at, job.job),
+            Event::Stopping { job, why, by, kill_at_boot_ms, room_for } => {
+                let room_for = *room_for;
+                let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false, room_for };
                 self.change_run(*job, |run| (run.stop, run.suspended) = (Some(stop), None));
             }
             Event::Killing { job } => {
                 self.change_run(*job, |run| run.stop = run.stop.map(|stop| Stop { killed: true, ..stop }));
             }
-            Event::ArrayStopping { job, by } => self.stop_array(job.job, *by),
-            Event::Requeued { job, attempt, due_boot_ms, .. } => self.requeued(*job, *attempt, *due_boot_ms),
-            Event::Ended { job, state, .. } => match job.task {
-                None => self.ended_whole(job.job, *state),
-                Some(_) => self.ended_task(*job, *state),
-            },
+            Event::ArrayStopping { job, by } => self.stop_array(at, job.job, *by),
+            Event::Requeued { job, attempt, due_boot_ms, .. } => {
+                self.settle_run(at, *job, at, false);
+                self.requeued(at, *job, *attempt, *due_boot_ms);
+            }
+            Event::Ended { job, state, ended_at, .. } => {
+                // What was cut short says nothing of how long the next one runs.
+                self.settle_run(at, *job, *ended_at, *state != JobState::Cancelled);
+                match job.task {
+                    None => self.ended_whole(at, job.job, *state),
+                    Some(_) => self.ended_task(at, *job, *state),
+                }
+            }
         }
     }
 
@@ -119,6 +183,51 @@ impl Core {
         *self = self.rebuilt();
     }
 
+    fn change_queue(&mut self, name: &QueueName, with: impl FnOnce(&mut Queue)) {
+        if let Some(queue) = self.queues.get_mut(name) {
+            with(queue);
+        }
+    }
+
+    /// A job of a bulk that nobody sees yet is in its queue, too: that can not go.
+    fn count_staged(&mut self, demand: &Demand, add: bool) {
+        let queue = demand.queue();
+        let within = self.in_queue.entry(queue.clone()).or_default();
+        within.jobs = if add { within.jobs + 1 } else { within.jobs - 1 };
+        if *within == InQueue::default() {
+            self.in_queue.remove(&queue);
+        }
+    }
+
+    /// What a run that starts is charged.
+    fn charge(&mut self, at: Timestamp, job: JobRef, run: RunState) -> RunState {
+        let bits = self.shares.begin_epoch(at);
+        if bits > 0 {
+            for run in self.runs.values_mut() {
+                run.charged >>= bits;
+            }
+        }
+        let Some(shape) = self.jobs.get(&job.job).map(|job| job.shape.clone()) else { return run };
+        let part = Amounts::of(&self.machine).part(self.granted(job, &run).amounts);
+        let account = share::Account { user: shape.user, queue: &shape.queue };
+        let charged = self.shares.charge(at, account, part, run.expected_ms);
+        RunState { charged, ..run }
+    }
+
+    /// What a run used takes the place of what was expected of it, and is remembered for the next of its shape.
+    fn settle_run(&mut self, at: Timestamp, job: JobRef, ended_at: Timestamp, whole: bool) {
+        let Some(run) = self.runs.get(&job).copied().filter(|run| run.stage == Stage::Execute) else { return };
+        let Some(shape) = self.jobs.get(&job.job).map(|job| job.shape.clone()) else { return };
+        let since = run.released.map_or(ended_at.0, |(began, _)| began.0);
+        let ran = u64::try_from(ended_at.0.saturating_sub(since)).unwrap_or(0).saturating_sub(run.stood_ms);
+        let part = Amounts::of(&self.machine).part(self.granted(job, &run).amounts);
+        let account = share::Account { user: shape.user, queue: &shape.queue };
+        self.shares.settle(at, account, run.charged, part, ran);
+        if whole && run.released.is_some() && !run.boot_is_over {
+            self.remember_run(&shape, ran);
+        }
+    }
+
     fn enter(&mut self, id: JobId, user: Uid, at: Timestamp, demand: Demand) {
         self.jobs.insert(id, Job::new(user, at, demand));
         self.index(id);
@@ -129,7 +238,8 @@ impl Core {
         let ids = (first..).map(JobId);
         let staged: Vec<(JobId, Demand)> = ids.zip(jobs).filter_map(|(id, d)| Some((id, d.clone()?))).collect();
         for (id, demand) in &staged {
-            self.watch_needs(*id, demand);
+            self.watch_needs(*id, demand.needs());
+            self.count_staged(demand, true);
         }
         if let Some(bulk) = self.bulks.get_mut(&bulk) {
             bulk.staged += jobs.len() as u64;
@@ -144,9 +254,9 @@ impl Core {
         }
     }
 
-    fn due(&mut self, job: JobRef) {
+    fn due(&mut self, at: Timestamp, job: JobRef) {
         let mut was_due = None;
-        self.change(job.job, |j| match (job.task, &mut j.tasks) {
+        self.change(at, job.job, |j| match (job.task, &mut j.tasks) {
             (None, _) if j.due_boot_ms.is_some() => j.due_boot_ms = None,
             (None, _) => j.begun = true,
             (Some(task), Some(tasks)) => {
@@ -163,8 +273,10 @@ impl Core {
         }
     }
 
-    fn started(&mut self, job: JobRef, attempt: u32) {
-        self.change(job.job, |j| match (job.task, &mut j.tasks) {
+    fn started(&mut self, at: Timestamp, job: JobRef, run: RunState) {
+        let attempt = run.attempt;
+        self.announced.remove(&job);
+        self.change(at, job.job, |j| match (job.task, &mut j.tasks) {
             (Some(task), Some(tasks)) => {
                 let Some(ordinal) = tasks.ordinal(task) else { return };
                 tasks.waiting.remove(ordinal);
@@ -177,26 +289,40 @@ impl Core {
                 j.attempt = attempt;
             }
         });
-        self.set_run(job, Some(RunState::new(Stage::Execute, attempt)));
-        self.resolve(job, Happened::Started);
+        let run = self.charge(at, job, run);
+        self.set_run(job, Some(run));
+        self.resolve(at, job, Happened::Started);
         if job.task.is_some() {
-            self.resolve(job.job.into(), Happened::Started);
+            self.resolve(at, job.job.into(), Happened::Started);
         }
     }
 
-    fn updated(&mut self, id: JobId, change: &JobChange) {
-        self.change(id, |job| {
-            job.demand.change(change);
+    fn updated(&mut self, at: Timestamp, id: JobId, change: &JobChange) {
+        let before = self.jobs.get(&id).map_or(Vec::new(), |job| job.needs().to_vec());
+        // Running tasks of an array move to its other queue.
+        let runs: Vec<(JobRef, RunState)> =
+            self.running_tasks(id).into_iter().filter_map(|task| Some((task, *self.runs.get(&task)?))).collect();
+        runs.iter().for_each(|(task, _)| self.set_run(*task, None));
+        self.change(at, id, |job| {
+            let mut demand = job.demand();
+            demand.change(change);
+            job.ask(demand);
             job.begun &= change.begin.is_none();
             job.overdue &= change.deadline.is_none();
             if let (Some(tasks), Some(width)) = (&mut job.tasks, change.width) {
                 tasks.spec.width = Some(width).filter(|width| *width > 0);
             }
         });
+        runs.into_iter().for_each(|(task, run)| self.set_run(task, Some(run)));
+        let after = self.jobs.get(&id).map_or(Vec::new(), |job| job.needs().to_vec());
+        if before != after {
+            self.unwatch_needs(id, &before);
+            self.watch_needs(id, &after);
+        }
     }
 
-    fn stop_array(&mut self, id: JobId, by: Uid) {
-        self.end_rest(id, false, |tasks, rest| {
+    fn stop_array(&mut self, at: Timestamp, id: JobId, by: Uid) {
+        self.end_rest(at, id, false, |tasks, rest| {
             tasks.stopped = Some(by);
             for ordinal in rest {
                 tasks.bad.insert(ordinal);
@@ -205,9 +331,9 @@ impl Core {
         });
     }
 
-    fn expired(&mut self, id: JobId) {
+    fn expired(&mut self, at: Timestamp, id: JobId) {
         let only_new = self.jobs.get(&id).is_some_and(|job| !job.overdue);
-        self.end_rest(id, only_new, |tasks, rest| {
+        self.end_rest(at, id, only_new, |tasks, rest| {
             tasks.expired = true;
             for ordinal in rest {
                 tasks.bad.insert(ordinal);
@@ -216,9 +342,9 @@ impl Core {
     }
 
     /// The tasks of an array that wait never run; those that wait for another attempt neither, unless only new ones end.
-    fn end_rest(&mut self, id: JobId, only_new: bool, end: impl FnOnce(&mut Tasks, Vec<u32>)) {
+    fn end_rest(&mut self, at: Timestamp, id: JobId, only_new: bool, end: impl FnOnce(&mut Tasks, Vec<u32>)) {
         let mut dues = Vec::new();
-        self.change(id, |job| {
+        self.change(at, id, |job| {
             let Some(tasks) = &mut job.tasks else { return };
             let mut again = BTreeMap::new();
             if !only_new {
@@ -240,9 +366,9 @@ impl Core {
         }
     }
 
-    fn requeued(&mut self, job: JobRef, attempt: u32, due: u64) {
+    fn requeued(&mut self, at: Timestamp, job: JobRef, attempt: u32, due: u64) {
         self.set_run(job, None);
-        self.change(job.job, |j| match (job.task, &mut j.tasks) {
+        self.change(at, job.job, |j| match (job.task, &mut j.tasks) {
             (Some(task), Some(tasks)) => {
                 let Some(ordinal) = tasks.ordinal(task) else { return };
                 tasks.running -= 1;
@@ -258,11 +384,12 @@ impl Core {
         }
     }
 
-    fn ended_task(&mut self, job: JobRef, state: JobState) {
+    fn ended_task(&mut self, at: Timestamp, job: JobRef, state: JobState) {
         let ran = self.runs.contains_key(&job);
+        self.announced.remove(&job);
         self.set_run(job, None);
         let mut was_due = None;
-        self.change(job.job, |j| {
+        self.change(at, job.job, |j| {
             let Some(tasks) = &mut j.tasks else { return };
             let Some(ordinal) = job.task.and_then(|task| tasks.ordinal(task)) else { return };
             tasks.waiting.remove(ordinal);
@@ -275,23 +402,40 @@ impl Core {
         if let Some(due) = was_due {
             self.alarms.remove(&(due, Alarm::Due(job)));
         }
-        self.resolve(job, Happened::Ended(state));
+        self.resolve(at, job, Happened::Ended(state));
     }
 
-    fn ended_whole(&mut self, id: JobId, state: JobState) {
+    fn ended_whole(&mut self, at: Timestamp, id: JobId, state: JobState) {
         self.set_run(id.into(), None);
+        self.announced.retain(|job, _| job.job != id);
         self.unindex(id);
         let Some(job) = self.jobs.remove(&id) else { return };
         for due in job.tasks.iter().flat_map(|tasks| backoffs(id, tasks)) {
             self.alarms.remove(&due);
         }
-        self.unwatch_needs(id, &job.demand);
+        self.unwatch_needs(id, job.needs());
         self.doomed.remove(&id);
         *self.ended.entry(state).or_default() += 1;
-        self.resolve(id.into(), Happened::Ended(state));
+        self.resolve(at, id.into(), Happened::Ended(state));
         if job.tasks.is_some() {
-            self.resolve_tasks(id);
+            self.resolve_tasks(at, id);
         }
         self.dependants.remove(&id);
     }
+}
+
+/// It has what it was offered.
+fn accepted(job: &mut Job, place: u32, what: &Offer) {
+    let mut demand = job.demand();
+    let mut rare = demand.rare.take().unwrap_or_default();
+    rare.offers.iter_mut().for_each(|offers| offers.accepted = Some(place));
+    match what {
+        Offer::Less { cpus } => demand.cpus = Some(*cpus),
+        Offer::Share => rare.exclusive = false,
+        Offer::At { start } => rare.promised = Some(*start),
+        // What is to make room does so by events of its own.
+        Offer::Preempt { .. } => {}
+    }
+    demand.rare = Some(rare);
+    job.ask(demand);
 }

@@ -12,7 +12,7 @@ use qrm_protocol::job::JobState;
 impl Core {
     /// Whether the caller may control a live job.
     pub(crate) fn may_control(&self, caller: Caller, job: JobRef) -> Result<(), Refusal> {
-        let owner = self.jobs.get(&job.job).ok_or(Refusal::NoSuchJob(job))?.user;
+        let owner = self.jobs.get(&job.job).ok_or(Refusal::NoSuchJob(job))?.user();
         caller.check(Right::Control, owner, job)
     }
 }

@@ -3,15 +3,17 @@
 
 use crate::event::Stage;
 use crate::job::Phase;
-use crate::placement;
+use crate::placement::{Limits, Pass};
+use crate::shape::Amounts;
 use crate::state::Core;
+use crate::step::Now;
 
 impl Core {
     /// Says what does not hold.
     ///
     /// # Errors
     /// The first thing that does not hold, for a person who has to find out why.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, now: Now) -> Result<(), String> {
         let fresh = self.rebuilt();
         if fresh != *self {
             return Err(format!("the indices are not what follows from the jobs:\n{self:#?}\nbut\n{fresh:#?}"));
@@ -43,7 +45,11 @@ impl Core {
             claim(!tasks.all_ended(), format!("array {id} is over, and lives"))?;
         }
         claim(self.doomed.is_empty(), format!("these can never run, and live: {:?}", self.doomed))?;
-        claim(placement::next(self).is_none(), "something could start, and does not".to_owned())?;
-        claim(self.ready.iter().all(|(_, id)| self.jobs.contains_key(id)), "a ready job is not alive".to_owned())
+        let held = self.runs.iter().filter(|(_, run)| run.stage == Stage::Execute);
+        let held = held.fold(Amounts::default(), |sum, (job, run)| sum.plus(self.held(*job, run)));
+        claim(held == self.used, format!("runs hold {held:?}, and {:?} are counted", self.used))?;
+        let plan = Pass::new(self, now, Limits::of(self)).run();
+        claim(plan.starts.is_empty(), format!("something could start, and does not: {:?}", plan.starts))?;
+        claim(plan.planned == self.seen.plan.planned, "the plan is not that of now".to_owned())
     }
 }

@@ -36,8 +36,8 @@ impl Core {
         match what {
             Control::Hold | Control::Release if target.task.is_some() => Err(Refusal::OnlyWhole(target)),
             Control::Hold if job.phase == Phase::Running => Err(Refusal::HasStarted(target)),
-            Control::Hold => Ok(!job.demand.hold),
-            Control::Release => Ok(job.demand.hold),
+            Control::Hold => Ok(!job.hold),
+            Control::Release => Ok(job.hold),
             Control::Suspend | Control::Resume => {
                 let runs = self.executing(target);
                 if runs.is_empty() {
@@ -47,7 +47,12 @@ impl Core {
                 if suspends && runs.iter().all(|(_, run)| run.stop.is_some()) {
                     return Err(Refusal::IsEnding(target));
                 }
-                Ok(runs.iter().any(|(_, run)| run.stop.is_none() && run.suspended.is_none() == suspends))
+                if !suspends && runs.iter().all(|(_, run)| run.yields) {
+                    return Err(Refusal::MakesRoom(target));
+                }
+                let is_other =
+                    |run: &RunState| run.stop.is_none() && run.suspended.is_none() == suspends && !run.yields;
+                Ok(runs.iter().any(|(_, run)| is_other(run)))
             }
             Control::Signal(_) if self.executing(target).is_empty() => Err(Refusal::NotExecuting(target)),
             Control::Signal(_) => Ok(true),
@@ -102,12 +107,12 @@ impl Deciding<'_> {
                 let suspends = what == Control::Suspend;
                 let boot_ms = self.now.boot_ms;
                 for (job, run) in self.core.executing(job) {
-                    if run.stop.is_some() || run.suspended.is_none() != suspends {
+                    if run.stop.is_some() || run.suspended.is_none() != suspends || run.yields {
                         continue;
                     }
                     let (event, signal) = match suspends {
-                        true => (Event::Suspended { job, by, boot_ms }, RunSignal::Freeze),
-                        false => (Event::Resumed { job, by, boot_ms }, RunSignal::Thaw),
+                        true => (Event::Suspended { job, by: Some(by), boot_ms, room_for: None }, RunSignal::Freeze),
+                        false => (Event::Resumed { job, by: Some(by), boot_ms }, RunSignal::Thaw),
                     };
                     self.emit(event);
                     self.effects.push(Effect::Signal(run.of(job), signal));

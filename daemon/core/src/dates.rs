@@ -15,6 +15,7 @@ impl Deciding<'_> {
                 Date::Begin(id) => self.emit(Event::Due { job: id.into() }),
                 Date::Expires(id) => self.expire(id),
                 Date::Deadline(id) => self.overdue(id, at),
+                Date::Lapses(id) => self.emit(Event::OffersLapsed { job: id.into() }),
             }
         }
         while let Some((_, alarm)) = self.core.alarms.first().copied().filter(|(at, _)| *at <= self.now.boot_ms) {

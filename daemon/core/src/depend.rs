@@ -1,10 +1,12 @@
 //! Dependencies: what becomes of the jobs that wait for another one when something happens to that one.
 //! It refuses to recurse: a job that can never run is only marked, and its own end is a fact of its own.
 
-use crate::job::{Demand, Need, When, is_default};
+use crate::job::{Demand, Need, Rare, When, is_default};
+use crate::refusal::Refusal;
 use crate::state::Core;
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::JobState;
+use qrm_protocol::job::{DependsOn, JobState};
+use qrm_protocol::time::Timestamp;
 
 /// What happened to a job or task that others may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +36,8 @@ pub(crate) fn verdict(when: When, happened: Happened) -> Verdict {
 }
 
 /// Strikes what is decided from a demand's needs; true if they can never be met any more.
-pub(crate) fn strike(demand: &mut Demand, verdict: impl Fn(&Need) -> Verdict) -> bool {
-    let Some(rare) = &mut demand.rare else { return false };
+pub(crate) fn strike(of: &mut Option<Box<Rare>>, verdict: impl Fn(&Need) -> Verdict) -> bool {
+    let Some(rare) = of else { return false };
     let before = rare.needs.len();
     let mut met = 0;
     let mut never = 0;
@@ -58,22 +60,22 @@ pub(crate) fn strike(demand: &mut Demand, verdict: impl Fn(&Need) -> Verdict) ->
     } else {
         never > 0
     };
-    demand.rare = demand.rare.take().filter(|rare| !is_default(rare));
+    *of = of.take().filter(|rare| !is_default(rare));
     is_never
 }
 
 impl Core {
     /// Remembers who waits for whom.
-    pub(crate) fn watch_needs(&mut self, id: JobId, demand: &Demand) {
-        for need in demand.needs() {
-            self.dependants.entry(need.on.job).or_default().insert(id);
+    pub(crate) fn watch_needs(&mut self, id: JobId, needs: &[Need]) {
+        for need in needs {
+            self.dependants.entry(need.on.job()).or_default().insert(id);
         }
     }
 
     /// Forgets it.
-    pub(crate) fn unwatch_needs(&mut self, id: JobId, demand: &Demand) {
-        for need in demand.needs() {
-            self.unwatch(id, need.on.job);
+    pub(crate) fn unwatch_needs(&mut self, id: JobId, needs: &[Need]) {
+        for need in needs {
+            self.unwatch(id, need.on.job());
         }
     }
 
@@ -87,40 +89,41 @@ impl Core {
     }
 
     /// Tells those who wait for `on` what happened to it.
-    pub(crate) fn resolve(&mut self, on: JobRef, happened: Happened) {
+    pub(crate) fn resolve(&mut self, at: Timestamp, on: JobRef, happened: Happened) {
         let Some(ids) = self.dependants.get(&on.job) else { return };
         let ids: Vec<JobId> = ids.iter().copied().collect();
         for id in ids {
-            let waits = self.demand(id).is_some_and(|d| d.needs().iter().any(|n| n.on == on));
-            if waits {
-                self.tell(id, on, happened);
+            if self.needs_of(id).iter().any(|need| need.on == on.into()) {
+                self.tell(at, id, on, happened);
             }
         }
     }
 
     /// Tells those who still wait for tasks of an array that is over: those tasks never ran.
-    pub(crate) fn resolve_tasks(&mut self, array: JobId) {
+    pub(crate) fn resolve_tasks(&mut self, at: Timestamp, array: JobId) {
         let Some(ids) = self.dependants.get(&array) else { return };
         let ids: Vec<JobId> = ids.iter().copied().collect();
         for id in ids {
-            let needs = self.demand(id).map_or(&[][..], Demand::needs);
-            let tasks: Vec<JobRef> =
-                needs.iter().map(|need| need.on).filter(|on| on.job == array && on.task.is_some()).collect();
+            let of_array = |need: &Need| match need.on {
+                DependsOn::One(on) if on.job == array && on.task.is_some() => Some(on),
+                _ => None,
+            };
+            let tasks: Vec<JobRef> = self.needs_of(id).iter().filter_map(of_array).collect();
             for on in tasks {
-                self.tell(id, on, Happened::Ended(JobState::Cancelled));
+                self.tell(at, id, on, Happened::Ended(JobState::Cancelled));
             }
         }
     }
 
-    fn tell(&mut self, id: JobId, on: JobRef, happened: Happened) {
-        let judge = |need: &Need| if need.on == on { verdict(need.when, happened) } else { Verdict::Open };
-        let before: Vec<JobId> = self.demand(id).map_or(Vec::new(), |d| d.needs().iter().map(|n| n.on.job).collect());
-        match self.change(id, |job| strike(&mut job.demand, judge)) {
+    fn tell(&mut self, at: Timestamp, id: JobId, on: JobRef, happened: Happened) {
+        let judge = |need: &Need| if need.on == on.into() { verdict(need.when, happened) } else { Verdict::Open };
+        let before: Vec<JobId> = self.needs_of(id).iter().map(|need| need.on.job()).collect();
+        match self.change(at, id, |job| strike(&mut job.rare, judge)) {
             Some(false) => {}
             Some(true) => drop(self.doomed.insert(id, on)),
             None => self.tell_staged(id, on, judge),
         }
-        let after: Vec<JobId> = self.demand(id).map_or(Vec::new(), |d| d.needs().iter().map(|n| n.on.job).collect());
+        let after: Vec<JobId> = self.needs_of(id).iter().map(|need| need.on.job()).collect();
         for gone in before.into_iter().filter(|job| !after.contains(job)) {
             self.unwatch(id, gone);
         }
@@ -129,19 +132,19 @@ impl Core {
     fn tell_staged(&mut self, id: JobId, on: JobRef, judge: impl Fn(&Need) -> Verdict) {
         let Some((_, bulk)) = self.bulks.range_mut(..=id).next_back() else { return };
         let Ok(place) = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id) else { return };
-        if strike(&mut bulk.jobs[place].1, judge) {
+        if strike(&mut bulk.jobs[place].1.rare, judge) {
             bulk.doomed.insert(id, on);
         }
     }
 
-    /// What a job asks for, be it visible or still in a bulk.
-    fn demand(&self, id: JobId) -> Option<&Demand> {
+    /// What a job waits for, be it visible or still in a bulk.
+    fn needs_of(&self, id: JobId) -> &[Need] {
         if let Some(job) = self.jobs.get(&id) {
-            return Some(&job.demand);
+            return job.needs();
         }
-        let bulk = self.bulks.range(..=id).next_back()?.1;
-        let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(&bulk.jobs[place].1)
+        let Some((_, bulk)) = self.bulks.range(..=id).next_back() else { return &[] };
+        let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id);
+        place.map_or(&[], |place| bulk.jobs[place].1.needs())
     }
 
     /// What an earlier job of an open bulk asks for.
@@ -149,5 +152,13 @@ impl Core {
         let jobs = &self.bulks.get(&bulk)?.jobs;
         let place = jobs.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         Some(&jobs[place].1)
+    }
+}
+
+/// The job or task that is meant.
+pub(crate) fn one(on: DependsOn) -> Result<JobRef, Refusal> {
+    match on {
+        DependsOn::One(on) => Ok(on),
+        DependsOn::Each(job) => Err(Refusal::NoArray(job.into())),
     }
 }

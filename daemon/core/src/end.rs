@@ -2,11 +2,13 @@
 //! It refuses to know why a process ended beyond what is reported of it.
 
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
+use crate::state::Stop;
 use crate::step::{Deciding, Effect, Exceeded, RunOutcome, RunSignal};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState, RetryOn};
-use qrm_protocol::time::Millis;
+use qrm_protocol::queue::OnPreempt;
+use qrm_protocol::time::{Millis, Timestamp};
 
 impl Deciding<'_> {
     pub(crate) fn end_doomed(&mut self) {
@@ -55,7 +57,8 @@ impl Deciding<'_> {
     }
 
     pub(crate) fn run_ended(&mut self, run: Run, outcome: RunOutcome) {
-        let limit = self.core.jobs.get(&run.job.job).map_or(0, |job| job.demand.mem_bytes);
+        let granted = self.core.runs.get(&run.job).map(|state| self.core.granted(run.job, state));
+        let limit = granted.map_or(0, |want| want.amounts.mem);
         let failure = failure_of(run.stage, &outcome, limit);
         if failure.is_none()
             && run.stage != Stage::Execute
@@ -74,20 +77,25 @@ impl Deciding<'_> {
         // A job whose validate or compile command failed has not started.
         let started_at =
             outcome.started_at.or(state.released.map(|(at, _)| at)).filter(|_| run.stage == Stage::Execute);
-        if let (None, Some(failure)) = (state.stop, &failure)
+        let preempted = state.stop.filter(|stop| stop.why == StopWhy::Preempted).map(had_to_make_room);
+        if let Some(failure) = &preempted
+            && self.goes_on_later(run)
+        {
+            return self.requeue(run, started_at, failure.clone(), 0, outcome.usage);
+        }
+        if let (true, Some(failure)) =
+            (state.stop.is_none() || preempted.is_some(), preempted.as_ref().or(failure.as_ref()))
             && self.retries(run, outcome, failure)
         {
             let wait =
                 self.core.jobs.get(&run.job.job).and_then(|j| j.rare()).map_or(0, |r| r.backoff.after(run.attempt).0);
-            let due_boot_ms = self.now.boot_ms.saturating_add(wait);
-            let (failure, usage) = (failure.clone(), outcome.usage);
-            self.emit(Event::Requeued { job: run.job, attempt: run.attempt, started_at, failure, due_boot_ms, usage });
-            return;
+            return self.requeue(run, started_at, failure.clone(), wait, outcome.usage);
         }
         let job = self.core.jobs.get(&run.job.job);
-        let limit = job.map_or(0, |j| j.demand.time_ms);
+        let limit = self.core.granted(run.job, &state).time_ms;
         let deadline = job.and_then(|j| j.rare()).and_then(|rare| rare.deadline);
         let (end, failure, by) = match (state.stop, failure) {
+            (Some(stop), _) if stop.why == StopWhy::Preempted => (JobState::Cancelled, preempted, None),
             (Some(stop), _) if stop.why != StopWhy::Cancelled => {
                 let message = match (stop.why, deadline) {
                     (StopWhy::Deadline, Some(at)) => format!("it was to be over by {at}"),
@@ -119,6 +127,19 @@ impl Deciding<'_> {
         }
     }
 
+    /// It waits for its next attempt.
+    fn requeue(&mut self, run: Run, started_at: Option<Timestamp>, failure: Failure, wait: u64, usage: RunUsage) {
+        let due_boot_ms = self.now.boot_ms.saturating_add(wait);
+        self.emit(Event::Requeued { job: run.job, attempt: run.attempt, started_at, failure, due_boot_ms, usage });
+    }
+
+    /// Whether one that made room waits for its turn again.
+    fn goes_on_later(&self, run: Run) -> bool {
+        let Some(job) = self.core.jobs.get(&run.job.job) else { return false };
+        let is_over = job.tasks.as_ref().is_some_and(|t| t.stopped.is_some() || t.expired && job.overdue);
+        self.core.on_preempt(job) != OnPreempt::Cancel && !is_over
+    }
+
     fn retries(&self, run: Run, outcome: &RunOutcome, failure: &Failure) -> bool {
         let Some(job) = self.core.jobs.get(&run.job.job) else { return false };
         let Some(rare) = job.rare().filter(|r| run.stage == Stage::Execute && run.attempt <= r.retries) else {
@@ -129,13 +150,13 @@ impl Deciding<'_> {
         }
         let lost = failure.cause == FailureCause::Lost;
         if rare.retry_on.is_empty() {
-            return failure.kind == FailureKind::ExecuteError;
+            return failure.kind == FailureKind::ExecuteError && failure.cause != FailureCause::Preempted;
         }
         rare.retry_on.iter().any(|on| match on {
             RetryOn::Code(code) => outcome.exit_code == Some(*code),
             RetryOn::Oom => outcome.oom,
             RetryOn::Lost => lost,
-            RetryOn::Preempted => false,
+            RetryOn::Preempted => failure.cause == FailureCause::Preempted,
         })
     }
 
@@ -162,6 +183,13 @@ impl Deciding<'_> {
         };
         self.end_waiting(id.into(), state, failure, stopped);
     }
+}
+
+/// Why one ended that made room.
+fn had_to_make_room(stop: Stop) -> Failure {
+    let whom = stop.room_for.map_or_else(|| "another job".to_owned(), |job| format!("job {job}"));
+    let message = format!("it made room for {whom}");
+    Failure { kind: FailureKind::ExecuteError, cause: FailureCause::Preempted, message }
 }
 
 /// What an outcome means, but for why it came about.

@@ -1,10 +1,12 @@
 //! The facts. Each is stored as JSON for ever, so fields are only ever added, with a default.
 //! What follows from a fact is not known here, see [`crate::Core::apply`].
 
-use crate::job::Demand;
+use crate::job::{Demand, is_default};
+use crate::policy::Policy;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{Failure, JobChange, JobState};
+use qrm_protocol::job::{Failure, JobChange, JobState, Offer, OfferId};
 use qrm_protocol::progress::Fraction;
+use qrm_protocol::queue::{QueueName, QueueSpec};
 use qrm_protocol::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -55,6 +57,8 @@ pub enum StopWhy {
     Timeout,
     /// Its deadline.
     Deadline,
+    /// It makes room for another job.
+    Preempted,
 }
 
 /// What a run used.
@@ -67,6 +71,26 @@ pub struct RunUsage {
     /// The most memory at once.
     #[serde(default)]
     pub peak_memory_bytes: u64,
+}
+
+/// What a run was granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Takes {
+    /// Cpus.
+    pub cpus: u32,
+    /// Memory; 0 is not counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mem_bytes: u64,
+    /// Room for files; 0 is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bytes: u64,
+    /// How long it may run; 0 is for ever.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub time_ms: u64,
+    /// It has the machine for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exclusive: bool,
 }
 
 fn none<T>(value: &Option<T>) -> bool {
@@ -90,6 +114,52 @@ pub enum Event {
         /// Room for files offered to jobs.
         #[serde(default, skip_serializing_if = "crate::job::is_default")]
         disk_bytes: u64,
+    },
+    /// How it is decided what starts when.
+    #[serde(rename = "policy.set")]
+    PolicySet {
+        /// From now on.
+        policy: Policy,
+    },
+    /// A queue was made or changed.
+    #[serde(rename = "queue.set")]
+    QueueSet {
+        /// Its name.
+        queue: QueueName,
+        /// What it is.
+        #[serde(flatten)]
+        spec: QueueSpec,
+        /// The configuration says so.
+        #[serde(default, skip_serializing_if = "is_default")]
+        configured: bool,
+        /// Who wanted that, if someone did.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
+    },
+    /// Nothing of a queue starts any more.
+    #[serde(rename = "queue.paused")]
+    QueuePaused {
+        /// Its name.
+        queue: QueueName,
+        /// Who wanted that.
+        by: Uid,
+    },
+    /// It goes on.
+    #[serde(rename = "queue.resumed")]
+    QueueResumed {
+        /// Its name.
+        queue: QueueName,
+        /// Who wanted that.
+        by: Uid,
+    },
+    /// A queue is no more.
+    #[serde(rename = "queue.removed")]
+    QueueRemoved {
+        /// Its name.
+        queue: QueueName,
+        /// Who wanted that, if someone did.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
     },
     /// A job was accepted.
     #[serde(rename = "job.submitted")]
@@ -166,6 +236,57 @@ pub enum Event {
         job: JobRef,
         /// From 1.
         attempt: u32,
+        /// Which of its alternatives it has, from 1; 0 is what it asked for first.
+        #[serde(default, skip_serializing_if = "is_default")]
+        variant: u8,
+        /// How long it is expected to run.
+        #[serde(default, skip_serializing_if = "is_default")]
+        expected_ms: u64,
+        /// What it was granted, if that is not what it asked for first.
+        #[serde(default, skip_serializing_if = "none")]
+        takes: Option<Takes>,
+    },
+    /// When a waiting job is planned to start, or another time than was announced before.
+    #[serde(rename = "job.planned")]
+    Planned {
+        /// Which.
+        job: JobRef,
+        /// When; nothing if it is not planned any more.
+        #[serde(default, skip_serializing_if = "none")]
+        start: Option<Timestamp>,
+        /// What was announced before.
+        #[serde(default, skip_serializing_if = "none")]
+        was: Option<Timestamp>,
+        /// For people: what changed that.
+        why: String,
+    },
+    /// A job that can not start at once is offered something else.
+    #[serde(rename = "job.offered")]
+    Offered {
+        /// Which.
+        job: JobRef,
+        /// In the order of their places, from 1.
+        offers: Vec<Offer>,
+        /// Until then they can be accepted.
+        lapses_at: Timestamp,
+    },
+    /// An offer was accepted.
+    #[serde(rename = "job.offer_accepted")]
+    OfferAccepted {
+        /// To which job it was.
+        job: JobRef,
+        /// Which.
+        offer: OfferId,
+        /// What it is.
+        what: Offer,
+        /// Who wanted that.
+        by: Uid,
+    },
+    /// What a job was offered can not be accepted any more.
+    #[serde(rename = "job.offers_lapsed")]
+    OffersLapsed {
+        /// Which.
+        job: JobRef,
     },
     /// Its command runs.
     #[serde(rename = "job.executing")]
@@ -212,18 +333,23 @@ pub enum Event {
     Suspended {
         /// Which.
         job: JobRef,
-        /// Who.
-        by: Uid,
+        /// Who, if someone wanted that.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
         /// Since when, on the clock that never jumps.
         boot_ms: u64,
+        /// For which job it makes room.
+        #[serde(default, skip_serializing_if = "none")]
+        room_for: Option<JobRef>,
     },
     /// They go on.
     #[serde(rename = "job.resumed")]
     Resumed {
         /// Which.
         job: JobRef,
-        /// Who.
-        by: Uid,
+        /// Who, if someone wanted that; else there is room again.
+        #[serde(default, skip_serializing_if = "none")]
+        by: Option<Uid>,
         /// Since when, on the clock that never jumps.
         boot_ms: u64,
     },
@@ -276,6 +402,9 @@ pub enum Event {
         by: Option<Uid>,
         /// When patience ends, on the clock that never jumps.
         kill_at_boot_ms: u64,
+        /// For which job it makes room.
+        #[serde(default, skip_serializing_if = "none")]
+        room_for: Option<JobRef>,
     },
     /// Patience has ended.
     #[serde(rename = "job.killing")]
@@ -344,12 +473,18 @@ impl Event {
     pub fn job(&self) -> Option<JobRef> {
         match self {
             Self::MachineFound { .. } | Self::BulkBegun { .. } | Self::BulkStaged { .. } => None,
+            Self::PolicySet { .. } | Self::QueueSet { .. } | Self::QueueRemoved { .. } => None,
+            Self::QueuePaused { .. } | Self::QueueResumed { .. } => None,
             Self::BulkSubmitted { .. } | Self::BulkDiscarded { .. } => None,
             Self::Submitted { job, .. }
             | Self::StageStarted { job, .. }
             | Self::StagePassed { job, .. }
             | Self::Due { job }
             | Self::Started { job, .. }
+            | Self::Planned { job, .. }
+            | Self::Offered { job, .. }
+            | Self::OfferAccepted { job, .. }
+            | Self::OffersLapsed { job }
             | Self::Executing { job, .. }
             | Self::Signalled { job, .. }
             | Self::Held { job, .. }

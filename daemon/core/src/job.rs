@@ -3,13 +3,18 @@
 
 use crate::event::Stage;
 use crate::ranges::Ranges;
+use crate::shape::Shape;
 use qrm_protocol::amount::Priority;
-use qrm_protocol::ids::{JobRef, TaskIndex, Uid};
-use qrm_protocol::job::{ArraySpec, Backoff, JobChange, JobSpec, JobState, RetryOn};
+use qrm_protocol::ids::{TaskIndex, Uid};
+use qrm_protocol::job::{
+    ArraySpec, Backoff, DependsOn, JobChange, JobSpec, JobState, Offer, OnConflict, RetryOn, Variant,
+};
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::signal::Signal;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What must have happened to another job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,8 +35,8 @@ pub enum When {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Need {
-    /// On which job or task.
-    pub on: JobRef,
+    /// On which job or task, or on which array's tasks by their index.
+    pub on: DependsOn,
     /// What must have happened to it.
     pub when: When,
 }
@@ -40,19 +45,22 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What of a [`JobSpec`] decides when and where it runs.
+/// What of a [`JobSpec`] decides when and where it runs, as events and snapshots have it.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Demand {
-    /// 0 to 100.
+    /// 0 to 100; `None` is normal, or before it is accepted what its queue says.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub priority: Priority,
+    pub priority: Option<Priority>,
+    /// Its queue; `None` is the one that always exists.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub queue: Option<QueueName>,
     /// Cpus to count; `None` is one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cpus: Option<u32>,
-    /// Memory to count.
+    /// Memory to count; `None` is none.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub mem_bytes: u64,
+    pub mem_bytes: Option<u64>,
     /// How long its command may run; 0 is for ever.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_ms: u64,
@@ -110,6 +118,63 @@ pub struct Rare {
     /// Room for files to count.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disk_bytes: u64,
+    /// What it would take instead, in order of preference.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variants: Vec<Variant>,
+    /// It wants the machine for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exclusive: bool,
+    /// It only fills gaps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idle: bool,
+    /// It may have to make room.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preemptible: bool,
+    /// What tells it to save its work.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub checkpoint_signal: Option<i32>,
+    /// Not before it has run for so long.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub min_run_ms: u64,
+    /// What is done when it can not have at once what it asks for; `None` is what its queue says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_conflict: Option<OnConflict>,
+    /// It was promised to start then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub promised: Option<Timestamp>,
+    /// It could first have started then, if not when it was accepted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub since: Option<Timestamp>,
+    /// It is held since then, if not since it was accepted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held: Option<Timestamp>,
+    /// What it was offered instead of waiting.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub offers: Option<Offers>,
+}
+
+/// What a job was offered.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Offers {
+    /// In the order of their places, from 1.
+    pub offers: Vec<Offer>,
+    /// Until then they can be accepted.
+    pub lapses_at: Timestamp,
+    /// Which was accepted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accepted: Option<u32>,
+    /// They can not be accepted any more.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lapsed: bool,
+}
+
+impl Offers {
+    /// Whether one can still be accepted.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.accepted.is_none() && !self.lapsed
+    }
 }
 
 /// A flattened part is always there to serde; one that says nothing is none.
@@ -120,15 +185,11 @@ fn rare<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<Rare>>, 
 
 impl From<&JobSpec> for Demand {
     fn from(spec: &JobSpec) -> Self {
-        let need = |when: When| move |on: &JobRef| Need { on: *on, when };
-        let needs = spec.after.iter().map(need(When::Ended));
-        let needs = needs.chain(spec.after_ok.iter().map(need(When::Ok)));
-        let needs = needs.chain(spec.after_fail.iter().map(need(When::Fail)));
-        let needs = needs.chain(spec.after_start.iter().map(need(When::Start))).collect();
+        let lists = [&spec.after, &spec.after_ok, &spec.after_fail, &spec.after_start];
         let rare = Rare {
             begin: spec.begin,
             array: spec.array,
-            needs,
+            needs: needs(lists.map(|list| Some(list.as_slice()))),
             any: spec.any,
             retries: spec.retries,
             retry_on: spec.retry_on.clone(),
@@ -138,35 +199,56 @@ impl From<&JobSpec> for Demand {
             queue_timeout_ms: spec.queue_timeout_ms.map_or(0, |t| t.0),
             deadline: spec.deadline,
             disk_bytes: spec.disk_bytes.map_or(0, |disk| disk.0),
+            variants: spec.variants.clone(),
+            exclusive: spec.exclusive,
+            idle: spec.idle,
+            preemptible: spec.preemptible,
+            checkpoint_signal: spec.checkpoint_signal.map(Signal::number),
+            min_run_ms: spec.min_run_ms.map_or(0, |time| time.0),
+            on_conflict: spec.on_conflict,
+            promised: None,
+            since: None,
+            held: None,
+            offers: None,
         };
         Self {
             priority: spec.priority,
+            queue: spec.queue.clone(),
             cpus: spec.cpus,
-            mem_bytes: spec.mem_bytes.map_or(0, |m| m.0),
+            mem_bytes: spec.mem_bytes.map(|m| m.0),
             time_ms: spec.time_limit_ms.map_or(0, |t| t.0),
             hold: spec.hold,
             validate: spec.validate.is_some(),
             compile: spec.compile.is_some(),
-            rare: (!is_default(&rare)).then(|| Box::new(rare)),
+            rare: boxed(rare),
         }
     }
 }
 
-impl Demand {
-    /// What asks it to end, and how long it has after that before it is killed.
-    #[must_use]
-    pub fn stop(&self) -> (i32, u64) {
-        let rare = self.rare.as_deref();
-        let signal = rare.and_then(|r| r.stop_signal).unwrap_or(Signal::TERM.number());
-        (signal, rare.and_then(|r| r.grace_ms).unwrap_or(crate::GRACE_MS))
-    }
+/// Dependencies by their lists: after the end, the completion, the failure and the start of others.
+fn needs(lists: [Option<&[DependsOn]>; 4]) -> Vec<Need> {
+    let of = |(list, when): (Option<&[DependsOn]>, When)| {
+        list.unwrap_or_default().iter().map(|on| Need { on: *on, when }).collect::<Vec<_>>()
+    };
+    lists.into_iter().zip(LISTS).flat_map(of).collect()
+}
 
+/// What the lists of dependencies stand for.
+const LISTS: [When; 4] = [When::Ended, When::Ok, When::Fail, When::Start];
+
+/// Nothing, if it says nothing.
+pub(crate) fn boxed(rare: Rare) -> Option<Box<Rare>> {
+    (!is_default(&rare)).then(|| Box::new(rare))
+}
+
+impl Demand {
     /// Changes what decides.
     pub(crate) fn change(&mut self, change: &JobChange) {
         let JobChange { priority, cpus, mem_bytes, time_limit_ms, .. } = change;
-        self.priority = priority.unwrap_or(self.priority);
+        self.priority = priority.or(self.priority);
+        self.queue = change.queue.clone().or(self.queue.take());
         self.cpus = cpus.or(self.cpus);
-        self.mem_bytes = mem_bytes.map_or(self.mem_bytes, |mem| mem.0);
+        self.mem_bytes = mem_bytes.map(|mem| mem.0).or(self.mem_bytes);
         self.time_ms = time_limit_ms.map_or(self.time_ms, |time| time.0);
         let mut rare = self.rare.take().unwrap_or_default();
         rare.begin = change.begin.or(rare.begin);
@@ -178,7 +260,71 @@ impl Demand {
             rare.stop_signal = Some(signal).filter(|signal| *signal != Signal::TERM).map(Signal::number);
         }
         rare.grace_ms = change.grace_ms.map(|grace| grace.0).or(rare.grace_ms);
-        self.rare = Some(rare).filter(|rare| !is_default(rare));
+        rare.variants = change.variants.clone().unwrap_or(rare.variants);
+        rare.exclusive = change.exclusive.unwrap_or(rare.exclusive);
+        rare.idle = change.idle.unwrap_or(rare.idle);
+        rare.preemptible = change.preemptible.unwrap_or(rare.preemptible);
+        rare.checkpoint_signal = change.checkpoint_signal.map(Signal::number).or(rare.checkpoint_signal);
+        rare.min_run_ms = change.min_run_ms.map_or(rare.min_run_ms, |time| time.0);
+        rare.on_conflict = change.on_conflict.or(rare.on_conflict);
+        rare.any = change.any.unwrap_or(rare.any);
+        if !change.promises_hold() {
+            rare.promised = None;
+        }
+        let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
+        for (list, when) in lists.into_iter().zip(LISTS) {
+            let Some(list) = list else { continue };
+            rare.needs.retain(|need| need.when != when);
+            rare.needs.extend(list.iter().map(|on| Need { on: *on, when }));
+        }
+        self.rare = boxed(*rare);
+        self.settle();
+    }
+
+    /// Writes each thing in one way, however it was said.
+    pub(crate) fn settle(&mut self) {
+        self.priority = self.priority.filter(|priority| *priority != Priority::NORMAL);
+        self.queue = self.queue.take().filter(|queue| !queue.is_default());
+        self.mem_bytes = self.mem_bytes.filter(|mem| *mem > 0);
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(&self) -> QueueName {
+        self.queue.clone().unwrap_or_default()
+    }
+
+    /// 0 to 100.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.priority.unwrap_or_default()
+    }
+
+    /// Memory to count.
+    #[must_use]
+    pub fn mem_bytes(&self) -> u64 {
+        self.mem_bytes.unwrap_or(0)
+    }
+
+    /// What jobs like it have in common.
+    pub(crate) fn shape(&self, user: Uid) -> Shape {
+        let rare = self.rare.as_deref();
+        Shape {
+            user,
+            queue: self.queue(),
+            priority: self.priority(),
+            cpus: self.cpus,
+            mem_bytes: self.mem_bytes(),
+            disk_bytes: self.disk_bytes(),
+            time_ms: self.time_ms,
+            exclusive: rare.is_some_and(|r| r.exclusive),
+            variants: rare.map_or_else(Vec::new, |r| r.variants.clone()),
+            idle: rare.is_some_and(|r| r.idle),
+            preemptible: rare.is_some_and(|r| r.preemptible),
+            min_run_ms: rare.map_or(0, |r| r.min_run_ms),
+            saves: rare.is_some_and(|r| r.checkpoint_signal.is_some()),
+            on_conflict: rare.and_then(|r| r.on_conflict),
+        }
     }
 
     /// Cpus to count.
@@ -294,31 +440,71 @@ impl Tasks {
         self.ok.len() + self.bad.len() == self.spec.count()
     }
 
+    /// How many more of its tasks it allows to run.
+    pub fn may_start(&self) -> u32 {
+        self.spec.width.map_or(u32::MAX, |width| width.saturating_sub(self.running))
+    }
+
     pub fn at_width(&self) -> bool {
         self.spec.width.is_some_and(|width| self.running >= width)
     }
 }
 
-/// A live job.
+/// A live job. What of it decides where it fits is its shape, which it shares with all that are like it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Record", into = "Record")]
 pub(crate) struct Job {
-    pub user: Uid,
     pub submitted: Timestamp,
+    pub shape: Arc<Shape>,
     pub phase: Phase,
     /// The last attempt that started.
     pub attempt: u32,
     /// When the next attempt is due, if that is still to come.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub due_boot_ms: Option<u64>,
     /// Its begin has come.
     pub begun: bool,
     /// Its deadline has come.
-    #[serde(default, skip_serializing_if = "is_default")]
     pub overdue: bool,
-    /// What it asks for; `needs` are those that are not met.
-    pub demand: Demand,
-    #[serde(default, skip_serializing_if = "is_default")]
+    /// It waits until it is released.
+    pub hold: bool,
+    pub validate: bool,
+    pub compile: bool,
+    /// What few jobs have, but for what is in the shape; `needs` are those that are not met.
+    pub rare: Option<Box<Rare>>,
     pub tasks: Option<Box<Tasks>>,
+}
+
+/// A job as snapshots have it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Record {
+    user: Uid,
+    submitted: Timestamp,
+    phase: Phase,
+    attempt: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    due_boot_ms: Option<u64>,
+    begun: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    overdue: bool,
+    demand: Demand,
+    #[serde(default, skip_serializing_if = "is_default")]
+    tasks: Option<Box<Tasks>>,
+}
+
+impl From<Record> for Job {
+    fn from(record: Record) -> Self {
+        let Record { user, submitted, phase, attempt, due_boot_ms, begun, overdue, demand, tasks } = record;
+        let job = Self::new(user, submitted, demand);
+        Self { phase, attempt, due_boot_ms, begun, overdue, tasks, ..job }
+    }
+}
+
+impl From<Job> for Record {
+    fn from(job: Job) -> Self {
+        let demand = job.demand();
+        let Job { submitted, phase, attempt, due_boot_ms, begun, overdue, tasks, shape, .. } = job;
+        Self { user: shape.user, submitted, phase, attempt, due_boot_ms, begun, overdue, demand, tasks }
+    }
 }
 
 impl Job {
@@ -328,17 +514,84 @@ impl Job {
             stage => Phase::Pending(stage),
         };
         let rare = demand.rare.as_ref();
-        Self {
-            user,
+        let mut job = Self {
             submitted,
+            shape: Arc::new(demand.shape(user)),
             phase,
             attempt: 0,
             due_boot_ms: None,
             overdue: false,
             begun: rare.is_none_or(|r| r.begin.is_none()),
+            hold: false,
+            validate: demand.validate,
+            compile: demand.compile,
             tasks: rare.and_then(|r| r.array).map(|spec| Box::new(Tasks::new(spec))),
-            demand,
-        }
+            rare: None,
+        };
+        job.ask(demand);
+        job
+    }
+
+    pub fn user(&self) -> Uid {
+        self.shape.user
+    }
+
+    /// What it asks for.
+    pub fn demand(&self) -> Demand {
+        let shape = &*self.shape;
+        let mut rare = self.rare.as_deref().cloned().unwrap_or_default();
+        rare.disk_bytes = shape.disk_bytes;
+        rare.variants.clone_from(&shape.variants);
+        (rare.exclusive, rare.idle, rare.preemptible) = (shape.exclusive, shape.idle, shape.preemptible);
+        (rare.min_run_ms, rare.on_conflict) = (shape.min_run_ms, shape.on_conflict);
+        let mut demand = Demand {
+            priority: Some(shape.priority),
+            queue: Some(shape.queue.clone()),
+            cpus: shape.cpus,
+            mem_bytes: Some(shape.mem_bytes),
+            time_ms: shape.time_ms,
+            hold: self.hold,
+            validate: self.validate,
+            compile: self.compile,
+            rare: boxed(rare),
+        };
+        demand.settle();
+        demand
+    }
+
+    /// Has it ask for this.
+    pub fn ask(&mut self, demand: Demand) {
+        self.shape = Arc::new(demand.shape(self.shape.user));
+        self.hold = demand.hold;
+        let mut rare = *demand.rare.unwrap_or_default();
+        (rare.disk_bytes, rare.variants) = (0, Vec::new());
+        (rare.exclusive, rare.idle, rare.preemptible) = (false, false, false);
+        (rare.min_run_ms, rare.on_conflict) = (0, None);
+        self.rare = boxed(rare);
+    }
+
+    /// Changes what few jobs have.
+    pub fn change_rare<T>(&mut self, with: impl FnOnce(&mut Rare) -> T) -> T {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let result = with(&mut rare);
+        self.rare = boxed(*rare);
+        result
+    }
+
+    /// Since when nothing but room is wanting.
+    pub fn since(&self) -> Timestamp {
+        self.rare().and_then(|rare| rare.since).unwrap_or(self.submitted)
+    }
+
+    /// What asks it to end, and how long it has after that before it is killed.
+    pub fn stop(&self) -> (i32, u64) {
+        let signal = self.rare().and_then(|r| r.stop_signal).unwrap_or(Signal::TERM.number());
+        (signal, self.grace_ms())
+    }
+
+    /// How long it has between being asked to end and its end.
+    pub fn grace_ms(&self) -> u64 {
+        self.rare().and_then(|r| r.grace_ms).unwrap_or(crate::GRACE_MS)
     }
 
     /// The state of the job as a whole, but for what only its run knows.
@@ -354,11 +607,11 @@ impl Job {
     }
 
     pub fn rare(&self) -> Option<&Rare> {
-        self.demand.rare.as_deref()
+        self.rare.as_deref()
     }
 
     pub fn needs(&self) -> &[Need] {
-        self.demand.needs()
+        self.rare().map_or(&[], |rare| &rare.needs)
     }
 
     /// A command of its own, or of one of its tasks, was ever to start.
@@ -382,13 +635,25 @@ impl Job {
         self.rare().and_then(|rare| rare.deadline).filter(|_| !self.overdue)
     }
 
+    /// When it was promised to start, as long as it waits.
+    pub fn promise(&self) -> Option<Timestamp> {
+        self.rare().and_then(|rare| rare.promised).filter(|_| self.wants_room())
+    }
+
+    /// What it was offered, as long as that can be accepted.
+    pub fn open_offers(&self) -> Option<&Offers> {
+        self.rare().and_then(|rare| rare.offers.as_ref()).filter(|offers| offers.is_open())
+    }
+
+    /// Whether nothing but room, and time between attempts, is wanting.
+    pub fn wants_room(&self) -> bool {
+        self.phase == Phase::Queued && !self.hold && self.begun && self.needs().is_empty()
+    }
+
     /// Whether it, or one of its tasks, may start when there is room for it.
     pub fn eligible(&self) -> bool {
-        self.phase == Phase::Queued
-            && !self.demand.hold
-            && self.begun
+        self.wants_room()
             && self.due_boot_ms.is_none()
-            && self.needs().is_empty()
             && self.tasks.as_ref().is_none_or(|t| !t.waiting.is_empty() && !t.at_width())
     }
 }

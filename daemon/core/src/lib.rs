@@ -13,10 +13,17 @@ mod depend;
 mod end;
 mod event;
 mod job;
+mod line;
 mod look;
+mod offer;
 mod placement;
+mod plan;
+mod policy;
+mod queue;
 mod ranges;
 mod refusal;
+mod shape;
+mod share;
 mod snapshot;
 mod state;
 mod step;
@@ -25,9 +32,11 @@ mod update;
 
 pub use access::{Caller, Right, Role};
 pub use control::Control;
-pub use event::{Event, Run, RunUsage, Stage, StopWhy};
-pub use job::{Demand, Need, When};
+pub use event::{Event, Run, RunUsage, Stage, StopWhy, Takes};
+pub use job::{Demand, Need, Offers, Rare, When};
 pub use look::{Counts, Live, Waiting};
+pub use placement::{Cause, Explained, Held, Rank};
+pub use policy::{Host, MAX_RANK_WEIGHT, Policy, Short, Weights};
 pub use refusal::Refusal;
 pub use snapshot::{SNAPSHOT_FORMAT, SnapshotError};
 pub use state::{Core, Machine};
@@ -35,6 +44,8 @@ pub use step::{
     Action, Answer, CancelledAs, Effect, Exceeded, Input, Now, Observed, RunOutcome, RunSignal, StagedJob, Step,
 };
 pub use submit::PastEnd;
+
+pub(crate) use placement::MAX_RUNS;
 
 /// How long a job has between the signal that asks it to end and the one that ends it, if it does not say.
 pub const GRACE_MS: u64 = qrm_protocol::job::DEFAULT_GRACE.0;

@@ -3,12 +3,14 @@
 
 use crate::event::{Stage, StopWhy, until};
 use crate::job::{Job, Need, Phase, When};
-use crate::placement::{self, Blocked};
+use crate::placement::{Ranks, Turn};
 use crate::state::{Core, Machine};
 use crate::step::Now;
 use qrm_protocol::amount::Bytes;
+use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{JobState, TaskCounts};
+use qrm_protocol::job::{JobState, Offer, OfferId, TaskCounts};
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,27 +35,30 @@ pub enum Waiting {
     },
     /// As many of its tasks run as it allows.
     Width(u32),
-    /// It is first in line, and there is not enough of this.
-    Cpus {
+    /// There is not enough of this.
+    Short {
+        /// Of what: cpus, memory or disk.
+        code: ReasonCode,
         /// Asked for.
         asked: u64,
         /// Free.
         free: u64,
     },
-    /// It is first in line, and there is not enough of this.
-    Memory {
-        /// Asked for.
-        asked: u64,
-        /// Free.
-        free: u64,
+    /// It wants the machine for itself, and others run.
+    Exclusive,
+    /// The machine is under pressure, in words.
+    Pressure(String),
+    /// Nothing of its queue starts.
+    QueuePaused(QueueName),
+    /// As many of its queue run as may.
+    QueueFull {
+        /// Which.
+        queue: QueueName,
+        /// So many.
+        most: u32,
     },
-    /// It is first in line, and there is not enough room for its files.
-    Disk {
-        /// Asked for.
-        asked: u64,
-        /// Free.
-        free: u64,
-    },
+    /// There is room, and it would delay this one, which comes first.
+    WouldDelay(JobRef),
     /// As many jobs run as may.
     Runs(usize),
     /// This one is first in line.
@@ -77,9 +82,12 @@ impl fmt::Display for Waiting {
                 write!(f, "after {}{}{more}", if *any && open.len() > 1 { "any of " } else { "" }, words.join(", "))
             }
             Self::Width(width) => write!(f, "{width} of its tasks run, as many as it allows"),
-            Self::Cpus { asked, free } => write!(f, "needs {asked} cpus, {free} free"),
-            Self::Memory { asked, free } => write!(f, "needs {} of memory, {} free", Bytes(*asked), Bytes(*free)),
-            Self::Disk { asked, free } => write!(f, "needs {} of disk, {} free", Bytes(*asked), Bytes(*free)),
+            Self::Short { code, asked, free } => f.write_str(&Self::short(*code, *asked, *free)),
+            Self::Exclusive => f.write_str("needs the machine for itself, and others run"),
+            Self::Pressure(why) => f.write_str(why),
+            Self::QueuePaused(queue) => write!(f, "queue {queue} is paused"),
+            Self::QueueFull { queue, most } => write!(f, "{most} jobs of queue {queue} run, as many as may"),
+            Self::WouldDelay(first) => write!(f, "would delay job {first}, which comes first"),
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),
             Self::Behind(head) => write!(f, "behind job {head}"),
             Self::Machine => f.write_str("asks for more than the machine offers now"),
@@ -88,8 +96,19 @@ impl fmt::Display for Waiting {
     }
 }
 
+impl Waiting {
+    /// What there is not enough of, in words.
+    pub(crate) fn short(code: ReasonCode, asked: u64, free: u64) -> String {
+        match code {
+            ReasonCode::Memory => format!("needs {} of memory, {} free", Bytes(asked), Bytes(free)),
+            ReasonCode::Disk => format!("needs {} of disk, {} free", Bytes(asked), Bytes(free)),
+            _ => format!("needs {asked} cpu{}, {free} free", if asked == 1 { "" } else { "s" }),
+        }
+    }
+}
+
 /// A need in words: `completion of 12`.
-fn need_text(need: &Need) -> String {
+pub(crate) fn need_text(need: &Need) -> String {
     let when = match need.when {
         When::Ended => "end of",
         When::Ok => "completion of",
@@ -108,6 +127,18 @@ pub struct Live {
     pub attempt: u32,
     /// Why it does not run, if it does not.
     pub waiting: Option<Waiting>,
+    /// When it is planned to start.
+    pub planned: Option<Timestamp>,
+    /// In which of its ways it runs: 0 is what it asked for first.
+    pub variant: u8,
+    /// Its queue.
+    pub queue: QueueName,
+    /// What it can have instead of waiting, and until when.
+    pub offers: Vec<(OfferId, Offer, Timestamp)>,
+    /// It stands still to make room.
+    pub yields: bool,
+    /// It may have to make room, by its own word or its queue's.
+    pub preemptible: bool,
     /// When its command was released.
     pub started_at: Option<Timestamp>,
     /// It is being ended, and why.
@@ -129,7 +160,7 @@ impl Core {
     /// What there is to share: cpus, cpus granted, memory, memory granted.
     #[must_use]
     pub fn machine(&self) -> (u32, u64, u64, u64) {
-        (self.machine.cpus, self.used.cpus, self.machine.mem_bytes, self.used.mem_bytes)
+        (self.machine.cpus, self.used.cpus, self.machine.mem_bytes, self.used.mem)
     }
 
     /// What there is to share.
@@ -141,7 +172,7 @@ impl Core {
     /// Room for files: offered, and granted.
     #[must_use]
     pub fn disk(&self) -> (u64, u64) {
-        (self.machine.disk_bytes, self.used.disk_bytes)
+        (self.machine.disk_bytes, self.used.disk)
     }
 
     /// Which boot of the machine it knows.
@@ -163,7 +194,7 @@ impl Core {
     /// Whose a live job is.
     #[must_use]
     pub fn owner(&self, job: JobId) -> Option<Uid> {
-        self.jobs.get(&job).map(|j| j.user)
+        self.jobs.get(&job).map(Job::user)
     }
 
     /// Whether a job, or a task that has not ended, is alive.
@@ -218,9 +249,15 @@ impl Core {
             state,
             attempt,
             waiting: if run.is_some() { None } else { self.waiting(now, job, record) },
+            planned: self.planned_start(now, job, record),
+            variant: run.map_or(0, |run| run.variant),
+            queue: record.shape.queue.clone(),
+            offers: self.offers_of(job),
+            yields: run.is_some_and(|run| run.yields && run.stop.is_none()),
+            preemptible: self.may_be_preempted(&record.shape),
             started_at: run.and_then(|r| r.released).map(|(at, _)| at),
             stopping: run.and_then(|r| r.stop).map(|s| s.why),
-            stop: record.demand.stop(),
+            stop: record.stop(),
             suspended: run.is_some_and(|r| r.suspended.is_some()),
             tasks: counts,
             after: record.needs().iter().map(need_text).collect(),
@@ -237,7 +274,7 @@ impl Core {
         if let Phase::Pending(_) = record.phase {
             return Some(Waiting::Stage);
         }
-        if record.demand.hold {
+        if record.hold {
             return Some(Waiting::Held);
         }
         if !record.needs().is_empty() {
@@ -261,21 +298,15 @@ impl Core {
         if !self.fits_machine(record) {
             return Some(Waiting::Machine);
         }
-        let (head, first) = placement::head(self)?;
-        if head != job.job {
-            return Some(Waiting::Behind(head));
-        }
-        self.blocked(first)
+        self.short_of(job.job, record)
     }
 
-    /// What a job that were first in line would wait for.
-    pub(crate) fn blocked(&self, job: &Job) -> Option<Waiting> {
-        placement::fits(self, job).err().map(|blocked| match blocked {
-            Blocked::Cpus(asked, free) => Waiting::Cpus { asked, free },
-            Blocked::Memory(asked, free) => Waiting::Memory { asked, free },
-            Blocked::Disk(asked, free) => Waiting::Disk { asked, free },
-            Blocked::Runs => Waiting::Runs(placement::MAX_RUNS),
-        })
+    fn planned_start(&self, now: Now, job: JobRef, record: &Job) -> Option<Timestamp> {
+        if self.runs.contains_key(&job) || !record.eligible() {
+            return None;
+        }
+        let planned = self.seen.plan.planned.get(&self.next_of(job, record));
+        planned.map(|planned| now.wall_of(planned.at))
     }
 
     /// The running tasks of an array.
@@ -294,12 +325,39 @@ impl Core {
     /// The first jobs that wait: those that could start, in the order of their turn, then others by age.
     #[must_use]
     pub fn line(&self, most: usize) -> Vec<JobRef> {
-        let mut line: Vec<JobRef> = self.ready.iter().take(most).map(|(_, id)| (*id).into()).collect();
+        let mut heads = Ranks::new(self).heads();
+        let mut line: Vec<JobRef> = Vec::new();
+        // Behind a head come those of its shape, and between those others may.
+        let mut behind = std::collections::BinaryHeap::new();
+        let ranks = Ranks::new(self);
+        while line.len() < most {
+            let next = behind.peek().map(|(turn, ..): &(Turn, JobId, usize)| *turn);
+            if heads.peek().is_none() && next.is_none() {
+                break;
+            }
+            let (id, place) = if heads.peek() >= next {
+                let Some(((_, _, std::cmp::Reverse(id)), _)) = heads.next() else { break };
+                (id, 0)
+            } else {
+                let Some((_, id, place)) = behind.pop() else { break };
+                (id, place)
+            };
+            line.push(id.into());
+            let Some(job) = self.jobs.get(&id) else { continue };
+            let Some(bucket) = self.buckets.get(&job.shape) else { continue };
+            if let Some((since, next)) = bucket.line.range((job.since(), JobId(id.0 + 1))..).next() {
+                let turn = (
+                    std::cmp::Reverse(job.shape.idle),
+                    ranks.parts(&job.shape, *since).sum(),
+                    std::cmp::Reverse(*next),
+                );
+                behind.push((turn, *next, place + 1));
+            }
+        }
         // Looks at a bounded number, so that it costs the same however many wait.
         for (id, job) in self.jobs.iter().take(most * 20) {
             let waits = job.phase != Phase::Running && !matches!(job.phase, Phase::Staging(_));
-            if line.len() < most && waits && !self.ready.contains(&(std::cmp::Reverse(job.demand.priority.get()), *id))
-            {
+            if line.len() < most && waits && !(job.eligible() && self.fits_machine(job)) {
                 line.push((*id).into());
             }
         }

@@ -52,6 +52,14 @@ impl Ranges {
         self.ranges.keys().next().copied()
     }
 
+    /// The first that is not smaller than this.
+    pub fn first_from(&self, from: u32) -> Option<u32> {
+        match self.around(from) {
+            Some(_) => Some(from),
+            None => self.ranges.range(from..).next().map(|(first, _)| *first),
+        }
+    }
+
     pub fn last(&self) -> Option<u32> {
         self.ranges.values().next_back().copied()
     }
@@ -121,6 +129,7 @@ mod tests {
                 prop_assert_eq!(ranges.first(), plain.first().copied());
                 for probe in 0..41 {
                     prop_assert_eq!(ranges.contains(probe), plain.contains(&probe));
+                    prop_assert_eq!(ranges.first_from(probe), plain.range(probe..).next().copied());
                 }
                 let pairs: Vec<_> = ranges.ranges.iter().collect();
                 prop_assert!(pairs.windows(2).all(|w| w[0].1 + 1 < *w[1].0), "ranges touch: {:?}", ranges);

@@ -4,6 +4,9 @@
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::OfferId;
+use qrm_protocol::queue::{MAX_QUEUES, QueueName};
+use qrm_protocol::time::{Millis, Timestamp};
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +71,74 @@ pub enum Refusal {
         /// Offered.
         most: Bytes,
     },
+    /// There is no such queue.
+    #[error("there is no queue '{name}'")]
+    NoSuchQueue {
+        /// Asked for.
+        name: QueueName,
+        /// The nearest that there is.
+        near: Option<String>,
+        /// Some that there are.
+        names: Vec<String>,
+    },
+    /// The configuration says what it is.
+    #[error("queue {0} is set by the configuration")]
+    QueueConfigured(QueueName),
+    /// Jobs that name no queue are in it.
+    #[error("the queue default can not be removed: jobs that name none are in it")]
+    DefaultQueue,
+    /// Jobs are in it.
+    #[error("{jobs} job{} in queue {name}", if *.jobs == 1 { " is" } else { "s are" })]
+    QueueInUse {
+        /// Which.
+        name: QueueName,
+        /// How many.
+        jobs: u64,
+    },
+    /// The bound of queues.
+    #[error("there are {MAX_QUEUES} queues, which is the most")]
+    TooManyQueues,
+    /// What it would be can not be meant.
+    #[error("{0}")]
+    BadQueue(String),
+    /// Its queue does not allow as much time.
+    #[error("{}, and queue {queue} allows {most}", time_asked(*.asked))]
+    TooLong {
+        /// Which.
+        queue: QueueName,
+        /// Asked for; 0 is for ever.
+        asked: Millis,
+        /// Allowed.
+        most: Millis,
+    },
+    /// Jobs would wait for each other: the first is the one that is changed, and each is awaited by the next.
+    #[error("jobs would wait for each other: {}", circle(.0))]
+    Cycle(Vec<JobId>),
+    /// Nothing of that number was offered.
+    #[error("there is no offer {0}")]
+    NoSuchOffer(OfferId),
+    /// One was accepted before.
+    #[error("offer {accepted} was accepted before{}", if .offer == .accepted { "" } else { ", in place of this one" })]
+    OfferTaken {
+        /// Which is asked for.
+        offer: OfferId,
+        /// Which was.
+        accepted: OfferId,
+    },
+    /// It comes too late.
+    #[error("offer {offer} has lapsed")]
+    OfferLapsed {
+        /// Which.
+        offer: OfferId,
+        /// When.
+        at: Timestamp,
+    },
+    /// What it offered is not free any more.
+    #[error("what offer {0} offered is not free any more")]
+    OfferGone(OfferId),
+    /// It makes room for another job, and goes on when there is room again.
+    #[error("job {0} stands still to make room for another job")]
+    MakesRoom(JobRef),
     /// The bound of live jobs.
     #[error("the queue is full: at most {0} jobs may be alive at once")]
     QueueFull(usize),
@@ -95,10 +166,29 @@ pub enum Refusal {
     },
 }
 
+fn time_asked(asked: Millis) -> String {
+    if asked.0 == 0 { "no time limit is asked for".to_owned() } else { format!("a time limit of {asked} is asked for") }
+}
+
+/// `12 after 13 after 12`.
+fn circle(way: &[JobId]) -> String {
+    let ids: Vec<String> = way.iter().rev().chain(way.last()).map(ToString::to_string).collect();
+    ids.join(", awaited by ")
+}
+
 impl Refusal {
     fn code(&self) -> Code {
         match self {
-            Self::NoSuchJob(_) | Self::NoSuchBulk(_) => Code::NotFound,
+            Self::NoSuchJob(_) | Self::NoSuchBulk(_) | Self::NoSuchQueue { .. } | Self::NoSuchOffer(_) => {
+                Code::NotFound
+            }
+            Self::QueueConfigured(_) | Self::DefaultQueue | Self::QueueInUse { .. } | Self::Cycle(_) => {
+                Code::FailedPrecondition
+            }
+            Self::OfferTaken { .. } | Self::OfferLapsed { .. } | Self::OfferGone(_) | Self::MakesRoom(_) => {
+                Code::FailedPrecondition
+            }
+            Self::BadQueue(_) | Self::TooLong { .. } => Code::InvalidArgument,
             Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::NotThatRole(_) => {
                 Code::PermissionDenied
             }
@@ -111,7 +201,7 @@ impl Refusal {
             | Self::BulkCount { .. }
             | Self::EmptyBulk
             | Self::Past => Code::InvalidArgument,
-            Self::QueueFull(_) | Self::TooManyJobs(_) => Code::ResourceExhausted,
+            Self::QueueFull(_) | Self::TooManyJobs(_) | Self::TooManyQueues => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
         }
     }
@@ -131,7 +221,24 @@ impl Refusal {
             Self::OnlyWhole(task) => {
                 Some(format!("name {}, which means all its tasks that have not started", task.job))
             }
-            Self::NoArray(_) => Some("--width is for arrays".into()),
+            Self::NoArray(_) => Some("--width and dependencies like 12.* are for arrays".into()),
+            Self::NoSuchQueue { near: Some(near), .. } => Some(format!("did you mean {near}?")),
+            Self::NoSuchQueue { names, .. } => Some(format!("queues are {}", names.join(", "))),
+            Self::QueueConfigured(name) => Some(format!("change [[queue]] {name} there, then qrm daemon reload")),
+            Self::DefaultQueue => Some("qrm queue pause default keeps its jobs from starting".into()),
+            Self::QueueInUse { name, .. } => {
+                Some(format!("qrm update queue={name} --queue OTHER moves them, qrm cancel queue={name} ends them"))
+            }
+            Self::TooManyQueues => Some("qrm queue remove takes one away".into()),
+            Self::BadQueue(_) => None,
+            Self::TooLong { most, .. } => Some(format!("--time {most} is the most there")),
+            Self::Cycle(_) => Some("leave out one of these dependencies".into()),
+            Self::NoSuchOffer(offer) => Some(format!("qrm explain {} shows what it is offered", offer.job)),
+            Self::OfferTaken { offer, .. } => Some(format!("qrm show {} says where it is", offer.job)),
+            Self::OfferLapsed { offer, .. } | Self::OfferGone(offer) => {
+                Some(format!("it waits as before; qrm explain {} says for what", offer.job))
+            }
+            Self::MakesRoom(_) => Some("it goes on by itself when there is room again".into()),
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
             Self::TooMuchDisk { most: Bytes(0), .. } => {

@@ -2,12 +2,20 @@
 //! It refuses to know where the lines are kept and how they are proved whole.
 
 use crate::job::Job;
+use crate::line::Past;
+use crate::policy::Policy;
+use crate::queue::Queue;
+use crate::shape::Shape;
+use crate::share::Shares;
 use crate::state::{Bulk, Core, Machine, RunState};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobState;
+use qrm_protocol::queue::QueueName;
+use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
+use std::sync::Arc;
 
 /// The version of the lines.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -39,6 +47,11 @@ enum Line {
     Run { job: JobRef, run: RunState },
     Bulk { first: JobId, bulk: Bulk },
     Doomed { id: JobId, on: JobRef },
+    Policy(Policy),
+    Queue { name: QueueName, queue: Queue },
+    Shares(Shares),
+    Past { shape: Shape, past: Past },
+    Announced { job: JobRef, start: Timestamp },
 }
 
 impl Core {
@@ -57,6 +70,24 @@ impl Core {
             next_job: self.next_job,
             ended: self.ended.clone(),
         })?;
+        // What is as it always was needs no line.
+        if self.policy != Policy::default() {
+            put(&Line::Policy(self.policy.clone()))?;
+        }
+        for (name, queue) in
+            self.queues.iter().filter(|(name, queue)| !name.is_default() || **queue != Queue::default())
+        {
+            put(&Line::Queue { name: name.clone(), queue: queue.clone() })?;
+        }
+        if self.shares != Shares::default() {
+            put(&Line::Shares(self.shares.clone()))?;
+        }
+        for (shape, past) in &self.past {
+            put(&Line::Past { shape: (**shape).clone(), past: past.clone() })?;
+        }
+        for (job, start) in &self.announced {
+            put(&Line::Announced { job: *job, start: *start })?;
+        }
         for (id, job) in &self.jobs {
             put(&Line::Job { id: *id, job: job.clone() })?;
         }
@@ -96,6 +127,11 @@ impl Core {
                     }
                     core.jobs.insert(id, job);
                 }
+                Line::Policy(policy) => core.policy = policy,
+                Line::Queue { name, queue } => drop(core.queues.insert(name, queue)),
+                Line::Shares(shares) => core.shares = shares,
+                Line::Past { shape, past } => drop(core.past.insert(Arc::new(shape), past)),
+                Line::Announced { job, start } => drop(core.announced.insert(job, start)),
                 Line::Run { job, run } => drop(runs.insert(job, run)),
                 Line::Bulk { first, bulk } => drop(core.bulks.insert(first, bulk)),
                 Line::Doomed { id, on } => {

@@ -4,12 +4,19 @@
 use crate::event::{Run, Stage, StopWhy};
 use crate::job::is_default;
 use crate::job::{Job, Phase, Tasks};
+use crate::line::{Account, Bucket, Past};
+use crate::placement::Seen;
+use crate::policy::Policy;
+use crate::queue::{InQueue, Queue};
+use crate::shape::{Amounts, Shape, Want};
+use crate::share::Shares;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::JobState;
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What there is to share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,14 +32,6 @@ pub struct Machine {
     pub disk_bytes: u64,
 }
 
-/// What runs hold together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Used {
-    pub cpus: u64,
-    pub mem_bytes: u64,
-    pub disk_bytes: u64,
-}
-
 /// A run that is being ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stop {
@@ -40,6 +39,9 @@ pub(crate) struct Stop {
     pub by: Option<Uid>,
     pub kill_at: u64,
     pub killed: bool,
+    /// For which job it makes room.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub room_for: Option<JobRef>,
 }
 
 /// What is known of a run.
@@ -59,12 +61,36 @@ pub(crate) struct RunState {
     /// It was released in a boot of the machine that is over.
     #[serde(default, skip_serializing_if = "is_default")]
     pub boot_is_over: bool,
+    /// In which of its ways it runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variant: u8,
+    /// How long it was expected to run; 0 if nobody said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub expected_ms: u64,
+    /// What its user and queue were charged.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub charged: u64,
+    /// It stands still to make room, and has given back its cpus and its place.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub yields: bool,
 }
 
 impl RunState {
     /// One that begins.
     pub fn new(stage: Stage, attempt: u32) -> Self {
-        Self { stage, attempt, released: None, stop: None, suspended: None, stood_ms: 0, boot_is_over: false }
+        Self {
+            stage,
+            attempt,
+            released: None,
+            stop: None,
+            suspended: None,
+            stood_ms: 0,
+            boot_is_over: false,
+            variant: 0,
+            expected_ms: 0,
+            charged: 0,
+            yields: false,
+        }
     }
 
     pub fn of(&self, job: JobRef) -> Run {
@@ -92,6 +118,8 @@ pub(crate) enum Date {
     Expires(JobId),
     /// It is over by then.
     Deadline(JobId),
+    /// What it was offered can not be accepted any more.
+    Lapses(JobId),
 }
 
 /// Jobs that are not visible yet.
@@ -117,14 +145,33 @@ pub struct Core {
     pub(crate) bulks: BTreeMap<JobId, Bulk>,
     /// Ended jobs that ever were, by state.
     pub(crate) ended: BTreeMap<JobState, u64>,
+    pub(crate) policy: Policy,
+    /// The default one is always there.
+    pub(crate) queues: BTreeMap<QueueName, Queue>,
+    /// What users and queues used lately.
+    pub(crate) shares: Shares,
+    /// How long jobs of a shape ran.
+    pub(crate) past: BTreeMap<Arc<Shape>, Past>,
+    /// Planned starts that were announced.
+    pub(crate) announced: BTreeMap<JobRef, Timestamp>,
     // From here on everything follows from the above, see `rebuilt`.
     /// Live jobs by state, as [`Job::state`] tells it.
     pub(crate) live: BTreeMap<JobState, u64>,
     /// Live jobs by user.
     pub(crate) owners: BTreeMap<Uid, u64>,
-    pub(crate) used: Used,
-    /// Eligible jobs that fit the machine, in the order of their turn.
-    pub(crate) ready: BTreeSet<(Reverse<u8>, JobId)>,
+    pub(crate) in_queue: BTreeMap<QueueName, InQueue>,
+    /// What runs hold together.
+    pub(crate) used: Amounts,
+    /// Live jobs by shape, and the line of those that may start.
+    pub(crate) buckets: BTreeMap<Arc<Shape>, Bucket>,
+    /// The heads of those lines.
+    pub(crate) accounts: BTreeMap<Account, crate::line::Heads>,
+    /// Lines of jobs that can do without a cpu.
+    pub(crate) thin: u64,
+    /// Jobs that were promised a start.
+    pub(crate) promised: BTreeSet<(Timestamp, JobId)>,
+    /// Runs that stand still to make room.
+    pub(crate) yielding: BTreeSet<JobRef>,
     /// Jobs whose next stage command waits for a place.
     pub(crate) stage_line: BTreeSet<JobId>,
     pub(crate) stages_running: u32,
@@ -135,6 +182,10 @@ pub struct Core {
     /// What happens to waiting jobs at some time, by the wall clock.
     pub(crate) dates: BTreeSet<(Timestamp, Date)>,
     pub(crate) alarms: BTreeSet<(u64, Alarm)>,
+    /// The last turn in `past`.
+    pub(crate) turns: u64,
+    /// What is true only now, and no part of the state.
+    pub(crate) seen: Seen,
 }
 
 impl Default for Core {
@@ -146,16 +197,38 @@ impl Default for Core {
             runs: BTreeMap::new(),
             bulks: BTreeMap::new(),
             ended: BTreeMap::new(),
+            policy: Policy::default(),
+            queues: BTreeMap::from([(QueueName::default(), Queue::default())]),
+            shares: Shares::default(),
+            past: BTreeMap::new(),
+            announced: BTreeMap::new(),
             live: BTreeMap::new(),
             owners: BTreeMap::new(),
-            used: Used::default(),
-            ready: BTreeSet::new(),
+            in_queue: BTreeMap::new(),
+            used: Amounts::default(),
+            buckets: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            thin: 0,
+            promised: BTreeSet::new(),
+            yielding: BTreeSet::new(),
             stage_line: BTreeSet::new(),
             stages_running: 0,
             dependants: BTreeMap::new(),
             doomed: BTreeMap::new(),
             dates: BTreeSet::new(),
             alarms: BTreeSet::new(),
+            turns: 0,
+            seen: Seen::default(),
+        }
+    }
+}
+
+/// One less, and nothing if there is none left.
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
@@ -163,14 +236,18 @@ impl Default for Core {
 impl Core {
     /// Puts everything that follows from a job itself into the indices.
     pub(crate) fn index(&mut self, id: JobId) {
+        self.enter_bucket(id);
         let Some(job) = self.jobs.get(&id) else { return };
         *self.live.entry(job.state()).or_default() += 1;
-        *self.owners.entry(job.user).or_default() += 1;
-        if job.eligible() && self.fits_machine(job) {
-            self.ready.insert((Reverse(job.demand.priority.get()), id));
-        }
+        *self.owners.entry(job.user()).or_default() += 1;
+        let within = self.in_queue.entry(job.shape.queue.clone()).or_default();
+        within.jobs += 1;
+        within.running_jobs += u64::from(job.phase == Phase::Running);
         if matches!(job.phase, Phase::Pending(_)) {
             self.stage_line.insert(id);
+        }
+        if let Some(start) = job.promise() {
+            self.promised.insert((start, id));
         }
         self.dates.extend(dates(id, job));
         if let Some(due) = job.due_boot_ms {
@@ -180,21 +257,21 @@ impl Core {
 
     /// Takes it out again; what was put in is what comes out, as long as the job did not change in between.
     pub(crate) fn unindex(&mut self, id: JobId) {
+        self.leave_bucket(id);
         let Some(job) = self.jobs.get(&id) else { return };
-        if let Some(count) = self.live.get_mut(&job.state()) {
-            *count -= 1;
-            if *count == 0 {
-                self.live.remove(&job.state());
+        count_down(&mut self.live, &job.state());
+        count_down(&mut self.owners, &job.user());
+        if let Some(within) = self.in_queue.get_mut(&job.shape.queue) {
+            within.jobs -= 1;
+            within.running_jobs -= u64::from(job.phase == Phase::Running);
+            if *within == InQueue::default() {
+                self.in_queue.remove(&job.shape.queue);
             }
         }
-        if let Some(count) = self.owners.get_mut(&job.user) {
-            *count -= 1;
-            if *count == 0 {
-                self.owners.remove(&job.user);
-            }
-        }
-        self.ready.remove(&(Reverse(job.demand.priority.get()), id));
         self.stage_line.remove(&id);
+        if let Some(start) = job.promise() {
+            self.promised.remove(&(start, id));
+        }
         for date in dates(id, job) {
             self.dates.remove(&date);
         }
@@ -203,19 +280,46 @@ impl Core {
         }
     }
 
-    /// Changes a job and all that follows from it.
-    pub(crate) fn change<T>(&mut self, id: JobId, with: impl FnOnce(&mut Job) -> T) -> Option<T> {
+    /// Changes a job and all that follows from it. If nothing but room is wanting from then on, it ages from then on.
+    pub(crate) fn change<T>(&mut self, at: Timestamp, id: JobId, with: impl FnOnce(&mut Job) -> T) -> Option<T> {
         self.unindex(id);
-        let result = self.jobs.get_mut(&id).map(with);
+        let result = self.jobs.get_mut(&id).map(|job| {
+            let waited = job.wants_room();
+            let result = with(job);
+            if !waited && job.wants_room() && !job.has_started() {
+                job.change_rare(|rare| rare.since = Some(at));
+            }
+            result
+        });
         self.index(id);
         result
     }
 
+    /// Whether the machine offers enough for one of its ways.
     pub(crate) fn fits_machine(&self, job: &Job) -> bool {
-        let (demand, machine) = (&job.demand, &self.machine);
-        demand.cpus() <= machine.cpus
-            && demand.mem_bytes <= machine.mem_bytes
-            && demand.disk_bytes() <= machine.disk_bytes
+        match self.buckets.get(&job.shape) {
+            Some(bucket) => bucket.fits,
+            None => self.fits_somehow(&job.shape.wants()),
+        }
+    }
+
+    /// Whether the machine offers enough for one of these.
+    pub(crate) fn fits_somehow(&self, wants: &[Want]) -> bool {
+        let all = Amounts::of(&self.machine);
+        wants.iter().any(|want| all.holds(want.amounts))
+    }
+
+    /// What a run has.
+    pub(crate) fn granted(&self, job: JobRef, run: &RunState) -> Want {
+        let Some(shape) = self.jobs.get(&job.job).map(|job| &job.shape) else { return Want::default() };
+        let want = self.buckets.get(shape).and_then(|bucket| bucket.wants.get(usize::from(run.variant)).copied());
+        want.unwrap_or_else(|| shape.way(run.variant))
+    }
+
+    /// What of that it holds: one that stands still to make room keeps its memory and its files.
+    pub(crate) fn held(&self, job: JobRef, run: &RunState) -> Amounts {
+        let granted = self.granted(job, run).amounts;
+        if run.yields { Amounts { places: 0, cpus: 0, ..granted } } else { granted }
     }
 
     /// How many validate and compile commands may run at once.
@@ -233,7 +337,7 @@ impl Core {
         } else if let (Stage::Execute, Some((_, boot)), None, false) =
             (run.stage, run.released, run.suspended, run.boot_is_over)
         {
-            let limit = self.jobs.get(&job.job).map_or(0, |j| j.demand.time_ms);
+            let limit = self.granted(job, run).time_ms;
             if limit > 0 {
                 alarms.push((boot.saturating_add(limit).saturating_add(run.stood_ms), Alarm::Limit(job)));
             }
@@ -261,17 +365,21 @@ impl Core {
             self.stages_running = if add { self.stages_running + 1 } else { self.stages_running - 1 };
             return;
         }
-        let Some(demand) = self.jobs.get(&job.job).map(|j| &j.demand) else { return };
-        let (cpus, mem, disk) = (u64::from(demand.cpus()), demand.mem_bytes, demand.disk_bytes());
+        let Some(shape) = self.jobs.get(&job.job).map(|j| j.shape.clone()) else { return };
+        let held = self.held(job, run);
+        let within = self.in_queue.entry(shape.queue.clone()).or_default();
         if add {
-            self.used.cpus += cpus;
-            // What is submitted fits the machine; only a snapshot that nobody wrote could say otherwise.
-            self.used.mem_bytes = self.used.mem_bytes.saturating_add(mem);
-            self.used.disk_bytes = self.used.disk_bytes.saturating_add(disk);
+            // What is submitted fits the machine; only a snapshot that nobody wrote could be too much to add.
+            self.used = self.used.plus(held);
+            within.running += 1;
         } else {
-            self.used.cpus -= cpus;
-            self.used.mem_bytes -= mem;
-            self.used.disk_bytes -= disk;
+            self.used = self.used.less(held);
+            within.running -= 1;
+        }
+        match (run.yields, add) {
+            (true, true) => drop(self.yielding.insert(job)),
+            (true, false) => drop(self.yielding.remove(&job)),
+            (false, _) => {}
         }
     }
 
@@ -284,7 +392,13 @@ impl Core {
             jobs: self.jobs.clone(),
             bulks: self.bulks.clone(),
             ended: self.ended.clone(),
+            policy: self.policy.clone(),
+            queues: self.queues.clone(),
+            shares: self.shares.clone(),
+            past: self.past.clone(),
+            announced: self.announced.clone(),
             doomed: self.doomed.clone(),
+            seen: self.seen.clone(),
             ..Self::default()
         };
         core.rebuild(self.runs.clone());
@@ -293,10 +407,11 @@ impl Core {
 
     /// Makes all that follows, from jobs and runs alone.
     pub(crate) fn rebuild(&mut self, runs: BTreeMap<JobRef, RunState>) {
+        self.turns = self.past.values().map(|past| past.turn).max().unwrap_or(0);
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.index(id);
-            let on: Vec<JobId> = self.jobs[&id].needs().iter().map(|n| n.on.job).collect();
+            let on: Vec<JobId> = self.jobs[&id].needs().iter().map(|n| n.on.job()).collect();
             for on in on {
                 self.dependants.entry(on).or_default().insert(id);
             }
@@ -304,9 +419,11 @@ impl Core {
                 self.alarms.extend(backoffs(id, tasks));
             }
         }
-        let staged = self.bulks.values().flat_map(|bulk| &bulk.jobs);
-        for (id, on) in staged.flat_map(|(id, demand)| demand.needs().iter().map(|n| (*id, n.on.job))) {
-            self.dependants.entry(on).or_default().insert(id);
+        for (id, demand) in self.bulks.values().flat_map(|bulk| &bulk.jobs) {
+            self.in_queue.entry(demand.queue()).or_default().jobs += 1;
+            for on in demand.needs().iter().map(|need| need.on.job()) {
+                self.dependants.entry(on).or_default().insert(*id);
+            }
         }
         for (job, run) in runs {
             self.set_run(job, Some(run));
@@ -326,5 +443,7 @@ fn dates(id: JobId, job: &Job) -> impl Iterator<Item = (Timestamp, Date)> + use<
     let begin = job.rare().and_then(|r| r.begin).filter(|_| !job.begun);
     let begin = begin.map(|at| (at, Date::Begin(id)));
     let expires = job.expires().map(|at| (at, Date::Expires(id)));
-    begin.into_iter().chain(expires).chain(job.deadline().map(|at| (at, Date::Deadline(id))))
+    let lapses = job.open_offers().map(|offers| (offers.lapses_at, Date::Lapses(id)));
+    let deadline = job.deadline().map(|at| (at, Date::Deadline(id)));
+    begin.into_iter().chain(expires).chain(deadline).chain(lapses)
 }

@@ -4,15 +4,17 @@
 use crate::access::Caller;
 use crate::control::Control;
 use crate::event::{Event, Run, RunUsage, Stage, StopWhy};
-use crate::job::{Demand, Phase};
-use crate::placement;
+use crate::job::{Demand, Job, Phase};
+use crate::policy::{Host, Policy};
 use crate::refusal::Refusal;
 use crate::state::{Core, RunState};
 use crate::submit::PastEnd;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{FailureCause, FailureKind, JobChange, JobState};
+use qrm_protocol::job::{FailureCause, FailureKind, JobChange, JobState, Offer, OfferId};
 use qrm_protocol::progress::Fraction;
+use qrm_protocol::queue::{QueueChange, QueueName, QueueSpec};
 use qrm_protocol::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// The present by both clocks: running limits use the one that never jumps, calendars the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,16 @@ pub struct Now {
     pub wall: Timestamp,
     /// Milliseconds since boot, also those that the machine slept.
     pub boot_ms: u64,
+}
+
+impl Now {
+    /// An instant of the clock that never jumps, by the other.
+    #[must_use]
+    pub fn wall_of(self, boot_ms: u64) -> Timestamp {
+        let ahead = i64::try_from(boot_ms.saturating_sub(self.boot_ms)).unwrap_or(i64::MAX);
+        let behind = i64::try_from(self.boot_ms.saturating_sub(boot_ms)).unwrap_or(i64::MAX);
+        Timestamp(self.wall.0.saturating_add(ahead).saturating_sub(behind))
+    }
 }
 
 /// What comes in.
@@ -84,6 +96,32 @@ pub enum Action {
         targets: Vec<JobRef>,
         /// What, checked.
         change: JobChange,
+        /// Of the jobs and tasks that they are to wait for, those that are over.
+        ended: PastEnd,
+    },
+    /// Change a queue, or make one.
+    QueueSet {
+        /// Which.
+        name: QueueName,
+        /// What.
+        change: QueueChange,
+    },
+    /// Let nothing of a queue start, or let it go on.
+    QueuePause {
+        /// Which.
+        name: QueueName,
+        /// Whether it pauses.
+        pause: bool,
+    },
+    /// Take a queue away.
+    QueueRemove {
+        /// Which.
+        name: QueueName,
+    },
+    /// Take what a job was offered.
+    OfferAccept {
+        /// Which.
+        offer: OfferId,
     },
     /// What an executing job says of how far it is.
     Progress {
@@ -108,6 +146,10 @@ pub enum Action {
 pub enum Observed {
     /// What there is to share.
     Machine(crate::Machine),
+    /// What the configuration says of deciding, and the queues that it names.
+    Configured(Policy, BTreeMap<QueueName, QueueSpec>),
+    /// The machine beside jobs.
+    Host(Host),
     /// A run's command was released.
     Executing {
         /// Which.
@@ -237,6 +279,8 @@ pub enum Answer {
     Cancelled(Vec<(JobRef, CancelledAs)>),
     /// Whether it changed anything for each.
     Controlled(Vec<(JobRef, bool)>),
+    /// To which job the offer was, and what it was.
+    Accepted(JobRef, Offer),
 }
 
 /// What a step decided.
@@ -301,7 +345,8 @@ impl Core {
                 effects.push(Effect::Signal(run.of(*job), RunSignal::Thaw));
             }
             if let Some(stop) = run.stop {
-                let signal = if stop.killed { RunSignal::Kill } else { RunSignal::Number(self.stop_of(*job).0) };
+                let signal = self.stop_of(*job, stop.why).0;
+                let signal = if stop.killed { RunSignal::Kill } else { RunSignal::Number(signal) };
                 effects.push(Effect::Signal(run.of(*job), signal));
             }
         }
@@ -309,8 +354,10 @@ impl Core {
     }
 
     /// What asks a job to end, and how long it has then.
-    fn stop_of(&self, job: JobRef) -> (i32, u64) {
-        self.jobs.get(&job.job).map_or_else(|| Demand::default().stop(), |j| j.demand.stop())
+    fn stop_of(&self, job: JobRef, why: StopWhy) -> (i32, u64) {
+        let (signal, grace) = self.jobs.get(&job.job).map_or((15, crate::GRACE_MS), Job::stop);
+        let rare = self.jobs.get(&job.job).and_then(Job::rare).filter(|_| why == StopWhy::Preempted);
+        (rare.and_then(|rare| rare.checkpoint_signal).unwrap_or(signal), grace)
     }
 
     /// Bulks whose client is gone, after a restart.
@@ -322,7 +369,9 @@ impl Core {
     /// When time alone changes something next: by the wall clock, and by the clock that never jumps.
     #[must_use]
     pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
-        (self.dates.first().map(|(at, _)| *at), self.alarms.first().map(|(at, _)| *at))
+        let slip = self.seen.plan.next_slip(|job| self.announced.contains_key(job));
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        (self.dates.first().map(|(at, _)| *at), alarm.into_iter().chain(slip).min())
     }
 }
 
@@ -341,7 +390,11 @@ impl Deciding<'_> {
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
             Action::Control { targets, what } => self.control(caller, &targets, what),
-            Action::Update { targets, change } => self.update(caller, &targets, &change),
+            Action::Update { targets, change, ended } => self.update(caller, &targets, change, &ended),
+            Action::QueueSet { name, change } => self.set_queue(caller, name, &change),
+            Action::QueuePause { name, pause } => self.pause_queue(caller, name, pause),
+            Action::QueueRemove { name } => self.remove_queue(caller, name),
+            Action::OfferAccept { offer } => self.accept_offer(caller, offer),
             Action::Progress { job, fraction, message } => self.progress(caller, job, fraction, message),
         }
     }
@@ -353,14 +406,16 @@ impl Deciding<'_> {
             self.pass_time();
             self.end_doomed();
             self.start_stages();
-            while let Some((job, attempt)) = placement::next(self.core) {
-                self.emit(Event::Started { job, attempt });
-                self.effects.push(Effect::Launch(Run { job, stage: Stage::Execute, attempt }));
-            }
+            self.pass();
             if self.events.len() == before {
-                return;
+                break;
             }
         }
+        let came: Vec<JobId> = self.events.iter().filter_map(came).collect();
+        for id in came {
+            self.offer(id);
+        }
+        self.announce();
     }
 
     fn start_stages(&mut self) {
@@ -375,10 +430,15 @@ impl Deciding<'_> {
 
     /// Tells a run to end, now gently.
     pub(crate) fn stop(&mut self, job: JobRef, why: StopWhy, by: Option<Uid>) {
+        self.stop_for(job, why, by, None);
+    }
+
+    /// The same, to make room for another.
+    pub(crate) fn stop_for(&mut self, job: JobRef, why: StopWhy, by: Option<Uid>, room_for: Option<JobRef>) {
         let Some(run) = self.core.runs.get(&job).copied() else { return };
-        let (signal, grace) = self.core.stop_of(job);
+        let (signal, grace) = self.core.stop_of(job, why);
         let kill_at_boot_ms = self.now.boot_ms.saturating_add(grace);
-        self.emit(Event::Stopping { job, why, by, kill_at_boot_ms });
+        self.emit(Event::Stopping { job, why, by, kill_at_boot_ms, room_for });
         self.effects.push(Effect::Signal(run.of(job), RunSignal::Number(signal)));
         // It has to go on to hear that.
         if run.suspended.is_some() {
@@ -392,6 +452,14 @@ impl Deciding<'_> {
             Observed::Machine(crate::Machine { boot_id, cpus, mem_bytes, disk_bytes }) => {
                 self.emit(Event::MachineFound { boot_id, cpus, mem_bytes, disk_bytes });
             }
+            Observed::Configured(policy, queues) => {
+                if policy != self.core.policy {
+                    self.emit(Event::PolicySet { policy });
+                }
+                self.configure_queues(queues);
+            }
+            // It is true for now, and no fact that anything follows from later.
+            Observed::Host(host) => self.core.seen.host = host,
             Observed::Executing { run, pid, at, boot_ms } => {
                 let known = self.current(run).filter(|state| state.released.is_none());
                 if known.is_some() && run.stage == Stage::Execute {
@@ -418,5 +486,13 @@ impl Deciding<'_> {
     /// The run, if it is still the one that the core knows.
     pub(crate) fn current(&self, run: Run) -> Option<RunState> {
         self.core.runs.get(&run.job).copied().filter(|state| state.of(run.job) == run)
+    }
+}
+
+/// The job that an event says came, one by one.
+fn came(event: &Event) -> Option<JobId> {
+    match event {
+        Event::Submitted { job, .. } => Some(job.job),
+        _ => None,
     }
 }

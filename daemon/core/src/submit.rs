@@ -3,17 +3,15 @@
 
 use crate::MAX_LIVE_JOBS;
 use crate::access::Caller;
-use crate::depend::{Happened, Verdict, strike, verdict};
+use crate::depend::{Happened, Verdict, one, strike, verdict};
 use crate::event::Event;
-use crate::job::{Demand, Job, Need, Phase};
-use crate::look::Waiting;
+use crate::job::{Demand, Need, Phase, When};
 use crate::refusal::Refusal;
 use crate::state::{Bulk, Core};
-use crate::step::{Answer, Deciding, Now, StagedJob};
-use qrm_protocol::amount::Bytes;
+use crate::step::{Answer, Deciding, StagedJob};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobState;
-use qrm_protocol::time::Timestamp;
+use qrm_protocol::time::{Millis, Timestamp};
 use std::collections::BTreeMap;
 
 /// Jobs that are over: how they ended, and whether they ever started.
@@ -127,63 +125,58 @@ impl Core {
         ended: &PastEnd,
         of_bulk: impl Fn(JobId) -> Option<&'a Demand>,
     ) -> Result<Option<JobRef>, Refusal> {
-        self.could_ever_fit(demand.cpus(), Bytes(demand.mem_bytes), Bytes(demand.disk_bytes()))?;
+        self.in_its_queue(demand)?;
+        self.could_ever_fit(demand)?;
         if demand.rare.as_ref().and_then(|rare| rare.deadline).is_some_and(|at| at <= now) {
             return Err(Refusal::Past);
         }
         let mut verdicts = Vec::new();
         for need in demand.needs() {
-            let verdict = match of_bulk(need.on.job) {
-                Some(on) if need.on.task.is_none_or(|task| on.array().is_some_and(|array| array.contains(task))) => {
+            let on = one(need.on)?;
+            let verdict = match of_bulk(on.job) {
+                Some(of) if on.task.is_none_or(|task| of.array().is_some_and(|array| array.contains(task))) => {
                     Verdict::Open
                 }
-                Some(_) => return Err(Refusal::NoSuchJob(need.on)),
-                None => self.judge(need, ended)?,
+                Some(_) => return Err(Refusal::NoSuchJob(on)),
+                None => self.judge(on, need.when, ended)?,
             };
-            verdicts.push((*need, verdict));
+            verdicts.push((*need, on, verdict));
         }
-        let never = verdicts.iter().find(|(_, v)| *v == Verdict::Never).map(|(n, _)| n.on);
-        let judged = |need: &Need| verdicts.iter().find(|(n, _)| n == need).map_or(Verdict::Open, |(_, v)| *v);
-        Ok(if strike(demand, judged) { never } else { None })
+        let never = verdicts.iter().find(|(.., v)| *v == Verdict::Never).map(|(_, on, _)| *on);
+        let judged = |need: &Need| verdicts.iter().find(|(n, ..)| n == need).map_or(Verdict::Open, |(.., v)| *v);
+        Ok(if strike(&mut demand.rare, judged) { never } else { None })
     }
 
-    /// What would become of a job: why it would not start at once; nothing if it would.
-    ///
-    /// # Errors
-    /// It would not be accepted.
-    pub fn would_accept(
-        &self,
-        now: Now,
-        caller: Caller,
-        mut demand: Demand,
-        ended: &PastEnd,
-    ) -> Result<Option<Waiting>, Refusal> {
-        let doomed = self.accept(now.wall, &mut demand, ended, |_| None)?;
-        let mut job = Job::new(caller.uid, now.wall, demand);
-        job.begun |= job.rare().and_then(|rare| rare.begin).is_some_and(|begin| begin <= now.wall);
-        let id = JobId(self.next_job);
-        Ok(match doomed {
-            Some(on) => Some(Waiting::Never(on)),
-            None if matches!(job.phase, Phase::Pending(_)) => {
-                let is_free = self.stage_line.is_empty() && self.stages_running < self.stage_places();
-                (!is_free).then_some(Waiting::Stage)
-            }
-            // It would be the first in line.
-            None => match self.waiting(now, id.into(), &job) {
-                Some(Waiting::Behind(head)) if self.jobs[&head].demand.priority < job.demand.priority => {
-                    self.blocked(&job)
-                }
-                Some(other) => Some(other),
-                None => self.blocked(&job),
-            },
-        })
+    /// Gives a job what its queue says where it does not say, and holds it to what that allows.
+    fn in_its_queue(&self, demand: &mut Demand) -> Result<(), Refusal> {
+        let name = demand.queue();
+        let spec = &self.queue(&name)?.spec;
+        demand.priority = demand.priority.or(spec.priority);
+        demand.cpus = demand.cpus.or(spec.cpus);
+        demand.mem_bytes = demand.mem_bytes.or(spec.mem_bytes.map(|mem| mem.0));
+        if demand.time_ms == 0 {
+            demand.time_ms = spec.time_limit_ms.or(spec.max_time_ms).map_or(0, |time| time.0);
+        }
+        self.within_queue(demand)?;
+        demand.settle();
+        Ok(())
     }
 
-    fn judge(&self, need: &Need, ended: &PastEnd) -> Result<Verdict, Refusal> {
-        let on = need.on;
-        let after = |state: JobState, started: bool| match (verdict(need.when, Happened::Started), started) {
+    /// That each of the ways of a job ends in the time that its queue allows.
+    pub(crate) fn within_queue(&self, demand: &Demand) -> Result<(), Refusal> {
+        let name = demand.queue();
+        let Some(most) = self.queue(&name)?.spec.max_time_ms else { return Ok(()) };
+        let times = demand.shape(0).wants().into_iter().map(|want| want.time_ms);
+        match times.map(Millis).find(|time| time.0 == 0 || *time > most) {
+            Some(asked) => Err(Refusal::TooLong { queue: name, asked, most }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn judge(&self, on: JobRef, when: When, ended: &PastEnd) -> Result<Verdict, Refusal> {
+        let after = |state: JobState, started: bool| match (verdict(when, Happened::Started), started) {
             (Verdict::Met, true) => Verdict::Met,
-            _ => verdict(need.when, Happened::Ended(state)),
+            _ => verdict(when, Happened::Ended(state)),
         };
         if let Some((state, started)) = ended.get(&on) {
             return Ok(after(*state, *started));
@@ -205,6 +198,6 @@ impl Core {
                 self.runs.contains_key(&on) || tasks.again.contains_key(&ordinal)
             }
         };
-        Ok(if started { verdict(need.when, Happened::Started) } else { Verdict::Open })
+        Ok(if started { verdict(when, Happened::Started) } else { Verdict::Open })
     }
 }

@@ -2,16 +2,21 @@
 //! It refuses to change what a process has been given.
 
 use crate::access::Caller;
+use crate::depend::{Verdict, one};
 use crate::event::{Event, Stage};
-use crate::job::Phase;
+use crate::job::{Demand, Phase, When};
 use crate::refusal::Refusal;
+use crate::shape::Amounts;
 use crate::state::Core;
 use crate::step::{Answer, Deciding};
+use crate::submit::PastEnd;
 use qrm_protocol::amount::Bytes;
-use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::JobChange;
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::job::{DependsOn, JobChange};
 use qrm_protocol::progress::Fraction;
 use qrm_protocol::time::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 impl Core {
     /// Whether a live job can be changed so.
@@ -43,33 +48,137 @@ impl Core {
         if job.has_started() && !change.is_words() && !(waits && change.is_for_waiting_tasks()) {
             return Err(Refusal::HasStarted(target));
         }
-        let (mem, disk) = (change.mem_bytes.unwrap_or_default(), change.disk_bytes.unwrap_or_default());
-        self.could_ever_fit(change.cpus.unwrap_or(0), mem, disk)
-    }
-
-    /// Whether the machine offers as much.
-    pub(crate) fn could_ever_fit(&self, cpus: u32, mem: Bytes, disk: Bytes) -> Result<(), Refusal> {
-        if cpus > self.machine.cpus {
-            return Err(Refusal::TooManyCpus { asked: cpus, most: self.machine.cpus });
-        }
-        if mem.0 > self.machine.mem_bytes {
-            return Err(Refusal::TooMuchMemory { asked: mem, most: Bytes(self.machine.mem_bytes) });
-        }
-        if disk.0 > self.machine.disk_bytes {
-            return Err(Refusal::TooMuchDisk { asked: disk, most: Bytes(self.machine.disk_bytes) });
+        let mut demand = job.demand();
+        demand.change(change);
+        self.within_queue(&demand)?;
+        self.could_ever_fit(&demand)?;
+        let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
+        for on in lists.into_iter().flatten().flatten() {
+            if matches!(on, DependsOn::Each(_)) && job.tasks.is_none() {
+                return Err(Refusal::NoArray(target));
+            }
+            self.no_cycle(target.job, on.job())?;
         }
         Ok(())
+    }
+
+    /// That a job which is to wait for another is not what that one waits for itself.
+    fn no_cycle(&self, job: JobId, on: JobId) -> Result<(), Refusal> {
+        let mut before: BTreeMap<JobId, Option<JobId>> = BTreeMap::from([(on, None)]);
+        let mut open = vec![on];
+        while let Some(next) = open.pop() {
+            if next == job {
+                let mut way = vec![job];
+                let mut at = before.get(&next).copied().flatten();
+                while let Some(id) = at {
+                    way.push(id);
+                    at = before.get(&id).copied().flatten();
+                }
+                return Err(Refusal::Cycle(way));
+            }
+            let needs = self.jobs.get(&next).map_or(&[][..], |job| job.needs());
+            for need in needs.iter().map(|need| need.on.job()) {
+                if let Entry::Vacant(entry) = before.entry(need) {
+                    entry.insert(Some(next));
+                    open.push(need);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the machine offers enough for one of a job's ways.
+    pub(crate) fn could_ever_fit(&self, demand: &Demand) -> Result<(), Refusal> {
+        let wants = demand.shape(0).wants();
+        if self.fits_somehow(&wants) {
+            return Ok(());
+        }
+        let all = Amounts::of(&self.machine);
+        let asks = wants.first().copied().unwrap_or_default().amounts;
+        let (asked, most) = (asks.cpus.try_into().unwrap_or(u32::MAX), self.machine.cpus);
+        Err(if asks.cpus > all.cpus {
+            Refusal::TooManyCpus { asked, most }
+        } else if asks.mem > all.mem {
+            Refusal::TooMuchMemory { asked: Bytes(asks.mem), most: Bytes(all.mem) }
+        } else {
+            Refusal::TooMuchDisk { asked: Bytes(asks.disk), most: Bytes(all.disk) }
+        })
+    }
+}
+
+impl Core {
+    /// One that goes to a queue with a bound of time, and has none itself, has that from then on.
+    fn with_limit_of_queue(&self, target: JobRef, mut change: JobChange) -> JobChange {
+        let has_limit = self.jobs.get(&target.job).is_some_and(|job| job.shape.time_ms > 0);
+        let most = change.queue.as_ref().and_then(|queue| self.queues.get(queue)?.spec.max_time_ms);
+        if !has_limit && change.time_limit_ms.is_none_or(|limit| limit.0 == 0) {
+            change.time_limit_ms = most.or(change.time_limit_ms);
+        }
+        change
+    }
+
+    /// The change without dependencies that are met already, and one that can never be, if that is the job's end.
+    fn with_open_needs(
+        &self,
+        target: JobRef,
+        mut change: JobChange,
+        ended: &PastEnd,
+    ) -> Result<(JobChange, Option<JobRef>), Refusal> {
+        let lists = [
+            (&mut change.after, When::Ended),
+            (&mut change.after_ok, When::Ok),
+            (&mut change.after_fail, When::Fail),
+            (&mut change.after_start, When::Start),
+        ];
+        let (mut met, mut never) = (false, None);
+        for (list, when) in lists {
+            let Some(list) = list else { continue };
+            let mut open = Vec::with_capacity(list.len());
+            for on in list.drain(..) {
+                let one = one(on)?;
+                match self.judge(one, when, ended)? {
+                    Verdict::Open => open.push(on),
+                    Verdict::Met => met = true,
+                    Verdict::Never => never = Some(one),
+                }
+            }
+            *list = open;
+        }
+        let Some(job) = self.jobs.get(&target.job) else { return Ok((change, None)) };
+        let mut demand = job.demand();
+        demand.change(&change);
+        let is_any = demand.rare.as_ref().is_some_and(|rare| rare.any);
+        let is_over = if is_any { !met && demand.needs().is_empty() } else { true };
+        if is_any && met {
+            // One of them is enough.
+            let none = || Some(Vec::new());
+            (change.after, change.after_ok) = (none(), none());
+            (change.after_fail, change.after_start) = (none(), none());
+        }
+        Ok((change, never.filter(|_| is_over)))
     }
 }
 
 impl Deciding<'_> {
     /// Changes all of them, or none.
-    pub(crate) fn update(&mut self, caller: Caller, targets: &[JobRef], change: &JobChange) -> Result<Answer, Refusal> {
+    pub(crate) fn update(
+        &mut self,
+        caller: Caller,
+        targets: &[JobRef],
+        change: JobChange,
+        ended: &PastEnd,
+    ) -> Result<Answer, Refusal> {
+        let mut changes = Vec::with_capacity(targets.len());
         for target in targets {
-            self.core.may_update(self.now.wall, caller, change, *target)?;
+            let change = self.core.with_limit_of_queue(*target, change.clone());
+            self.core.may_update(self.now.wall, caller, &change, *target)?;
+            changes.push(self.core.with_open_needs(*target, change, ended)?);
         }
-        for target in targets {
-            self.emit(Event::Updated { job: *target, by: caller.uid, change: change.clone() });
+        for (target, (change, never)) in targets.iter().zip(changes) {
+            self.emit(Event::Updated { job: *target, by: caller.uid, change });
+            if let Some(on) = never {
+                self.end_dependent(target.job, on);
+            }
         }
         Ok(Answer::Controlled(targets.iter().map(|target| (*target, true)).collect()))
     }

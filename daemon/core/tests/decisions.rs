@@ -4,8 +4,9 @@
 
 use qrm_core::{
     Action, Answer, Caller, Control, Core, Demand, Effect, Input, Machine, Now, Observed, Refusal, Role, Run,
-    RunOutcome, RunSignal, Stage, Step, Waiting,
+    RunOutcome, RunSignal, Stage, Step,
 };
+use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{JobChange, JobSpec, JobState};
 use qrm_protocol::time::Timestamp;
@@ -33,7 +34,7 @@ impl World {
 
     fn step(&mut self, input: Input) -> Step {
         let step = self.core.step(self.now, input).unwrap();
-        self.core.check().unwrap();
+        self.core.check(self.now).unwrap();
         step
     }
 
@@ -180,13 +181,16 @@ fn a_bulk_of_nothing_is_refused() {
 fn a_job_that_would_begin_at_once_is_said_to() {
     let mut world = World::new();
     world.passes(5_000);
-    let would = |world: &World, spec| world.core.would_accept(world.now, ME, demand(spec), &BTreeMap::new()).unwrap();
+    let would = |world: &World, spec| {
+        let explained = world.core.when(world.now, ME, demand(spec), &BTreeMap::new()).unwrap();
+        explained.causes.first().map(|cause| cause.code)
+    };
     assert_eq!(would(&world, json!({"begin": Timestamp(4_000).to_string()})), None);
     assert_eq!(would(&world, json!({"validate": "true"})), None);
     for _ in 0..2 {
         world.submits(json!({"validate": "true"}));
     }
-    assert_eq!(would(&world, json!({"validate": "true"})), Some(Waiting::Stage));
+    assert_eq!(would(&world, json!({"validate": "true"})), Some(ReasonCode::Stage));
 }
 
 #[test]
@@ -198,7 +202,7 @@ fn what_waits_for_another_attempt_can_be_made_more_urgent() {
     world.fails(JobRef::task(array.job, 0));
     let change = |priority: u64| JobChange { priority: Some(priority.try_into().unwrap()), ..JobChange::default() };
     for target in [plain, array] {
-        world.does(Action::Update { targets: vec![target], change: change(75) });
+        world.does(Action::Update { targets: vec![target], change: change(75), ended: BTreeMap::new() });
     }
     let limit = JobChange { time_limit_ms: Some(qrm_protocol::time::Millis(1)), ..JobChange::default() };
     let refused = world.core.may_update(world.now.wall, ME, &limit, plain);

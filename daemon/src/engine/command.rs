@@ -3,10 +3,10 @@
 
 use super::{Engine, Reply};
 use crate::store::{JobText, StoreError};
-use qrm_core::{Action, Answer, Caller, Demand, Input};
+use qrm_core::{Action, Answer, Caller, Demand, Input, Need, PastEnd};
 use qrm_protocol::error::{Code, Error};
-use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::JobState;
+use qrm_protocol::ids::JobId;
+use qrm_protocol::job::{DependsOn, JobState};
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -21,11 +21,16 @@ impl Engine {
             });
         }
         match &mut action {
-            Action::Submit { demand, ended, .. } => *ended = self.past_of([&*demand], |_| false)?,
+            Action::Submit { demand, ended, .. } => *ended = self.past_of(demand.needs().iter().map(on), |_| false)?,
+            Action::Update { change, ended, .. } => {
+                let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
+                *ended = self.past_of(lists.into_iter().flatten().flatten().copied(), |_| false)?;
+            }
             Action::BulkAdd { bulk, jobs, ended } => {
                 // None of its own has a past.
                 let own = bulk.0..bulk.0 + self.core.staged(*bulk) + jobs.len() as u64;
-                *ended = self.past_of(jobs.iter().flatten(), |id| own.contains(&id.0))?;
+                let needs = jobs.iter().flatten().flat_map(Demand::needs);
+                *ended = self.past_of(needs.map(on), |id| own.contains(&id.0))?;
             }
             _ => {}
         }
@@ -79,19 +84,20 @@ impl Engine {
         Ok(existing)
     }
 
-    /// What is known of the jobs that demands name and that are over.
-    fn past_of<'a>(
+    /// What is known of jobs that others are to wait for and that are over.
+    fn past_of(
         &mut self,
-        demands: impl IntoIterator<Item = &'a Demand>,
+        on: impl Iterator<Item = DependsOn>,
         is_new: impl Fn(JobId) -> bool,
-    ) -> Result<BTreeMap<JobRef, (JobState, bool)>, Error> {
-        let mut past = BTreeMap::new();
-        for need in demands.into_iter().flat_map(Demand::needs) {
-            if is_new(need.on.job) || self.core.is_live(need.on) || past.contains_key(&need.on) {
-                continue;
-            }
-            if let Some(found) = self.store.past(need.on).map_err(|error| self.fail(&error))? {
-                past.insert(need.on, found);
+    ) -> Result<PastEnd, Error> {
+        let mut past = PastEnd::new();
+        for on in on {
+            let whole = match on {
+                DependsOn::One(on) => on,
+                DependsOn::Each(job) => job.into(),
+            };
+            if !is_new(whole.job) && !self.core.is_live(whole) && !past.contains_key(&whole) {
+                self.store.past(on, &mut past).map_err(|error| self.fail(&error))?;
             }
         }
         Ok(past)
@@ -114,4 +120,9 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What is awaited.
+fn on(need: &Need) -> DependsOn {
+    need.on
 }

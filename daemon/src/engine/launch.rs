@@ -4,7 +4,7 @@
 use crate::store::{LaunchText, parts};
 use crate::supervise::{Input, Launch, Limits};
 use crate::trace::Trace;
-use qrm_core::{Run, Stage};
+use qrm_core::{Run, Stage, Takes};
 use qrm_protocol::job::{Expansion, Stdin};
 use qrm_protocol::terminal::Size;
 use qrm_protocol::text::OsText;
@@ -12,6 +12,13 @@ use qrm_shim::terminal::Window;
 
 /// The run's own. Only the job's own command has its files; stages read nothing, and write into the job's directory.
 pub(super) fn of(run: Run, text: LaunchText) -> Launch {
+    let takes = text.takes.unwrap_or(Takes {
+        cpus: text.cpus,
+        mem_bytes: text.mem_bytes.unwrap_or(0),
+        disk_bytes: text.options.disk_bytes.map_or(0, |disk| disk.0),
+        ..Takes::default()
+    });
+    let some = |amount: u64| Some(amount).filter(|amount| *amount > 0);
     let own = run.stage == Stage::Execute;
     let expansion = Expansion { job: run.job, name: &text.name, user: &text.user, cwd: &text.cwd };
     let path = |pattern: Option<OsText>| pattern.filter(|_| own).map(|pattern| expansion.path(&pattern));
@@ -47,13 +54,13 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         terminal: options.pty.filter(|_| own).map(window),
         limits: match own {
             true => Limits {
-                cpus: text.cpus,
-                mem_bytes: text.mem_bytes,
+                cpus: takes.cpus,
+                mem_bytes: some(takes.mem_bytes),
                 pids: options.pids,
                 hard: false,
                 open_files: options.open_files,
                 io_weight: options.io_weight,
-                disk_bytes: options.disk_bytes.map(|disk| disk.0),
+                disk_bytes: some(takes.disk_bytes),
             },
             false => Limits::PLAIN,
         },

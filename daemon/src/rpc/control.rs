@@ -4,7 +4,7 @@
 use super::jobs::{no_such, row};
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
-use qrm_core::{Action, Answer, Caller, Control, Core, Now, Right};
+use qrm_core::{Action, Answer, Caller, Control, Core, Now, PastEnd, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
@@ -29,7 +29,7 @@ impl What {
     fn action(self, targets: Vec<JobRef>) -> Action {
         match self {
             Self::Control(what) => Action::Control { targets, what },
-            Self::Update(change) => Action::Update { targets, change: *change },
+            Self::Update(change) => Action::Update { targets, change: *change, ended: PastEnd::new() },
         }
     }
 

@@ -4,12 +4,14 @@
 use super::{Client, Shared};
 use crate::store::Row;
 use crate::supervise::job_dir;
-use qrm_core::{Caller, Live, Waiting};
+use qrm_core::{Caller, Cause, Live, Waiting};
+use qrm_protocol::amount::Bytes;
+use qrm_protocol::explain::{OfferView, ReasonCode};
 use qrm_protocol::ids::{JobRef, Uid};
-use qrm_protocol::job::{Enforcement, Expansion, JobState, JobView, TaskCounts, UsageView};
+use qrm_protocol::job::{Enforcement, Expansion, JobState, JobView, Offer, OfferId, TaskCounts, UsageView};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::text::OsText;
-use qrm_protocol::time::Millis;
+use qrm_protocol::time::{Millis, Timestamp};
 use std::path::Path;
 
 /// Who looks, and whether the words of jobs are for all.
@@ -81,13 +83,17 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         let cancelled = total.saturating_sub(completed).saturating_sub(failed);
         TaskCounts { total, waiting: 0, running: 0, completed, failed, cancelled }
     });
+    let some = |amount: u64| Some(amount).filter(|amount| *amount > 0);
+    let takes = row.takes;
+    let mem = takes.map_or(row.mem, |takes| some(takes.mem_bytes).map(Bytes));
+    let disk = takes.map_or(row.options.disk_bytes, |takes| some(takes.disk_bytes).map(Bytes));
     let (all, pids) = (shared.powers.enforcement, row.options.pids.or(shared.powers.default_pids));
     let mut view = JobView {
         id: row.id,
         name: row.name,
         scope: format!("user:{}", row.user),
         user: row.user,
-        queue: "default".to_owned(),
+        queue: row.queue,
         state: row.state,
         attempt: row.attempt,
         priority: row.priority,
@@ -105,22 +111,31 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         waiting_reason: None,
         planned_start: None,
         devices: Vec::new(),
-        cpus: row.cpus,
-        mem_bytes: row.mem,
+        cpus: takes.map_or(row.cpus, |takes| takes.cpus),
+        mem_bytes: mem,
+        variants: row.options.variants,
+        variant: None,
+        exclusive: takes.map_or(row.options.exclusive, |takes| takes.exclusive),
+        idle: row.options.idle,
+        preemptible: row.options.preemptible || row.options.idle,
+        checkpoint_signal: row.options.checkpoint_signal.map(Signal::number),
+        min_run_ms: row.options.min_run_ms,
+        on_conflict: row.options.on_conflict,
+        offers: Vec::new(),
         pids,
         enforcement: Enforcement {
             cpus: all.cpus,
-            memory: all.memory.filter(|_| row.mem.is_some()),
+            memory: all.memory.filter(|_| mem.is_some()),
             pids: all.pids.filter(|_| pids.is_some()),
             open_files: all.open_files.filter(|_| row.options.open_files.is_some()),
             io_weight: all.io_weight.filter(|_| row.options.io_weight.is_some()),
-            disk: all.disk.filter(|_| row.options.disk_bytes.is_some()),
+            disk: all.disk.filter(|_| disk.is_some()),
         },
         open_files: row.options.open_files,
         io_weight: row.options.io_weight,
-        disk_bytes: row.options.disk_bytes,
+        disk_bytes: disk,
         vram_bytes: None,
-        time_limit_ms: row.time_limit,
+        time_limit_ms: takes.map_or(row.time_limit, |takes| some(takes.time_ms).map(Millis)),
         stop_signal: row.options.signal.map(Signal::number),
         grace_ms: row.options.grace_ms,
         retries: row.retries,
@@ -150,6 +165,10 @@ fn complete(view: &mut JobView, live: Live) {
     view.attempt = live.attempt.max(view.attempt);
     view.started_at = live.started_at.or(view.started_at);
     view.tasks = live.tasks;
+    view.planned_start = live.planned;
+    view.preemptible = live.preemptible;
+    view.variant = Some(u32::from(live.variant)).filter(|variant| *variant > 0);
+    view.offers = live.offers.into_iter().map(offer).collect();
     view.after = live.after;
     (view.stop_signal, view.grace_ms) = (Some(live.stop.0), Some(Millis(live.stop.1)));
     view.waiting_reason = match (live.stopping, live.waiting) {
@@ -158,9 +177,26 @@ fn complete(view: &mut JobView, live: Live) {
             Some("its deadline has come; waits for its processes to end".to_owned())
         }
         (Some(qrm_core::StopWhy::Timeout), _) => Some("its time is up; waits for its processes to end".to_owned()),
+        (Some(qrm_core::StopWhy::Preempted), _) => {
+            Some("makes room for another job; waits for its processes to end".to_owned())
+        }
+        (None, _) if live.yields => Some("stands still to make room for another job".to_owned()),
         (None, _) if live.suspended => Some("suspended".to_owned()),
         (None, waiting) => waiting.as_ref().map(reason),
     };
+}
+
+/// An offer with its id.
+pub(super) fn offer((id, offer, lapses_at): (OfferId, Offer, Timestamp)) -> OfferView {
+    OfferView { id, offer, lapses_at }
+}
+
+/// A cause in one line, with its time as it is here.
+pub(super) fn cause(cause: &Cause) -> String {
+    match (cause.code, cause.until) {
+        (ReasonCode::Begin, Some(at)) => reason(&Waiting::Begin(at)),
+        _ => cause.message.clone(),
+    }
 }
 
 /// Why a job waits, with times as they are here.

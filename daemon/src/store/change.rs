@@ -4,8 +4,9 @@
 use super::row::Json;
 use super::{Options, Store, StoreError};
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{ArraySpec, JobChange};
+use qrm_protocol::job::{ArraySpec, JobChange, Offer};
 use qrm_protocol::progress::Fraction;
+use qrm_protocol::queue::QueueName;
 use rusqlite::{named_params, params};
 use std::collections::BTreeMap;
 
@@ -28,6 +29,17 @@ impl Store {
                 .execute(params![millionths, message, job.job.0, task])?,
         };
         Ok(())
+    }
+
+    /// It asks for what it was offered from now on.
+    pub(super) fn accept_offer(&self, job: JobId, offer: &Offer) -> Result<(), StoreError> {
+        let change = match offer {
+            Offer::Less { cpus } => JobChange { cpus: Some(*cpus), ..JobChange::default() },
+            Offer::Share => JobChange { exclusive: Some(false), ..JobChange::default() },
+            // What it asks for stays.
+            Offer::At { .. } | Offer::Preempt { .. } => return Ok(()),
+        };
+        self.update_job(job, &change)
     }
 
     pub(super) fn update_job(&self, job: JobId, change: &JobChange) -> Result<(), StoreError> {
@@ -57,11 +69,11 @@ impl Store {
                      cpus = coalesce(:cpus, cpus), retries = coalesce(:retries, retries), begin_at = coalesce(:begin, begin_at),
                      mem_bytes = CASE WHEN :mem_given THEN :mem ELSE mem_bytes END,
                      time_limit_ms = CASE WHEN :time_given THEN :time ELSE time_limit_ms END,
-                     labels = :labels, options = :options, tasks = :tasks WHERE id = :id",
+                     queue = coalesce(:queue, queue), labels = :labels, options = :options, tasks = :tasks WHERE id = :id",
             )?
             .execute(named_params! {
                 ":name": change.name, ":priority": change.priority.map(|p| p.get()), ":comment": change.comment,
-                ":cpus": change.cpus, ":retries": change.retries, ":begin": change.begin.map(|at| at.0),
+                ":queue": change.queue.as_ref().map(QueueName::as_str), ":cpus": change.cpus, ":retries": change.retries, ":begin": change.begin.map(|at| at.0),
                 ":mem_given": mem.is_some(), ":mem": known(mem), ":time_given": time.is_some(), ":time": known(time),
                 ":labels": (!labels.is_empty()).then(|| serde_json::to_string(&labels).unwrap_or_default()),
                 ":options": options.to_column(), ":tasks": tasks, ":id": job.0,

@@ -142,7 +142,7 @@ fn column(field: Field, of: Of) -> String {
         Field::Id | Field::Array => "j.id".to_owned(),
         Field::Name => "j.name".to_owned(),
         Field::User => "j.user".to_owned(),
-        Field::Queue => "'default'".to_owned(),
+        Field::Queue => "j.queue".to_owned(),
         Field::Command => "command_text(j.command)".to_owned(),
         Field::Cwd => "os_text(j.cwd)".to_owned(),
         Field::Comment => "j.comment".to_owned(),

@@ -2,7 +2,7 @@
 //! It refuses to hold environments.
 
 use qrm_protocol::amount::Bytes;
-use qrm_protocol::job::{Backoff, JobChange, JobSpec, RetryOn, Stdin};
+use qrm_protocol::job::{Backoff, JobChange, JobSpec, OnConflict, RetryOn, Stdin, Variant};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::terminal::Size;
 use qrm_protocol::text::OsText;
@@ -58,6 +58,27 @@ pub struct Options {
     /// See [`JobSpec::pty`].
     #[serde(skip_serializing_if = "is_default")]
     pub pty: Option<Size>,
+    /// See [`JobSpec::variants`].
+    #[serde(rename = "or", skip_serializing_if = "is_default")]
+    pub variants: Vec<Variant>,
+    /// See [`JobSpec::exclusive`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub exclusive: bool,
+    /// See [`JobSpec::idle`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub idle: bool,
+    /// See [`JobSpec::preemptible`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub preemptible: bool,
+    /// See [`JobSpec::checkpoint_signal`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub checkpoint_signal: Option<Signal>,
+    /// See [`JobSpec::min_run_ms`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_run_ms: Option<Millis>,
+    /// See [`JobSpec::on_conflict`].
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_conflict: Option<OnConflict>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -84,6 +105,13 @@ impl Options {
             io_weight: spec.io_weight,
             open_files: spec.open_files,
             pty: spec.pty,
+            variants: spec.variants.clone(),
+            exclusive: spec.exclusive,
+            idle: spec.idle,
+            preemptible: spec.preemptible,
+            checkpoint_signal: spec.checkpoint_signal,
+            min_run_ms: spec.min_run_ms,
+            on_conflict: spec.on_conflict,
         }
     }
 
@@ -107,6 +135,13 @@ impl Options {
             io_weight,
             open_files,
             pty,
+            variants,
+            exclusive,
+            idle,
+            preemptible,
+            checkpoint_signal,
+            min_run_ms,
+            on_conflict,
         } = self;
         spec.retry_on = retry_on;
         spec.backoff = backoff;
@@ -122,6 +157,11 @@ impl Options {
         spec.io_weight = io_weight;
         spec.open_files = open_files;
         spec.pty = pty;
+        spec.variants = variants;
+        (spec.exclusive, spec.idle, spec.preemptible) = (exclusive, idle, preemptible);
+        spec.checkpoint_signal = checkpoint_signal;
+        spec.min_run_ms = min_run_ms;
+        spec.on_conflict = on_conflict;
     }
 
     /// Changed as someone wants.
@@ -137,6 +177,15 @@ impl Options {
         }
         if let Some(limit) = change.io_weight {
             self.io_weight = Some(limit).filter(|limit| *limit > 0);
+        }
+        self.variants = change.variants.clone().unwrap_or(std::mem::take(&mut self.variants));
+        self.exclusive = change.exclusive.unwrap_or(self.exclusive);
+        self.idle = change.idle.unwrap_or(self.idle);
+        self.preemptible = change.preemptible.unwrap_or(self.preemptible);
+        self.checkpoint_signal = change.checkpoint_signal.or(self.checkpoint_signal);
+        self.on_conflict = change.on_conflict.or(self.on_conflict);
+        if let Some(time) = change.min_run_ms {
+            self.min_run_ms = Some(time).filter(|time| time.0 > 0);
         }
         if let Some(pids) = change.pids {
             self.pids = Some(pids).filter(|pids| *pids > 0);
@@ -174,9 +223,16 @@ mod tests {
             io_weight: Some(7),
             open_files: Some(6),
             pty: Some(Size::USUAL),
+            variants: vec![Variant { cpus: Some(8), ..Variant::default() }],
+            exclusive: true,
+            idle: true,
+            preemptible: true,
+            checkpoint_signal: Some("USR1".parse().unwrap()),
+            min_run_ms: Some(Millis(9)),
+            on_conflict: Some(OnConflict::Queuing),
         };
         let column = serde_json::to_value(&options).unwrap();
-        assert_eq!(column.as_object().unwrap().len(), 15, "each is other than its default: {column}");
+        assert_eq!(column.as_object().unwrap().len(), 22, "each is other than its default: {column}");
         let mut spec = JobSpec::default();
         options.clone().into_spec(&mut spec);
         assert_eq!(Options::of(&spec), Options { deadline: None, ..options });

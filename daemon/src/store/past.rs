@@ -4,10 +4,11 @@
 use super::read::Reader;
 use super::row::{Json, PastJob, Word};
 use super::{Environment, Options, StoreError};
-use qrm_core::Event;
+use qrm_core::{Event, PastEnd};
 use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::ids::{JobId, JobRef, TaskIndex, Uid};
-use qrm_protocol::job::{ArraySpec, JobSpec, JobState};
+use qrm_protocol::job::{ArraySpec, DependsOn, JobSpec, JobState};
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::btree_map::Entry;
@@ -39,6 +40,25 @@ pub(super) fn past(db: &Connection, id: JobRef) -> Result<Option<(JobState, bool
     }))
 }
 
+/// Adds what is known of a job or task, or of all tasks of an array, if it is over.
+pub(super) fn past_of(db: &Connection, on: DependsOn, found: &mut PastEnd) -> Result<(), StoreError> {
+    let whole = match on {
+        DependsOn::One(on) => on,
+        DependsOn::Each(job) => job.into(),
+    };
+    let Some(end) = past(db, whole)? else { return Ok(()) };
+    found.insert(whole, end);
+    if let DependsOn::Each(job) = on {
+        let mut tasks = db.prepare_cached("SELECT task, state, attempt > 0 FROM task WHERE job = ?")?;
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, (row.get::<_, Word<_>>(1)?.0, row.get(2)?)));
+        for task in tasks.query_map([job.0], read)? {
+            let (task, end) = task?;
+            found.insert(JobRef::task(job, task), end);
+        }
+    }
+    Ok(())
+}
+
 impl Reader {
     /// Jobs as they could be asked for again, in their order, nothing for one that there is not: as many of the first as
     /// fill so many bytes. An environment is there once, however many of them have it.
@@ -48,7 +68,7 @@ impl Reader {
     pub fn past_jobs(&self, jobs: &[JobId], bytes: usize) -> Result<Vec<Option<PastJob>>, StoreError> {
         let mut statement = self.db().prepare_cached(
             "SELECT command, name, comment, priority, cpus, mem_bytes, time_limit_ms, tasks, retries, validate_command,
-                 compile_command, labels, options, script, user, cwd, umask, environment
+                 compile_command, labels, options, script, user, cwd, umask, environment, queue
              FROM job WHERE id = ?",
         )?;
         let mut body = self.db().prepare_cached("SELECT body FROM environment_body WHERE id = ?")?;
@@ -75,13 +95,13 @@ impl Reader {
         Ok(found)
     }
 
-    /// How a job, or a task that does not live any more, ended, and whether it ever started; `None` if there is no such
-    /// one, or the job has not ended.
+    /// Adds how a job, or a task that does not live any more, ended, and whether it ever started, or the same of all tasks
+    /// of an array; nothing if there is no such one, or the job has not ended.
     ///
     /// # Errors
     /// The store can not be read.
-    pub fn past(&self, job: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
-        past(self.db(), job)
+    pub fn past(&self, on: DependsOn, found: &mut PastEnd) -> Result<(), StoreError> {
+        past_of(self.db(), on, found)
     }
 
     /// The job of a key, if it was used.
@@ -141,7 +161,8 @@ fn read(row: &rusqlite::Row<'_>, environment: Arc<Environment>) -> rusqlite::Res
         command,
         name: Some(row.get(1)?),
         comment: row.get(2)?,
-        priority: Priority::try_from(row.get::<_, u64>(3)?).unwrap_or_default(),
+        priority: Priority::try_from(row.get::<_, u64>(3)?).ok(),
+        queue: Some(row.get::<_, Word<QueueName>>(18)?.0).filter(|queue| !queue.is_default()),
         cpus: Some(row.get(4)?),
         mem_bytes: row.get::<_, Option<u64>>(5)?.map(Bytes),
         time_limit_ms: row.get::<_, Option<u64>>(6)?.map(Millis),

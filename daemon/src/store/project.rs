@@ -4,7 +4,7 @@
 use super::row::{Word, word};
 use super::write::JobText;
 use super::{Options, Store, StoreError};
-use qrm_core::{Demand, Event, Stage};
+use qrm_core::{Demand, Event, Stage, Takes};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{ArraySpec, Failure, JobState};
 use qrm_protocol::time::Timestamp;
@@ -27,7 +27,8 @@ impl Store {
                 self.set_state(*job, state)?;
             }
             Event::StagePassed { job, stage } => self.stage_passed(job.job, *stage)?,
-            Event::Started { job, attempt } => self.started(*job, *attempt)?,
+            Event::Started { job, attempt, takes, .. } => self.started(*job, *attempt, *takes)?,
+            Event::OfferAccepted { job, what, .. } => self.accept_offer(job.job, what)?,
             Event::Executing { job, started_at, .. } => self.executing(*job, *started_at)?,
             Event::Requeued { job, .. } => {
                 self.set_state(*job, JobState::Queued)?;
@@ -39,6 +40,14 @@ impl Store {
             }
             Event::Ended { .. } => self.ended(event)?,
             Event::MachineFound { .. }
+            | Event::PolicySet { .. }
+            | Event::QueueSet { .. }
+            | Event::QueuePaused { .. }
+            | Event::QueueResumed { .. }
+            | Event::QueueRemoved { .. }
+            | Event::Planned { .. }
+            | Event::Offered { .. }
+            | Event::OffersLapsed { .. }
             | Event::BulkBegun { .. }
             | Event::BulkSubmitted { .. }
             | Event::BulkDiscarded { .. }
@@ -80,15 +89,16 @@ impl Store {
             .prepare_cached(
                 "INSERT INTO job (id, uid, user, name, state, priority, cpus, mem_bytes, time_limit_ms, retries, submitted_at,
                      begin_at, tasks, key, comment, command, cwd, validate_command, compile_command, umask, fifo, environment,
-                     labels, options, script)
+                     labels, options, script, queue)
                  VALUES (:id, :uid, :user, :name, :state, :priority, :cpus, :mem, :time, :retries, :at,
                      :begin, :tasks, :key, :comment, :command, :cwd, :validate, :compile, :umask, :fifo, :environment,
-                     :labels, :options, :script)",
+                     :labels, :options, :script, :queue)",
             )?
             .execute(named_params! {
                 ":id": id.0, ":uid": uid, ":user": text.user, ":name": spec.display_name(), ":state": first.word(),
-                ":priority": spec.priority.get(), ":cpus": demand.cpus(), ":mem": spec.mem_bytes.map(|m| m.0),
-                ":time": spec.time_limit_ms.map(|t| t.0), ":retries": spec.retries, ":at": at.0,
+                ":priority": demand.priority().get(), ":cpus": demand.cpus(), ":mem": demand.mem_bytes,
+                ":time": Some(demand.time_ms).filter(|limit| *limit > 0), ":queue": demand.queue().as_str(),
+                ":retries": spec.retries, ":at": at.0,
                 ":begin": spec.begin.map(|t| t.0), ":tasks": spec.array.map(|a| a.to_string()), ":key": spec.key,
                 ":comment": spec.comment, ":command": json(&spec.command), ":cwd": json(&text.cwd),
                 ":validate": spec.validate, ":compile": spec.compile, ":umask": text.umask,
@@ -124,18 +134,21 @@ impl Store {
         Ok(())
     }
 
-    fn started(&self, job: JobRef, attempt: u32) -> Result<(), StoreError> {
+    fn started(&self, job: JobRef, attempt: u32, takes: Option<Takes>) -> Result<(), StoreError> {
         let state = JobState::Allocating.word();
+        let takes = takes.map(|takes| erased::Json::json(&takes));
         match job.task {
             None => {
                 self.db
-                    .prepare_cached("UPDATE job SET state = ?, attempt = ?, started_at = NULL WHERE id = ?")?
-                    .execute(params![state, attempt, job.job.0])?;
+                    .prepare_cached("UPDATE job SET state = ?, attempt = ?, started_at = NULL, takes = ? WHERE id = ?")?
+                    .execute(params![state, attempt, takes, job.job.0])?;
             }
             Some(task) => {
                 self.db
-                    .prepare_cached("INSERT OR REPLACE INTO task (job, task, state, attempt) VALUES (?, ?, ?, ?)")?
-                    .execute(params![job.job.0, task, state, attempt])?;
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO task (job, task, state, attempt, takes) VALUES (?, ?, ?, ?, ?)",
+                    )?
+                    .execute(params![job.job.0, task, state, attempt, takes])?;
                 self.db
                     .prepare_cached("UPDATE job SET state = 'executing' WHERE id = ? AND state <> 'executing'")?
                     .execute([job.job.0])?;

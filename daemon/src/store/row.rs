@@ -2,10 +2,12 @@
 //! It refuses to know what the core knows better while the job lives.
 
 use super::{Environment, Options};
+use qrm_core::Takes;
 use qrm_protocol::amount::{Bytes, Priority};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{ArraySpec, Failure, JobSpec, JobState};
 use qrm_protocol::progress::{Fraction, Progress};
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
@@ -74,6 +76,10 @@ pub struct Row {
     pub progress: Option<Progress>,
     /// It has a validate or compile command.
     pub has_stages: bool,
+    /// Where it waits.
+    pub queue: QueueName,
+    /// What it was granted, if that is not what it asked for first.
+    pub takes: Option<Takes>,
 }
 
 /// What a launch needs beyond what the core knows.
@@ -109,6 +115,8 @@ pub struct LaunchText {
     pub cpus: u32,
     /// The same.
     pub mem_bytes: Option<u64>,
+    /// What the job was granted, if that is not what it asked for first.
+    pub takes: Option<Takes>,
 }
 
 /// A job of the past as it could be asked for again: without what was about its time, its key and other jobs.
@@ -158,13 +166,14 @@ pub(super) const JOB_COLUMNS: &str = "NULL, j.id, j.uid, j.user, j.name, j.prior
      j.submitted_at, j.begin_at, j.tasks, j.tasks_completed, j.tasks_failed, j.comment, j.command, j.cwd, \
      j.state, j.attempt, j.started_at, j.ended_at, j.exit_code, j.signal, j.failure_kind, j.failure_cause, \
      j.failure_message, j.cpu_ms, j.peak_memory_bytes, j.labels, j.options, j.progress, j.progress_message, \
-     j.validate_command IS NOT NULL OR j.compile_command IS NOT NULL";
+     j.validate_command IS NOT NULL OR j.compile_command IS NOT NULL, j.queue, j.takes";
 
 /// The same of a task.
 pub(super) const TASK_COLUMNS: &str = "t.task, j.id, j.uid, j.user, j.name, j.priority, j.cpus, j.mem_bytes, j.time_limit_ms, j.retries, \
      j.submitted_at, j.begin_at, NULL, NULL, NULL, j.comment, j.command, j.cwd, \
      t.state, t.attempt, t.started_at, t.ended_at, t.exit_code, t.signal, t.failure_kind, t.failure_cause, \
-     t.failure_message, t.cpu_ms, t.peak_memory_bytes, j.labels, j.options, t.progress, t.progress_message, 0";
+     t.failure_message, t.cpu_ms, t.peak_memory_bytes, j.labels, j.options, t.progress, t.progress_message, 0, \
+     j.queue, t.takes";
 
 impl Row {
     pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
@@ -210,6 +219,8 @@ impl Row {
                 .get::<_, Option<u32>>(31)?
                 .map(|millionths| Progress { fraction: Fraction::from_millionths(millionths), message }),
             has_stages: row.get(33)?,
+            queue: row.get::<_, Word<_>>(34)?.0,
+            takes: row.get::<_, Option<Json<_>>>(35)?.map(|takes| takes.0),
         })
     }
 }

@@ -4,9 +4,9 @@
 use super::row::{Json, LaunchText};
 use super::{DATABASE, Environment, MIGRATIONS, Options, StoreError, is_damage, open, snapshot};
 use crate::config::Durability;
-use qrm_core::{Core, Event};
+use qrm_core::{Core, Event, PastEnd};
 use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
-use qrm_protocol::job::{JobSpec, JobState};
+use qrm_protocol::job::{DependsOn, JobSpec};
 use qrm_protocol::text::OsText;
 use qrm_protocol::time::Timestamp;
 use rusqlite::config::DbConfig;
@@ -257,22 +257,23 @@ impl Store {
     ///
     /// # Errors
     /// The store can not be read.
-    pub fn past(&self, job: JobRef) -> Result<Option<(JobState, bool)>, StoreError> {
-        super::past::past(&self.db, job)
+    pub fn past(&self, on: DependsOn, found: &mut PastEnd) -> Result<(), StoreError> {
+        super::past::past_of(&self.db, on, found)
     }
 
     /// What a launch needs of a job.
     ///
     /// # Errors
     /// The store can not be read, or the job is not there.
-    pub fn launch_text(&self, job: JobId) -> Result<LaunchText, StoreError> {
+    pub fn launch_text(&self, job: JobRef) -> Result<LaunchText, StoreError> {
         let text = self
             .db
             .prepare_cached(
-                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at, cpus, mem_bytes, uid
-                 FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?",
+                "SELECT command, cwd, validate_command, compile_command, umask, fifo, body, script, options, name, user, submitted_at, cpus, mem_bytes, uid,
+                     CASE WHEN ?2 IS NULL THEN takes ELSE (SELECT takes FROM task WHERE task.job = job.id AND task = ?2) END
+                 FROM job JOIN environment_body ON environment_body.id = job.environment WHERE job.id = ?1",
             )?
-            .query_row([job.0], |row| {
+            .query_row(params![job.job.0, job.task], |row| {
                 Ok(LaunchText {
                     command: row.get::<_, Json<_>>(0)?.0,
                     cwd: row.get::<_, Json<_>>(1)?.0,
@@ -289,6 +290,7 @@ impl Store {
                     cpus: row.get(12)?,
                     mem_bytes: row.get(13)?,
                     uid: row.get(14)?,
+                    takes: row.get::<_, Option<Json<_>>>(15)?.map(|takes| takes.0),
                 })
             })?;
         Ok(text)

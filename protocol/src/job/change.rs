@@ -169,6 +169,23 @@ impl JobChange {
         is_default(&Self { name: None, comment: None, labels: BTreeMap::new(), ..self.clone() })
     }
 
+    /// Nothing is changed that decides how long it takes and what it needs, so that a time that it was promised stays.
+    #[must_use]
+    pub fn promises_hold(&self) -> bool {
+        let keeps = Self {
+            queue_timeout_ms: None,
+            deadline: None,
+            signal: None,
+            grace_ms: None,
+            retries: None,
+            open_files: None,
+            io_weight: None,
+            pids: None,
+            ..self.clone()
+        };
+        keeps.is_words()
+    }
+
     /// Nothing is changed that a task which runs has, or had to decide its start.
     #[must_use]
     pub fn is_for_waiting_tasks(&self) -> bool {

@@ -621,7 +621,9 @@ impl JobSpec {
         }
         // Who only fills gaps makes room anyhow.
         if !self.preemptible && !self.idle && self.min_run_ms.is_some() && self.queue.is_none() {
-            return Err(Error::invalid("--min-run without --preemptible").hint("add --preemptible, or a --queue that is"));
+            return Err(
+                Error::invalid("--min-run without --preemptible").hint("add --preemptible, or a --queue that is")
+            );
         }
         Ok(())
     }
@@ -664,7 +666,8 @@ mod tests {
 
     #[test]
     fn nothing_said_aloud_is_nothing() {
-        let aloud = r#"{"command":["true"],"time":"0","queue_timeout":"0s","min_run":"0","comment":"","labels":{"a":""}}"#;
+        let aloud =
+            r#"{"command":["true"],"time":"0","queue_timeout":"0s","min_run":"0","comment":"","labels":{"a":""}}"#;
         let spec: JobSpec = serde_json::from_str(aloud).unwrap();
         assert_eq!(spec, serde_json::from_str(r#"{"command":["true"]}"#).unwrap());
     }

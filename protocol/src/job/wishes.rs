@@ -101,8 +101,7 @@ pub enum OnConflict {
 
 impl OnConflict {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Priority, Self::Preemption, Self::Sharing, Self::Queuing, Self::Negotiation];
+    pub const ALL: [Self; 5] = [Self::Priority, Self::Preemption, Self::Sharing, Self::Queuing, Self::Negotiation];
 
     /// The word on the wire, in the configuration and in options.
     #[must_use]

@@ -92,7 +92,7 @@ impl World {
             self.note(event);
         }
         assert_eq!(self.mirror, self.core, "replay is not live");
-        self.core.check().unwrap();
+        self.core.check(self.now).unwrap();
         self.nobody_is_late();
         self.wanted = step.effects;
         Some(step.answer)
@@ -179,7 +179,7 @@ impl World {
                 let ((cpus, mem, disk), demand) = (self.granted(), &self.jobs[&job.job].demand);
                 assert!(demand.disk_bytes() == 0 || disk <= self.machine.1, "{job} was started without disk for it");
                 assert!(demand.cpus() == 0 || cpus <= self.machine.0, "{job} was started without cpus for it");
-                assert!(demand.mem_bytes == 0 || mem <= self.machine.1, "{job} was started without memory for it");
+                assert!(demand.mem_bytes() == 0 || mem <= self.machine.1, "{job} was started without memory for it");
             }
             Event::Ended { job, state, .. } => {
                 assert!(state.is_terminal());
@@ -207,7 +207,7 @@ impl World {
             .filter(|job| matches!(self.core.state(*job), Some(JobState::Allocating | JobState::Executing)));
         let demands = executing.map(|job| &self.jobs[&job.job].demand);
         demands.fold((0, 0, 0), |sum, demand| {
-            (sum.0 + demand.cpus(), sum.1 + demand.mem_bytes, sum.2 + demand.disk_bytes())
+            (sum.0 + demand.cpus(), sum.1 + demand.mem_bytes(), sum.2 + demand.disk_bytes())
         })
     }
 
@@ -317,7 +317,7 @@ impl World {
             }
             Op::Update(change, job) => {
                 let target = JobRef::whole(self.job(job));
-                let action = Action::Update { targets: vec![target], change };
+                let action = Action::Update { targets: vec![target], change, ended: self.past() };
                 self.step(Input::Command(ME, action));
             }
             Op::Progress(n) => {

@@ -1,0 +1,448 @@
+//! One look at all that wait, in the order of rank: what starts, what is planned, and for what room is to be made.
+//! It refuses to look at jobs behind one of their shape that is blocked, but to plan the first.
+
+use super::profile::Profile;
+use super::rank::{Merged, Ranks, Turn};
+use super::{Plan, Planned, Start};
+use crate::job::{Job, Tasks};
+use crate::line::Bucket;
+use crate::shape::{Amounts, Shape, Want};
+use crate::state::Core;
+use crate::step::Now;
+use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::queue::QueueName;
+use qrm_protocol::time::Timestamp;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, btree_set};
+use std::sync::Arc;
+
+/// How far a pass goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// So many blocked jobs are planned.
+    pub planned: usize,
+    /// So many lines are looked at, so that jobs which are all different cost no more.
+    pub lines: usize,
+    /// It ends when this one is placed, or will not be.
+    pub until: Option<JobRef>,
+}
+
+/// Lines that a pass looks at.
+const MOST_LINES: usize = 4_096;
+
+impl Limits {
+    /// Those of the pass that decides.
+    pub fn of(core: &Core) -> Self {
+        let planned = usize::try_from(core.policy.planned_starts).unwrap_or(usize::MAX);
+        Self { planned, lines: MOST_LINES, until: None }
+    }
+}
+
+/// A job that is not submitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Newcomer {
+    pub id: JobId,
+    pub shape: Arc<Shape>,
+    pub since: Timestamp,
+}
+
+/// One of those that wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub job: JobRef,
+    pub shape: &'a Shape,
+    pub wants: &'a [Want],
+    /// From 1; nothing for a run that goes on.
+    pub attempt: Option<u32>,
+}
+
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Started,
+    Blocked,
+    /// Nothing of its queue can start.
+    Passed,
+}
+
+/// A line, and how far it was looked at.
+struct Cursor<'a> {
+    shape: &'a Arc<Shape>,
+    bucket: &'a Bucket,
+    rest: btree_set::Iter<'a, (Timestamp, JobId)>,
+    /// Of the array whose turn it is: which ordinal is next at least, and how many more of its tasks may run.
+    tasks: Option<(JobId, &'a Tasks, u32, u32)>,
+    /// Nothing in it fits now.
+    blocked: bool,
+}
+
+pub(crate) struct Pass<'a> {
+    pub(super) core: &'a Core,
+    pub(super) now: Now,
+    ranks: Ranks<'a>,
+    limits: Limits,
+    newcomer: Option<&'a Newcomer>,
+    wants_of_newcomer: Vec<Want>,
+    pub(super) profile: Option<Profile>,
+    started_in: BTreeMap<&'a QueueName, u64>,
+    pub(super) plan: Plan,
+    /// What it was for is known.
+    over: bool,
+}
+
+impl<'a> Pass<'a> {
+    pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
+        let mut all = Amounts::of(&core.machine);
+        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |free| all.mem.min(free));
+        let plan = Plan { all, taken: core.used, ..Plan::default() };
+        Self {
+            core,
+            now,
+            ranks: Ranks::new(core),
+            limits,
+            newcomer: None,
+            wants_of_newcomer: Vec::new(),
+            profile: None,
+            started_in: BTreeMap::new(),
+            plan,
+            over: false,
+        }
+    }
+
+    /// As if this one waited, too.
+    pub fn with(mut self, newcomer: &'a Newcomer) -> Self {
+        self.wants_of_newcomer = newcomer.shape.wants();
+        self.newcomer = Some(newcomer);
+        self
+    }
+
+    /// Looks at all.
+    pub fn run(mut self) -> Plan {
+        let executing = !self.core.runs.is_empty();
+        if self.core.seen.host.short.is_some() && executing {
+            self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
+            return self.plan;
+        }
+        self.keep_promises();
+        let newcomer = self.newcomer;
+        let mut heads = self.ranks.heads();
+        let mut cursors: Vec<Cursor<'a>> = Vec::new();
+        let mut nexts: BinaryHeap<(Turn, usize)> = BinaryHeap::new();
+        let mut yielding = self.yielding();
+        let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
+        let mut lines = 0;
+        while !self.is_done(new.is_some()) {
+            // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
+            let turns = [
+                yielding.last().map(|(turn, _)| *turn),
+                heads.peek().filter(|_| lines < self.limits.lines),
+                nexts.peek().map(|(turn, _)| *turn),
+                new,
+            ];
+            let Some((which, _)) = turns.iter().enumerate().filter(|(_, t)| t.is_some()).max_by_key(|(_, t)| **t)
+            else {
+                break;
+            };
+            match which {
+                0 => {
+                    let Some((_, run)) = yielding.pop() else { break };
+                    self.go_on(run);
+                }
+                1 => {
+                    lines += 1;
+                    if let Some(cursor) = self.open(&mut heads) {
+                        // Behind a head that was promised a start there may be one whose turn is later.
+                        nexts.extend(self.peek_of(&cursor).map(|turn| (turn, cursors.len())));
+                        cursors.push(cursor);
+                    }
+                }
+                2 => {
+                    let Some((_, at)) = nexts.pop() else { break };
+                    self.advance(&mut cursors[at], at, &mut nexts);
+                }
+                _ => {
+                    new = None;
+                    self.place_newcomer();
+                }
+            }
+        }
+        self.plan
+    }
+
+    /// Whether nothing more can come of it.
+    fn is_done(&self, expects: bool) -> bool {
+        if expects || self.over {
+            return self.over;
+        }
+        if let Some(until) = self.limits.until {
+            return self.plan.planned.contains_key(&until) || self.plan.starts.iter().any(|start| start.job == until);
+        }
+        let (taken, all) = (self.plan.taken, self.plan.all);
+        let is_full = taken.places >= all.places || taken.cpus >= all.cpus && self.core.thin == 0;
+        is_full && self.plan.planned.len() >= self.limits.planned && self.core.yielding.is_empty()
+    }
+
+    fn turn(&self, shape: &Shape, since: Timestamp, id: JobId) -> Turn {
+        (Reverse(shape.idle), self.ranks.parts(shape, since).sum(), Reverse(id))
+    }
+
+    /// The line of the next head.
+    fn open(&self, heads: &mut Merged<'a>) -> Option<Cursor<'a>> {
+        let (_, shape) = heads.next()?;
+        let bucket = self.core.buckets.get(shape)?;
+        Some(Cursor { shape, bucket, rest: bucket.line.iter(), tasks: None, blocked: false })
+    }
+
+    /// Deals with the next of a line, and has the one after it wait for its turn.
+    fn advance(&mut self, cursor: &mut Cursor<'a>, at: usize, nexts: &mut BinaryHeap<(Turn, usize)>) {
+        let Some(candidate) = self.next_of(cursor) else { return };
+        let newcomer = self.newcomer.filter(|new| new.shape == *cursor.shape);
+        let verdict = self.consider(candidate, cursor.blocked);
+        cursor.blocked |= verdict != Verdict::Started;
+        let goes_on = match verdict {
+            Verdict::Started => true,
+            // What is not there yet is behind its line.
+            Verdict::Blocked => self.plan.planned.len() < self.limits.planned || newcomer.is_some(),
+            Verdict::Passed => false,
+        };
+        if !goes_on {
+            return;
+        }
+        if let Some(next) = self.peek_of(cursor) {
+            nexts.push((next, at));
+        }
+    }
+
+    /// The turn of the next of a line.
+    fn peek_of(&self, cursor: &Cursor<'a>) -> Option<Turn> {
+        if let Some((id, tasks, from, left)) = cursor.tasks
+            && left > 0
+            && tasks.waiting.first_from(from).is_some()
+        {
+            let since = self.core.jobs.get(&id)?.since();
+            return Some(self.turn(cursor.shape, since, id));
+        }
+        let is_promised = |id: &JobId| !self.core.promised.is_empty() && self.core.jobs[id].promise().is_some();
+        let (since, id) = cursor.rest.clone().find(|(_, id)| !is_promised(id))?;
+        Some(self.turn(cursor.shape, *since, *id))
+    }
+
+    fn next_of(&self, cursor: &mut Cursor<'a>) -> Option<Candidate<'a>> {
+        loop {
+            if let Some((id, tasks, from, left)) = &mut cursor.tasks
+                && *left > 0
+                && let Some(ordinal) = tasks.waiting.first_from(*from)
+            {
+                (*from, *left) = (ordinal + 1, *left - 1);
+                let attempt = tasks.again.get(&ordinal).map_or(0, |(last, _)| *last) + 1;
+                let job = JobRef::task(*id, tasks.index(ordinal));
+                return Some(Candidate {
+                    job,
+                    shape: cursor.shape,
+                    wants: &cursor.bucket.wants,
+                    attempt: Some(attempt),
+                });
+            }
+            let (_, id) = cursor.rest.next()?;
+            let job = self.core.jobs.get(id)?;
+            if job.promise().is_some() {
+                continue;
+            }
+            match &job.tasks {
+                Some(tasks) => cursor.tasks = Some((*id, tasks, 0, tasks.may_start())),
+                None => {
+                    cursor.tasks = None;
+                    return Some(candidate(*id, job, &cursor.bucket.wants));
+                }
+            }
+        }
+    }
+
+    /// Starts it, or plans it if it is among the first that are blocked.
+    fn consider(&mut self, candidate: Candidate<'a>, blocked: bool) -> Verdict {
+        if !self.queue_lets(&candidate.shape.queue) {
+            self.plan.first = self.plan.first.or(Some(candidate.job.job));
+            return Verdict::Passed;
+        }
+        if !blocked && let Some((variant, expected_ms)) = self.fitting(candidate) {
+            self.start(candidate, variant, expected_ms);
+            return Verdict::Started;
+        }
+        self.plan.first = self.plan.first.or(Some(candidate.job.job));
+        if self.plan.planned.len() < self.limits.planned && !candidate.shape.idle {
+            self.make_room(candidate);
+            self.plan_start(candidate);
+        }
+        Verdict::Blocked
+    }
+
+    /// Whether more of a queue may run.
+    fn queue_lets(&self, name: &QueueName) -> bool {
+        let Some(queue) = self.core.queues.get(name) else { return true };
+        let Some(most) = queue.spec.max_running else { return !queue.paused };
+        let running = self.core.in_queue.get(name).map_or(0, |within| within.running);
+        let started = self.started_in.get(name).copied().unwrap_or(0);
+        !queue.paused && running + started < most.into()
+    }
+
+    /// The first of its ways that fits now, for as long as it is expected to run.
+    fn fitting(&self, candidate: Candidate<'_>) -> Option<(u8, u64)> {
+        (0u8..).zip(candidate.wants).find_map(|(variant, want)| {
+            if !self.plan.all.holds(self.plan.taken.plus(want.amounts)) {
+                return None;
+            }
+            let (expected, _) = self.core.expected(candidate.shape, *want);
+            let profile = self.profile.as_ref().filter(|_| !self.plan.planned.is_empty());
+            let fits = profile.is_none_or(|profile| profile.fits_now(want.amounts, expected));
+            fits.then_some((variant, expected))
+        })
+    }
+
+    fn start(&mut self, candidate: Candidate<'a>, variant: u8, expected_ms: u64) {
+        let want = candidate.wants[usize::from(variant)];
+        self.plan.taken = self.plan.taken.plus(want.amounts);
+        if let Some(profile) = &mut self.profile {
+            profile.take(self.now.boot_ms, want.amounts, expected_ms);
+        }
+        if candidate.attempt.is_some() {
+            *self.started_in.entry(&candidate.shape.queue).or_default() += 1;
+        }
+        self.plan.starts.push(Start { job: candidate.job, attempt: candidate.attempt, variant, expected_ms });
+    }
+
+    fn plan_start(&mut self, candidate: Candidate<'_>) {
+        let Some((at, variant, expected)) = self.earliest(candidate) else { return };
+        let want = candidate.wants[usize::from(variant)];
+        self.future().take(at, want.amounts, expected);
+        let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
+        self.plan.planned.insert(candidate.job, Planned { at, variant, place });
+    }
+
+    /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
+    fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
+        let core = self.core;
+        let profile = self.future();
+        let starts = (0u8..).zip(candidate.wants).filter_map(|(variant, want)| {
+            let (expected, _) = core.expected(candidate.shape, *want);
+            profile.earliest(want.amounts, expected).map(|at| (at, variant, expected))
+        });
+        starts.min_by_key(|(at, variant, _)| (*at, *variant))
+    }
+
+    /// What is taken over time to come, with all that started in this pass.
+    pub(super) fn future(&mut self) -> &mut Profile {
+        let (core, now, all) = (self.core, self.now.boot_ms, self.plan.all);
+        let starts = &self.plan.starts;
+        self.profile.get_or_insert_with(|| {
+            let runs = core.runs.iter().filter(|(_, run)| run.stage == crate::Stage::Execute);
+            let ends = runs.map(|(job, run)| (core.expected_end(now, *job, run), core.held(*job, run))).collect();
+            let mut profile = Profile::new(now, all, ends);
+            for start in starts {
+                let shape = core.jobs.get(&start.job.job).map(|job| &job.shape);
+                let amounts = shape.map_or(Amounts::default(), |shape| shape.way(start.variant).amounts);
+                profile.take(now, amounts, start.expected_ms);
+            }
+            profile
+        })
+    }
+
+    /// Jobs that were promised a start come before all others.
+    fn keep_promises(&mut self) {
+        let core = self.core;
+        for (start, id) in &core.promised {
+            let Some(job) = core.jobs.get(id).filter(|job| job.eligible()) else { continue };
+            let Some(bucket) = core.buckets.get(&job.shape).filter(|bucket| bucket.fits) else { continue };
+            let Some(one) = self.first_of(*id, job, &bucket.wants) else { continue };
+            if self.queue_lets(&job.shape.queue)
+                && let Some((variant, expected)) = self.fitting(one)
+            {
+                self.start(one, variant, expected);
+                continue;
+            }
+            // By then, or as soon as it can.
+            let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
+            let at = self.now.boot_ms.saturating_add(left);
+            let want = one.wants[0];
+            let (expected, _) = core.expected(one.shape, want);
+            let profile = self.future();
+            let at = if profile.fits_at(at, want.amounts, expected) {
+                Some(at)
+            } else {
+                profile.earliest(want.amounts, expected)
+            };
+            let Some(at) = at else { continue };
+            profile.take(at, want.amounts, expected);
+            let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
+            self.plan.planned.insert(one.job, Planned { at, variant: 0, place });
+            self.limits.planned = self.limits.planned.saturating_add(1);
+        }
+    }
+
+    /// A job, or the first task of an array that may start.
+    fn first_of(&self, id: JobId, job: &'a Job, wants: &'a [Want]) -> Option<Candidate<'a>> {
+        let Some(tasks) = &job.tasks else { return Some(candidate(id, job, wants)) };
+        let ordinal = tasks.waiting.first()?;
+        let attempt = tasks.again.get(&ordinal).map_or(0, |(last, _)| *last) + 1;
+        Some(Candidate {
+            job: JobRef::task(id, tasks.index(ordinal)),
+            shape: &job.shape,
+            wants,
+            attempt: Some(attempt),
+        })
+    }
+
+    /// Runs that stand still to make room, the first in rank last.
+    fn yielding(&self) -> Vec<(Turn, JobRef)> {
+        let turn = |run: &JobRef| {
+            let job = self.core.jobs.get(&run.job)?;
+            Some((self.turn(&job.shape, job.since(), run.job), *run))
+        };
+        let mut yielding: Vec<(Turn, JobRef)> = self.core.yielding.iter().filter_map(turn).collect();
+        yielding.retain(|(_, run)| self.core.runs.get(run).is_some_and(|run| run.stop.is_none()));
+        yielding.sort_unstable();
+        yielding
+    }
+
+    /// Has one of them go on if there is room.
+    fn go_on(&mut self, job: JobRef) {
+        let core = self.core;
+        let (Some(run), Some(record)) = (core.runs.get(&job), core.jobs.get(&job.job)) else { return };
+        let granted = core.granted(job, run);
+        let rest = Amounts { mem: 0, disk: 0, ..granted.amounts };
+        let wants = [Want { amounts: rest, ..granted }];
+        let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None };
+        let left = core.expected_end(self.now.boot_ms, job, run).saturating_sub(self.now.boot_ms);
+        let fits = self.plan.all.holds(self.plan.taken.plus(rest))
+            && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
+        if fits {
+            self.plan.taken = self.plan.taken.plus(rest);
+            if let Some(profile) = &mut self.profile {
+                profile.take(self.now.boot_ms, rest, left);
+            }
+            self.plan.starts.push(Start { job, attempt: None, variant: run.variant, expected_ms: left });
+        } else if self.plan.planned.len() < self.limits.planned && !record.shape.idle {
+            self.plan_start(candidate);
+        }
+    }
+
+    fn place_newcomer(&mut self) {
+        let Some(new) = self.newcomer else { return };
+        let wants = std::mem::take(&mut self.wants_of_newcomer);
+        let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1) };
+        if self.queue_lets(&new.shape.queue)
+            && let Some((variant, expected_ms)) = self.fitting(candidate)
+        {
+            self.plan.starts.push(Start { job: new.id.into(), attempt: Some(1), variant, expected_ms });
+        } else {
+            self.plan.first = self.plan.first.or(Some(new.id));
+            if self.plan.planned.len() < self.limits.planned && !new.shape.idle {
+                self.plan_start(candidate);
+            }
+        }
+        self.over = true;
+    }
+}
+
+fn candidate<'a>(id: JobId, job: &'a Job, wants: &'a [Want]) -> Candidate<'a> {
+    Candidate { job: id.into(), shape: &job.shape, wants, attempt: Some(job.attempt + 1) }
+}
