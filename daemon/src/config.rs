@@ -1,22 +1,34 @@
 //! Settings: built in, from the configuration file, from the environment, from flags, in this order, each with where it
 //! came from. It refuses what it does not know, by name, line and the nearest thing that it does know.
 
+mod file;
 mod keys;
+mod queues;
+#[cfg(test)]
+mod tests;
+mod texts;
 
 pub use keys::{KEYS, Key};
+pub(crate) use queues::key as queue_key;
+pub use queues::{QUEUE_KEYS, QueueKey};
 
 use crate::mode::Mode;
+use crate::monitor::Bounds;
 use crate::supervise::cgroup::Wish;
 use keys::find;
+use qrm_core::{Policy, Weights};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Error, nearest};
+use qrm_protocol::ids::Uid;
 use qrm_protocol::method::{Mistake, SettingView};
 use qrm_protocol::place::{self, ConfigFile};
+use qrm_protocol::queue::{QueueName, QueueSpec};
 use qrm_protocol::time::Millis;
+use queues::Queue;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How sure a commit is.
@@ -72,6 +84,18 @@ pub struct Config {
     pub scratch_dir: Option<PathBuf>,
     /// `scheduler.cpu` is `hard`: a job never has more cpus than it asked for.
     pub hard_cpus: bool,
+    /// `scheduler.assumed_time`: what a job is expected to run of which nothing is known.
+    pub assumed: Millis,
+    /// `scheduler.planned_starts`: how many blocked jobs are planned.
+    pub planned_starts: u32,
+    /// `scheduler.weights`: what a rank is made of.
+    pub weights: Weights,
+    /// `scheduler.offer_time`: how long an offer can be accepted.
+    pub offer: Millis,
+    /// `scheduler.pressure_memory`: nothing more starts while some process waited for memory for more thousandths of the time.
+    pub pressure_memory: Option<u32>,
+    /// `scheduler.pressure_cpu`: the same of cpus.
+    pub pressure_cpu: Option<u32>,
     /// `limits.pids`: the most processes of a job that does not say.
     pub pids: Bound<u32>,
     /// `limits.output`: the most that a job may leave in its own directory.
@@ -86,16 +110,21 @@ pub struct Config {
     pub open: bool,
     /// `users.max_jobs`: of one user, alive at once.
     pub max_jobs: u64,
+    /// `users.shares`: the weights of users, by name or number.
+    pub shares: BTreeMap<String, u32>,
     /// `monitor.interval`: how far apart samples are.
     pub sampled_every: Millis,
     /// `monitor.mounts`: file systems that are looked at, by a path in each.
     pub mounts: Vec<PathBuf>,
+    /// `[[queue]]`: in the file alone.
+    queues: BTreeMap<QueueName, Queue>,
     /// Where those came from that are not built in, by key.
     origins: BTreeMap<&'static str, Origin>,
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let policy = Policy::default();
         Self {
             durability: Durability::Full,
             retention: Millis(90 * 24 * 3_600_000),
@@ -106,6 +135,12 @@ impl Default for Config {
             disk_reserve: Bytes(1 << 30),
             scratch_dir: None,
             hard_cpus: false,
+            assumed: Millis(policy.assumed_ms),
+            planned_starts: policy.planned_starts,
+            weights: policy.weights,
+            offer: Millis(policy.offer_ms),
+            pressure_memory: Some(200),
+            pressure_cpu: None,
             pids: Bound::Auto,
             output: Bound::Auto,
             tracking: Wish::Auto,
@@ -113,8 +148,10 @@ impl Default for Config {
             viewers: Vec::new(),
             open: true,
             max_jobs: 1_000_000,
+            shares: BTreeMap::new(),
             sampled_every: Millis(1_000),
             mounts: vec![PathBuf::from("/")],
+            queues: BTreeMap::new(),
             origins: BTreeMap::new(),
         }
     }
@@ -173,7 +210,7 @@ impl Sources {
                 Ok(_) if let Err(why) = mode.trust(&file.path) => {
                     mistakes.push(mistake(format!("{} is not taken: {why}", file.path.display())));
                 }
-                Ok(text) => mistakes.extend(config.take_file(&file.path, &text)),
+                Ok(text) => mistakes.extend(file::take(&mut config, &file.path, &text)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound && !file.named => {}
                 Err(e) => mistakes.push(mistake(format!("{} can not be read: {e}", file.path.display()))),
             }
@@ -211,32 +248,6 @@ fn mistake(message: String) -> Mistake {
     Mistake { message, hint: None, line: None, column: None, text: None }
 }
 
-/// A place in the text of a file.
-struct At<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl At<'_> {
-    fn line(&self, offset: usize) -> usize {
-        self.text[..offset.min(self.text.len())].matches('\n').count() + 1
-    }
-
-    fn mistake(&self, offset: usize, why: &str, hint: Option<String>) -> Mistake {
-        let line = self.line(offset);
-        let text = self.text.lines().nth(line - 1).unwrap_or_default();
-        let begin = self.text[..offset.min(self.text.len())].rfind('\n').map_or(0, |at| at + 1);
-        let column = self.text[begin..offset.min(self.text.len())].chars().count() + 1;
-        Mistake {
-            message: format!("{}:{line}:{column}: {why}", self.path.display()),
-            hint,
-            line: Some(line as u64),
-            column: Some(column as u64),
-            text: Some(text.to_owned()),
-        }
-    }
-}
-
 fn unknown(name: &str) -> (String, String) {
     let names = || KEYS.iter().map(|key| key.name);
     let hint = match nearest(name, names()) {
@@ -259,7 +270,37 @@ impl Config {
         Duration::from_millis(self.sampled_every.0)
     }
 
-    /// Every setting, for people and programs.
+    /// How it is decided what starts when, with the weights of these users.
+    #[must_use]
+    pub fn policy(&self, shares: BTreeMap<Uid, u32>) -> Policy {
+        Policy {
+            assumed_ms: self.assumed.0,
+            planned_starts: self.planned_starts,
+            weights: self.weights,
+            shares,
+            offer_ms: self.offer.0,
+        }
+    }
+
+    /// By what the machine beside jobs is judged.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds { reserve: self.memory_reserve.0, memory: self.pressure_memory, cpu: self.pressure_cpu }
+    }
+
+    /// The queues that the file names.
+    #[must_use]
+    pub fn queues(&self) -> BTreeMap<QueueName, QueueSpec> {
+        self.queues.iter().map(|(name, queue)| (name.clone(), queue.spec.clone())).collect()
+    }
+
+    /// One of them, as text; what stands for none if it is not there.
+    #[must_use]
+    pub fn queue(&self, name: &QueueName) -> String {
+        self.queues.get(name).map_or_else(|| texts::NONE.to_owned(), Queue::text)
+    }
+
+    /// Every setting, for people and programs; then every queue that the file names.
     #[must_use]
     pub fn view(&self) -> Vec<SettingView> {
         let view = |key: &Key| SettingView {
@@ -270,7 +311,8 @@ impl Config {
             means: key.means.to_owned(),
             at_reload: key.at_reload,
         };
-        KEYS.iter().map(view).collect()
+        let queues = self.queues.iter().map(|(name, queue)| queue.view(name));
+        KEYS.iter().map(view).chain(queues).collect()
     }
 
     fn take_flag(&mut self, word: &str) -> Result<(), Mistake> {
@@ -278,169 +320,14 @@ impl Config {
             return Err(mistake(format!("--set {word}: write KEY=VALUE, as in --set store.durability=relaxed")));
         };
         let Some(key) = find(name) else {
-            let (why, hint) = unknown(name);
+            let (why, hint) = match name.split('.').next() {
+                Some(queues::SECTION) => ("queues are set in the file alone".to_owned(), queues::EXAMPLE.to_owned()),
+                _ => unknown(name),
+            };
             return Err(Mistake { hint: Some(hint), ..mistake(format!("--set {word}: {why}")) });
         };
         (key.set)(self, value).map_err(|why| mistake(format!("--set {word}: {why}")))?;
         self.origins.insert(key.name, Origin::Flag);
         Ok(())
-    }
-
-    /// What of a file can not be meant.
-    fn take_file(&mut self, path: &Path, text: &str) -> Vec<Mistake> {
-        let at = At { path, text };
-        let table = match toml::de::DeTable::parse(text) {
-            Ok(table) => table,
-            Err(e) => return vec![at.mistake(e.span().map_or(0, |span| span.start), e.message(), None)],
-        };
-        let mut mistakes = Vec::new();
-        for (section, value) in table.get_ref() {
-            let begin = section.span().start;
-            let Some(keys) = value.get_ref().as_table() else {
-                let why = format!("'{}' stands outside of a section", section.get_ref());
-                let hint = "sections are [store], [host], [scheduler], [scratch], [limits], [supervision], [users] and [monitor]";
-                mistakes.push(at.mistake(begin, &why, Some(hint.to_owned())));
-                continue;
-            };
-            if keys.is_empty() && !KEYS.iter().any(|key| key.section() == section.get_ref().as_ref()) {
-                let (why, hint) = unknown(&format!("{}.*", section.get_ref()));
-                mistakes.push(at.mistake(begin, &why, Some(hint)));
-            }
-            for (key, value) in keys {
-                let name = format!("{}.{}", section.get_ref(), key.get_ref());
-                mistakes.extend(self.take_entry(&at, &name, key.span().start, value).err());
-            }
-        }
-        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-        mistakes
-    }
-
-    fn take_entry(
-        &mut self,
-        at: &At<'_>,
-        name: &str,
-        begin: usize,
-        value: &toml::Spanned<toml::de::DeValue<'_>>,
-    ) -> Result<(), Mistake> {
-        let Some(key) = find(name) else {
-            let (why, hint) = unknown(name);
-            return Err(at.mistake(begin, &why, Some(hint)));
-        };
-        let plain = match value.get_ref() {
-            toml::de::DeValue::String(text) => text.to_string(),
-            toml::de::DeValue::Integer(number) => number.to_string(),
-            toml::de::DeValue::Array(list) if key.takes.contains("list") => joined(list)
-                .ok_or_else(|| at.mistake(value.span().start, &format!("'{name}' takes a list of strings"), None))?,
-            _ => return Err(at.mistake(value.span().start, &format!("'{name}' takes {}", key.takes), None)),
-        };
-        let wrong = |why: String| at.mistake(value.span().start, &format!("{name}: {why}"), None);
-        (key.set)(self, &plain).map_err(wrong)?;
-        self.origins.insert(key.name, Origin::File(at.path.to_owned(), at.line(begin)));
-        Ok(())
-    }
-}
-
-/// A list of strings, with commas; nothing if there is something else in it.
-fn joined(list: &toml::de::DeArray<'_>) -> Option<String> {
-    let texts = list.iter().map(|one| match one.get_ref() {
-        toml::de::DeValue::String(text) => Some(text.to_string()),
-        _ => None,
-    });
-    Some(texts.collect::<Option<Vec<String>>>()?.join(","))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str, vars: &[(&str, &str)], set: &[&str]) -> Result<Config, Vec<Mistake>> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, text).unwrap();
-        let sources =
-            Sources { file: Some(file), set: set.iter().map(|word| (*word).to_owned()).collect(), system: false };
-        sources.load(&|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).into()))
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_environment_that_over_the_file_and_the_file_over_what_is_built_in() {
-        let text = "[store]\ndurability = \"relaxed\"\nretention = \"30d\"\n\n[host]\ncpus = 3\nmemory = \"2G\"\n";
-        let variables = [("QRM_STORE_RETENTION", "1d"), ("QRM_HOST_MEMORY", "3G")];
-        let config = load(text, &variables, &["host.memory=4G"]).unwrap();
-        assert_eq!((config.durability, config.cpus), (Durability::Relaxed, Some(3)));
-        assert_eq!((config.retention, config.memory), (Millis(86_400_000), Some(Bytes(4 << 30))));
-        let view = config.view();
-        let origin = |key: &str| view.iter().find(|one| one.key == key).unwrap().origin.clone();
-        assert!(origin("host.cpus").ends_with("config.toml:6"), "{}", origin("host.cpus"));
-        assert_eq!(origin("store.retention"), "QRM_STORE_RETENTION");
-        assert_eq!(origin("host.memory"), "--set");
-        assert_eq!(origin("supervision.cgroup"), "built in");
-        assert_eq!(load("", &[], &[]).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn what_is_shown_of_a_setting_is_what_sets_it() {
-        for (key, value) in KEYS.iter().zip([
-            "relaxed",
-            "2d",
-            "3",
-            "512M",
-            "5G",
-            "2G",
-            "3G",
-            "hard",
-            "/s",
-            "77",
-            "4G",
-            "v2",
-            "a,@b",
-            "c",
-            "own",
-            "7",
-            "250ms",
-            "/,/var/tmp",
-        ]) {
-            let config = load("", &[(&key.variable(), value)], &[]).unwrap();
-            let shown = config.view().into_iter().find(|one| one.key == key.name).unwrap();
-            assert_eq!(shown.value, value, "{}", key.name);
-            assert_ne!(shown.value, shown.default, "{}", key.name);
-            let again = load("", &[], &[&format!("{}={}", key.name, shown.value)]).unwrap();
-            assert_eq!((key.get)(&again), value);
-        }
-        for shown in Config::default().view() {
-            assert_eq!(shown.value, shown.default, "{}", shown.key);
-        }
-    }
-
-    #[test]
-    fn everything_that_can_not_be_meant_is_named_with_its_place_and_the_nearest_key() {
-        for (text, says, hint) in [
-            (
-                "[store]\n\n  durablity = \"full\"",
-                "config.toml:3:3: there is no setting 'store.durablity'",
-                "did you mean store.durability?",
-            ),
-            ("[store]\ndurability = \"fast\"", "config.toml:2:14: store.durability: 'fast' is neither", ""),
-            ("cpus = 3", "config.toml:1:1: 'cpus' stands outside", "sections are"),
-            ("[host]\ncpus = [1]", "config.toml:2:8: 'host.cpus' takes a number from 1", ""),
-            ("[users]\nadmins = [1]", "config.toml:2:10: 'users.admins' takes a list of strings", ""),
-            ("[users]\nadmins = [\"a b\"]", "config.toml:2:10: users.admins: 'a b' is neither", ""),
-            ("[users]\nprivacy = \"closed\"", "neither \"open\" nor \"own\"", ""),
-            ("[host\n", "config.toml:1:", ""),
-            ("[host]\ncpus = 0", "not a number of cpus", ""),
-            ("[hots]\n", "there is no setting 'hots.*'", ""),
-        ] {
-            let mistakes = load(text, &[], &[]).unwrap_err();
-            assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
-            assert!(mistakes[0].message.contains(says), "{text}: {mistakes:?}");
-            assert!(mistakes[0].hint.clone().unwrap_or_default().contains(hint), "{text}");
-        }
-        let mistakes = load("[host]\ncpus = 0\n[store]\nx = 1\n", &[("QRM_HOST_MEMORY", "many")], &["a", "b=1"]);
-        let mistakes = mistakes.unwrap_err();
-        let lines: Vec<Option<u64>> = mistakes.iter().map(|mistake| mistake.line).collect();
-        assert_eq!(lines, [Some(2), Some(4), None, None, None]);
-        assert!(refusal(&mistakes).hint.unwrap().contains("4 more"));
-        let missing = Sources { file: Some("/nowhere/c.toml".into()), ..Sources::default() };
-        assert!(missing.load(&|_| None).is_err());
     }
 }

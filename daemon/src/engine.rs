@@ -1,6 +1,7 @@
 //! The engine: the one thread that owns the core and the store. It takes what waits, steps each, commits all at once,
 //! and only then answers and lets things happen. It refuses to know sockets and processes.
 
+mod beside;
 mod command;
 mod handle;
 mod keep;
@@ -11,16 +12,18 @@ pub use handle::{Condition, Handle, Reply, Request, Visit};
 
 use crate::clock::{self, Timers};
 use crate::fault;
+use crate::monitor::{Beside, Bounds, Monitor};
 use crate::store::{JobText, Store, StoreError};
-use crate::supervise::{Door, Launch, Order, Supervisor};
+use crate::supervise::{After, Door, Launch, Order, Supervisor};
 use handle::Wait;
 use keep::Housekeeper;
-use qrm_core::{Action, Answer, Caller, Core, Effect, Event, Input, Observed, Run, Stage};
+use qrm_core::{Action, Answer, Caller, Core, Effect, Event, Host, Input, Observed, Policy, Run, Stage};
 use qrm_protocol::error::Error;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::JobState;
+use qrm_protocol::queue::{QueueName, QueueSpec};
 use qrm_protocol::time::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -37,6 +40,9 @@ const UNTIDY: u32 = 4_096;
 /// The first and the longest time between attempts to write again.
 const PROBE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
+/// What the configuration says of deciding, and its queues.
+pub type Configured = (Policy, BTreeMap<QueueName, QueueSpec>);
+
 /// What the engine needs to begin.
 pub struct Parts {
     /// Opened.
@@ -49,6 +55,12 @@ pub struct Parts {
     pub state: PathBuf,
     /// This program, for the folding child.
     pub program: PathBuf,
+    /// What the configuration says.
+    pub configured: Configured,
+    /// By what the machine beside jobs is judged.
+    pub bounds: Bounds,
+    /// Looks at the machine beside jobs while something waits for that.
+    pub monitor: Monitor,
 }
 
 /// The store can not be written.
@@ -92,6 +104,14 @@ pub struct Engine {
     waiters: Waiters,
     degraded: Option<Degraded>,
     armed: (Option<Timestamp>, Option<u64>),
+    /// As it was told last.
+    configured: Configured,
+    beside: Beside,
+    monitor: Monitor,
+    /// What the last decision saw of the machine beside jobs.
+    decided_by: Host,
+    /// The monitor was told that something waits for that.
+    minds: bool,
     over: Option<Result<(), String>>,
 }
 
@@ -139,6 +159,11 @@ impl Channel {
             waiters: Waiters::default(),
             degraded: None,
             armed: (None, None),
+            configured: parts.configured,
+            beside: Beside::new(parts.bounds),
+            monitor: parts.monitor,
+            decided_by: Host::default(),
+            minds: false,
             over: None,
         };
         std::thread::Builder::new().name("engine".into()).spawn(move || engine.run())
@@ -173,17 +198,19 @@ impl Engine {
         self.condition.send_modify(|c| c.ended = Some(over.unwrap_or(Ok(()))));
     }
 
-    /// Bulks whose clients are gone, runs of before, and time that has passed.
+    /// Runs of before, what is configured, bulks whose clients are gone, and time that has passed. Whatever is decided comes
+    /// after runs of before were ordered to be found: their orders do not wait for a commit.
     fn begin(&mut self) {
+        self.resume();
+        self.tidy();
+        self.supervisor.order(Order::Sweep);
+        self.configure();
         for (bulk, uid) in self.core.open_bulks() {
             let caller = Caller::user(uid);
             if let Err(error) = self.command(caller, Action::BulkDiscard { bulk }, Vec::new()) {
                 tracing::error!(%bulk, error = error.message, "an unfinished bulk can not be discarded");
             }
         }
-        self.resume();
-        self.tidy();
-        self.supervisor.order(Order::Sweep);
         self.step(Input::Tick, &[]).unwrap_or_else(|error| tracing::error!(error = error.message, "the first tick"));
         self.batch.urgent = true;
         self.flush();
@@ -266,6 +293,12 @@ impl Engine {
                 self.batch.urgent = true;
                 self.batch.looks.push(look);
             }
+            Request::Sampled(sampled) => self.sampled(sampled),
+            Request::Bounds(bounds) => self.set_bounds(bounds),
+            Request::Observed(Observed::Configured(policy, queues)) => {
+                self.configured = (policy, queues);
+                self.configure();
+            }
             // What is dropped here while nothing can be written is told again by the supervisor afterwards.
             Request::Observed(observed) if self.degraded.is_none() => self.observed(observed),
             Request::Tick if self.degraded.is_none() => {
@@ -292,7 +325,11 @@ impl Engine {
         let order = match visit {
             Visit::Attach => Order::Attach(run, door),
             Visit::Exec { command, pty, term, identity } => match self.store.launch_text(run.job) {
-                Ok(text) => Order::Enter(Box::new(launch::beside(run, text, command, (pty, term))), identity, door),
+                Ok(text) => Order::Enter(
+                    Box::new(launch::beside(run, text, self.core.may_go_on(run.job.job), command, (pty, term))),
+                    identity,
+                    door,
+                ),
                 Err(error) => return handle::give(door, Err(error.refusal())),
             },
         };
@@ -347,7 +384,9 @@ impl Engine {
             Input::Command(caller, _) => caller.uid,
             _ => 0,
         };
+        self.look_beside(now);
         let step = self.core.step(now, input)?;
+        self.decided_by = self.core.host();
         let starts = step.effects.iter().any(|effect| matches!(effect, Effect::Launch(_)));
         let ends = step.events.iter().any(|event| matches!(event, Event::Ended { .. }));
         fault::point_if(starts, "qrmd.1");
@@ -400,7 +439,7 @@ impl Engine {
                 return None;
             }
         };
-        Some(launch::of(run, text))
+        Some(launch::of(run, text, self.core.may_go_on(run.job.job)))
     }
 
     /// Makes everything durable, and then lets it be known and happen.
@@ -451,6 +490,7 @@ impl Engine {
     }
 
     fn arm(&mut self) {
+        self.mind();
         let wake = self.core.next_wake();
         if wake != self.armed {
             self.armed = wake;
@@ -473,7 +513,10 @@ impl Engine {
         }
         match (error, self.store.load()) {
             (StoreError::Removed(_), _) => self.over = Some(Err(error.to_string())),
-            (_, Ok(core)) => self.core = core,
+            (_, Ok(core)) => {
+                self.core = core;
+                self.core.see(clock::now(), self.beside.host());
+            }
             (_, Err(worse)) => {
                 self.over = Some(Err(format!("{error}; and what was committed can not be read: {worse}")))
             }
@@ -504,6 +547,7 @@ impl Engine {
                 self.degraded = None;
                 self.condition.send_modify(|c| c.degraded = None);
                 self.resume();
+                self.configure();
                 self.take(Request::Tick);
                 self.flush();
             }
@@ -513,13 +557,14 @@ impl Engine {
 
 /// What an event leaves to be tidied up.
 fn tidying(event: &Event) -> Option<Order> {
-    let (run, job, job_over) = match event {
-        Event::Ended { job, .. } => (None, *job, true),
+    let (run, job, after) = match event {
+        Event::Ended { job, state: JobState::Completed, .. } => (None, *job, After::Completed),
+        Event::Ended { job, .. } => (None, *job, After::Nothing),
         Event::Requeued { job, attempt, .. } => {
-            (Some(Run { job: *job, stage: Stage::Execute, attempt: *attempt }), *job, false)
+            (Some(Run { job: *job, stage: Stage::Execute, attempt: *attempt }), *job, After::Another)
         }
-        Event::StagePassed { job, stage } => (Some(Run { job: *job, stage: *stage, attempt: 1 }), *job, false),
+        Event::StagePassed { job, stage } => (Some(Run { job: *job, stage: *stage, attempt: 1 }), *job, After::Another),
         _ => return None,
     };
-    Some(Order::Clear { run, job, job_over })
+    Some(Order::Clear { run, job, after })
 }

@@ -3,7 +3,7 @@
 
 use crate::remove::{open_dir, remove, sweep};
 use crate::rpc::Shared;
-use crate::{clock, supervise};
+use crate::{clock, reload, supervise};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobId;
 use qrm_protocol::time::{Millis, Timestamp};
@@ -30,6 +30,7 @@ pub async fn hourly(shared: Arc<Shared>) {
         if let Err(error) = ended_before(&shared, ago(keep)).await {
             tracing::warn!(error = error.message, "what is old is not forgotten");
         }
+        reload::look_up_users(&shared).await;
     }
 }
 

@@ -17,6 +17,7 @@ mod reload;
 mod remove;
 mod replace;
 pub mod rpc;
+mod shares;
 mod simulate;
 pub mod state_dir;
 pub mod store;
@@ -224,12 +225,23 @@ fn run(args: Args) -> Result<(), Error> {
     let restart = settings.restart && !made.is_lent() && !notify::is_managed();
     let settings = Settings { open_files, limits, restart, ..settings };
     let reports = handle.clone();
-    let monitor = Monitor::start(config.monitor_interval()).map_err(system("sampling"))?;
+    let measures = handle.clone();
+    let monitor = Monitor::start(config.monitor_interval(), move |sampled| measures.sampled(sampled))
+        .map_err(system("sampling"))?;
     let supervisor = Supervisor::start(settings, monitor.clone(), move |observed| reports.observed(observed))
         .map_err(system("supervision"))?;
     let supervision = supervisor.findings();
     let powers = supervisor.powers();
-    let parts = Parts { store, core, timers: timers.clone(), state: dir.path.clone(), program: program.clone() };
+    let parts = Parts {
+        store,
+        core,
+        timers: timers.clone(),
+        state: dir.path.clone(),
+        program: program.clone(),
+        configured: shares::configured(&config),
+        bounds: config.bounds(),
+        monitor: monitor.clone(),
+    };
     let engine = channel.start(parts, supervisor).map_err(system("the engine"))?;
     let shared = Arc::new(Shared {
         engine: handle,

@@ -1,12 +1,14 @@
 //! Reading the configuration again while jobs run: what can be used at once is, what needs a restart is named.
 //! It refuses to change anything if something in it can not be meant.
 
-use crate::config::{Config, KEYS, refusal};
+use crate::config::{self, Config, KEYS, refusal};
+use crate::engine::Handle;
 use crate::rpc::Shared;
-use crate::{machine, notify};
+use crate::{machine, notify, shares};
 use qrm_core::Observed;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::method::ChangedSetting;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Reads it again and uses it, and says so to a service manager; the settings that are others than before.
@@ -45,14 +47,17 @@ async fn use_anew(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
             changed.push(ChangedSetting { key: key.name.to_owned(), from, to, applied: key.at_reload });
         }
     }
+    changed.extend(changed_queues(&before, &wanted));
     if used.durability != before.durability {
         shared.engine.set_durability(used.durability).await?;
     }
     let (engine, config) = (shared.engine.clone(), used.clone());
     let (state, boot_id) = (shared.state.clone(), shared.boot_id.clone());
-    // It may wait for the disk, and for its place in the engine's channel.
+    // It may wait for the disk, for users' names, and for its place in the engine's channel.
     let told = tokio::task::spawn_blocking(move || {
+        engine.set_bounds(config.bounds());
         engine.observed(Observed::Machine(machine::offered(&config, &state, &boot_id)));
+        tell_configured(&engine, &config);
     });
     told.await.map_err(|e| Error::new(Code::Internal, format!("the engine: {e}")))?;
     for change in &changed {
@@ -63,6 +68,37 @@ async fn use_anew(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
     }
     shared.config.send_replace(Arc::new(used));
     Ok(changed)
+}
+
+/// Queues that are others than before, or new, or not named any more.
+fn changed_queues(before: &Config, wanted: &Config) -> Vec<ChangedSetting> {
+    let (was, is) = (before.queues(), wanted.queues());
+    let names: BTreeSet<_> = was.keys().chain(is.keys()).collect();
+    let changed = names.into_iter().filter(|name| was.get(name) != is.get(name));
+    let view = |name| ChangedSetting {
+        key: config::queue_key(name),
+        from: before.queue(name),
+        to: wanted.queue(name),
+        applied: true,
+    };
+    changed.map(view).collect()
+}
+
+/// Tells the engine what is configured, with users as they are known now; it may wait for a network.
+fn tell_configured(engine: &Handle, config: &Config) {
+    let (policy, queues) = shares::configured(config);
+    engine.observed(Observed::Configured(policy, queues));
+}
+
+/// Looks users up again whom the configuration names.
+pub async fn look_up_users(shared: &Shared) {
+    let (engine, config) = (shared.engine.clone(), shared.config.borrow().clone());
+    if config.shares.is_empty() {
+        return;
+    }
+    if let Err(error) = tokio::task::spawn_blocking(move || tell_configured(&engine, &config)).await {
+        tracing::error!(%error, "users.shares");
+    }
 }
 
 impl Config {

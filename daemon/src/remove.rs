@@ -26,14 +26,31 @@ pub fn sweep(base: &OwnedFd, alive: &BTreeSet<String>) -> io::Result<()> {
     failed
 }
 
+/// Removes all directories that are in one of a user's, with that user's rights: what those do not allow stays.
+///
+/// # Errors
+/// Something can not be removed.
+pub fn sweep_as_owner(base: &OwnedFd) -> io::Result<()> {
+    let mut failed = Ok(());
+    for name in names(base)? {
+        failed = remove_by(base, name, false).and(failed);
+    }
+    failed
+}
+
 /// Removes one of those in a directory of ours, and says at its end what of it could not be; none is no error.
 ///
 /// # Errors
 /// Something can not be removed.
 pub fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
+    remove_by(base, name, rustix::process::geteuid().is_root())
+}
+
+/// The same, with the rights of root, which are more than those of whose it is, or with no others.
+fn remove_by(base: &OwnedFd, name: CString, as_root: bool) -> io::Result<()> {
     let (mut doomed, mut moved, mut failed) = (vec![name], 0, Ok(()));
     while let Some(name) = doomed.pop() {
-        let removed = empty(base, &name, &mut doomed, &mut moved)
+        let removed = empty(base, &name, as_root, &mut doomed, &mut moved)
             .and_then(|()| Ok(unlinkat(base, &name, AtFlags::REMOVEDIR)?))
             .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
         failed = removed.and(failed);
@@ -42,9 +59,9 @@ pub fn remove(base: &OwnedFd, name: CString) -> io::Result<()> {
 }
 
 /// Empties a directory; what it has of directories that are not empty moves up.
-fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64) -> io::Result<()> {
+fn empty(base: &OwnedFd, name: &CStr, as_root: bool, doomed: &mut Vec<CString>, moved: &mut u64) -> io::Result<()> {
     let dir = open_for_all(base, name)?;
-    let owner = take(&dir)?;
+    let owner = if as_root { take(&dir)? } else { None };
     let (mut rounds, mut stays) = (0, None);
     while rounds < ROUNDS {
         let names = names(&dir)?;
@@ -73,13 +90,10 @@ fn empty(base: &OwnedFd, name: &CStr, doomed: &mut Vec<CString>, moved: &mut u64
     Err(stays.unwrap_or_else(|| io::Error::other("it is filled as fast as it is emptied")))
 }
 
-/// Whose a directory is that is to be emptied, nothing if it is ours alone. To root it is root's own from then on, so that
+/// Whose a directory is that root is to empty, nothing if it is root's alone. It is root's own from then on, so that
 /// nobody else puts anything into it; whose it was is its group, for a daemon that goes on with it.
 fn take(dir: &OwnedFd) -> io::Result<Option<u32>> {
     let stat = fstat(dir)?;
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
     if stat.st_uid == 0 {
         return Ok(Some(stat.st_gid).filter(|whose| *whose != 0));
     }
@@ -127,7 +141,7 @@ pub(crate) fn open_dir(at: impl AsFd, name: impl rustix::path::Arg) -> Result<Ow
 }
 
 /// Opens a directory, with all rights of its owner given back that a program may have taken.
-fn open_for_all(at: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+pub(crate) fn open_for_all(at: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<OwnedFd> {
     let dir = match open_dir(&at, name) {
         // Only by its descriptor can no link be meant.
         Err(Errno::ACCESS) => {

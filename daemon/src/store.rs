@@ -17,7 +17,7 @@ mod write;
 pub use environment::{Environment, parts};
 pub use options::Options;
 pub use read::{Page, PastEvent, Reader, Readers};
-pub use row::{LaunchText, PastJob, Row};
+pub use row::{LaunchText, PastJob, Row, Taken};
 pub use write::{JobText, Store};
 
 use qrm_protocol::error::{Code, Error};

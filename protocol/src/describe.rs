@@ -8,6 +8,7 @@ pub use calls::{CALLS, Call};
 use crate::access::Access;
 use crate::error::Code;
 use crate::event::EventView;
+use crate::job::{JobSpec, Variant};
 use crate::log::{LOG, LOG_END, LogEnd, LogPiece};
 use crate::method::{EVENT, EVENT_END, Empty};
 use schemars::generate::SchemaSettings;
@@ -155,11 +156,13 @@ impl Describer {
         for (name, schema) in self.read.take_definitions(true) {
             let other = schemas.insert(name.clone(), schema.clone());
             // A job is read in more ways than it is written, and those are among them.
-            let same = name == "JobSpec" || other.is_none_or(|other| other == schema);
+            let same = ["JobSpec", "Variant"].contains(&&*name) || other.is_none_or(|other| other == schema);
             assert!(same, "{name} is not read as it is written: make it two types");
         }
-        if let Some(job) = schemas.get_mut("JobSpec") {
-            describe_like(job, &written_job());
+        for (name, written) in [("JobSpec", written::<JobSpec>()), ("Variant", written::<Variant>())] {
+            if let Some(read) = schemas.get_mut(name) {
+                describe_like(read, &written);
+            }
         }
         let meanings = schemas.remove("Code").unwrap_or(codes);
         let mut document = json!({
@@ -186,10 +189,9 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }
 
-/// A job's fields as they are documented.
-fn written_job() -> Value {
-    let mut generator = SchemaSettings::draft07().for_serialize().into_generator();
-    crate::job::JobSpec::json_schema(&mut generator).to_value()
+/// Fields as they are documented.
+fn written<T: JsonSchema>() -> Value {
+    T::json_schema(&mut SchemaSettings::draft07().for_serialize().into_generator()).to_value()
 }
 
 /// Gives the fields of one schema the descriptions that fields of the same name have in another.

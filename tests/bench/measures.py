@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import baseline
 import peers
+import scheduler
 import system
 from qrm import Qrm, checkpoint, copy_of, history, missing
 from timing import Failed, Fifo, environment, reap, resident_mb, series, spawn, timed, until
@@ -596,6 +597,7 @@ ALL = {
     "sampling": measure_sampling,
     "restart": measure_restart,
     "disk": measure_disk,
+    **scheduler.ALL,
     **system.ALL,
     **{name: lambda bench, name=name: measure_peer(bench, name) for name in peers.ALL},
 }

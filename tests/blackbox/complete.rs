@@ -103,6 +103,7 @@ fn tasks_terms_and_words_are_completed() {
     world.submit("--array 8-10 --name sweep", "true");
     world.ended("1");
     let id = world.submit("--name $(touch${IFS}bad)", &gate.wait());
+    world.run("queue set night").ok();
     world.executing(&id);
     assert_eq!(eventually(&world, "qrm logs 1.")[..], ["1.10", "1.9", "1.8"]);
     assert_eq!(eventually(&world, "qrm show 1.1")[..], ["1.10"]);
@@ -120,6 +121,13 @@ fn tasks_terms_and_words_are_completed() {
         ("qrm submit --retry-on oom,l", &["oom,lost"]),
         ("qrm completions ", &["bash", "zsh", "fish"]),
         ("qrm man pro", &["progress", "protocol"]),
+        ("qrm man sch", &["scheduling"]),
+        ("qrm submit --queue ni", &["night"]),
+        ("qrm update 1 --queue de", &["default"]),
+        ("qrm queue pause ", &["default", "night"]),
+        ("qrm queue re", &["remove", "resume"]),
+        ("qrm submit --on-conflict p", &["preemption", "priority"]),
+        ("qrm queue set night --on-preempt s", &["suspend"]),
         ("qrm man qrm-c", &["qrm-config"]),
         ("qrm man daemon st", &["start", "stop", "status"]),
         ("qrm submit --bulk sta", &["state/"]),

@@ -149,7 +149,9 @@ fn what_is_wrong_is_shown_where_it_stands_and_nothing_is_queued() {
         ("[[job]]\ncommand = [\"a\\u0000\"]", "5:12", "NUL", "\"a\\u0000\"", ""),
         ("[[job]]\nname = \"prep\"", "5:8", "two jobs are named 'prep'; the other one is in line 1", "\"prep\"", ""),
         ("[defaults]\nname = \"x\"", "5:1", "each job has a name of its own", "name", "below [[job]]"),
-        ("[defaults]\nqueue = \"x\"", "5:1", "a job has no 'queue'", "queue", ""),
+        ("[defaults]\nline = \"x\"", "5:1", "a job has no 'line'", "line", ""),
+        ("queue = \"Night\"", "4:9", "can not be the name of a queue", "\"Night\"", ""),
+        ("queue = \"night\"", "1:1", "there is no queue 'night'", "[[job]]", "default"),
         ("[[defaults]]", "4:3", "'defaults' is one table", "defaults", "write [defaults] once"),
         ("[[jobs]]", "4:3", "a job file has no 'jobs'", "jobs", "did you mean [[job]]?"),
     ] {

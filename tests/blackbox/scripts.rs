@@ -182,6 +182,7 @@ fn what_is_wrong_in_a_line_is_shown_where_it_stands() {
 fn slurms_options_become_those_that_mean_the_same() {
     let world = World::with(&[("QRM_HOST_CPUS", "16"), ("FROM_HERE", "here")]);
     world.submit("--hold --array 0-9", "true");
+    world.run("queue set night").ok();
     std::fs::create_dir(world.dir().join("sub")).unwrap();
     let limit = |seconds: i64| json!(seconds * 1_000);
     for (lines, key, value) in [
@@ -209,6 +210,10 @@ fn slurms_options_become_those_that_mean_the_same() {
         ("--requeue --no-requeue", "retries", json!(0)),
         ("--dependency=afterok:1_3", "after", json!(["completion of 1.3"])),
         ("-d afterany:1,after:1_0", "after", json!(["end of 1", "start of 1.0"])),
+        ("-a 0-3 -d aftercorr:1", "after", json!(["completion of 1.*"])),
+        ("--exclusive", "exclusive", json!(true)),
+        ("--exclusive --oversubscribe", "exclusive", json!(false)),
+        ("-p gpu,night", "queue", json!("night")),
         ("--deadline=2099-01-20T12:34:00", "deadline", json!("2099-01-20T12:34:00.000Z")),
         ("--begin=2099-01-20T12:34:00", "begin_at", json!("2099-01-20T12:34:00.000Z")),
     ] {
@@ -253,15 +258,17 @@ fn slurms_options_become_those_that_mean_the_same() {
 #[test]
 fn what_slurm_means_and_qrm_can_not_is_a_warning_with_its_line() {
     let world = World::new();
+    world.submit("--hold", "true");
     for (line, says) in [
         ("--gres=gpu:2", "--gres=gpu:2 is left out: GPUs are not counted yet"),
         ("-G 1", "-G 1 is left out: GPUs are not counted yet"),
-        ("-p gpu", "-p gpu is left out: there are none here"),
+        ("-p gpu", "-p gpu is left out: the queues here are default"),
         ("--mail-type END", "--mail-type=END is left out: no mail"),
         ("--nodes=2", "--nodes=2 is left out: there is one machine"),
         ("-n 2", "--ntasks=2: the script runs once"),
         ("--mem=0", "--mem=0 is left out"),
-        ("--exclusive=user", "--exclusive=user is left out"),
+        ("--exclusive=user", "--exclusive=user is --exclusive here: nothing at all runs beside it"),
+        ("-d aftercorr:1", "aftercorr:1 is afterok:1 here, for this is no array"),
         ("--nice=-5", "--nice=-5 is left out"),
         ("--signal=B:USR1@60", "--signal=B:USR1@60 reaches all processes"),
         ("-d singleton", "-d singleton: singleton is left out"),

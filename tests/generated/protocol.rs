@@ -90,6 +90,7 @@ fn usual(value: &mut Value, state: &str) {
                     ("peak_memory_bytes", Value::Number(_)) => *value = 3_407_872.into(),
                     ("now", Value::Object(sample)) if sample.contains_key("pids") => *value = job_sample(),
                     ("now", Value::Object(sample)) if sample.contains_key("load_1m_permille") => *value = host_sample(),
+                    ("rank", Value::Object(_)) => *value = rank(),
                     ("samples", Value::Array(all)) if !all.is_empty() => *value = json!([job_sample()]),
                     ("mounts", _) => {
                         *value = json!([{"path": "/", "total_bytes": 53_687_091_200_u64, "used_bytes": 21_474_836_480_u64,
@@ -104,6 +105,17 @@ fn usual(value: &mut Value, state: &str) {
         Value::String(text) => *text = text.replace(state, "/home/alice/.local/state/qrm"),
         _ => {}
     }
+}
+
+/// What makes the rank of a job of priority 75, as it could be.
+fn rank() -> Value {
+    json!({
+        "total_thousandths": 1_270_100,
+        "priority_thousandths": 750_000,
+        "age_thousandths": 20_100,
+        "fair_share_thousandths": 260_000,
+        "queue_share_thousandths": 240_000,
+    })
 }
 
 /// What a job uses, as it could be.

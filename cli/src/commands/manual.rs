@@ -11,7 +11,7 @@ use std::process::Stdio;
 
 /// The manual of qrm and of what is around it.
 ///
-/// There is a page for each verb, and qrmd, config, protocol, exit-codes and security. On a terminal it is shown by man(1), in a
+/// There is a page for each verb, and qrmd, config, scheduling, protocol, exit-codes and security. On a terminal it is shown by man(1), in a
 /// pipe it is printed as troff.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -27,12 +27,13 @@ pub(crate) struct Man {
 }
 
 /// The pages about no verb: what they are called, their section, and the page.
-const PAGES: [(&str, &str, &str); 5] = [
+const PAGES: [(&str, &str, &str); 6] = [
     ("qrmd", "8", include_str!("../../../man/qrmd.8")),
     ("qrm-config", "5", include_str!("../../../man/qrm-config.5")),
     ("qrm-protocol", "7", include_str!("../../../man/qrm-protocol.7")),
     ("qrm-exit-codes", "7", include_str!("../../../man/qrm-exit-codes.7")),
     ("qrm-security", "7", include_str!("../../../man/qrm-security.7")),
+    ("qrm-scheduling", "7", include_str!("../../../man/qrm-scheduling.7")),
 ];
 
 /// What the pages about no verb can be asked for by, each by the shortest name that no verb has.

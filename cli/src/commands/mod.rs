@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its arguments, whose help is the manual, and what it does.
 //! This file refuses to do more than to name them.
 
+mod alternative;
 mod attach;
 mod cancel;
 mod checked;
@@ -11,10 +12,13 @@ mod daemon;
 mod doctor;
 mod events;
 mod exec;
+mod explain;
 mod jobs;
 mod logs;
 pub(crate) mod manual;
+mod offer;
 mod progress;
+mod queue;
 mod results;
 mod retry;
 mod run;
@@ -27,6 +31,8 @@ mod trace;
 mod update;
 mod wait;
 mod wants;
+mod when;
+mod wishes;
 
 use crate::Context;
 use clap::{Args as _, Command, Subcommand};
@@ -40,6 +46,8 @@ pub(crate) enum Verb {
     Status(status::Args),
     Jobs(jobs::Args),
     Show(show::Args),
+    Explain(explain::Args),
+    When(Box<when::Args>),
     Logs(logs::Args),
     Attach(attach::Args),
     Exec(exec::Args),
@@ -52,6 +60,8 @@ pub(crate) enum Verb {
     Signal(control::Signalled),
     Update(Box<update::Args>),
     Retry(retry::Args),
+    Offer(offer::Args),
+    Queue(queue::Args),
     Progress(progress::Args),
     Results(results::Args),
     Trace(trace::Args),
@@ -84,6 +94,8 @@ pub(crate) fn only(name: &str) -> Option<Command> {
         "status" => status::Args::augment_args(Command::new("status")),
         "jobs" => jobs::Args::augment_args(Command::new("jobs")),
         "show" => show::Args::augment_args(Command::new("show")),
+        "explain" => explain::Args::augment_args(Command::new("explain")),
+        "when" => when::Args::augment_args(Command::new("when")),
         "logs" => logs::Args::augment_args(Command::new("logs")),
         "attach" => attach::Args::augment_args(Command::new("attach")),
         "exec" => exec::Args::augment_args(Command::new("exec")),
@@ -96,6 +108,8 @@ pub(crate) fn only(name: &str) -> Option<Command> {
         "signal" => control::Signalled::augment_args(Command::new("signal")),
         "update" => update::Args::augment_args(Command::new("update")),
         "retry" => retry::Args::augment_args(Command::new("retry")),
+        "offer" => offer::Args::augment_args(Command::new("offer")),
+        "queue" => queue::Args::augment_args(Command::new("queue")),
         "progress" => progress::Args::augment_args(Command::new("progress")),
         "results" => results::Args::augment_args(Command::new("results")),
         "trace" => trace::Args::augment_args(Command::new("trace")),
@@ -119,6 +133,8 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Status(args) => status::run(context, &args),
         Verb::Jobs(args) => jobs::run(context, args),
         Verb::Show(args) => show::run(context, args.id),
+        Verb::Explain(args) => explain::run(context, &args),
+        Verb::When(args) => when::run(context, *args),
         Verb::Logs(args) => logs::run(context, &args),
         Verb::Attach(args) => attach::run(context, &args),
         Verb::Exec(args) => exec::run(context, args),
@@ -131,6 +147,8 @@ pub(crate) fn run(context: &Context, verb: Verb) -> Result<u8, Error> {
         Verb::Signal(args) => control::signal(context, args),
         Verb::Update(args) => update::run(context, *args),
         Verb::Retry(args) => retry::run(context, args),
+        Verb::Offer(args) => offer::run(context, &args),
+        Verb::Queue(args) => queue::run(context, args),
         Verb::Progress(args) => progress::run(context, args),
         Verb::Results(args) => results::run(context, &args),
         Verb::Trace(args) => trace::run(context, &args),

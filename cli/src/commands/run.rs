@@ -37,6 +37,9 @@ use std::sync::mpsc::{Receiver, channel};
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
+    /// Only say what would become of it.
+    #[arg(long)]
+    dry_run: bool,
     /// The program and its arguments.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, add = crate::complete::command())]
     command: Vec<OsString>,
@@ -50,9 +53,8 @@ const INTERRUPTS: u32 = 3;
 
 pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let system = |what: &str, e: &dyn std::fmt::Display| Error::new(Code::Unavailable, format!("{what}: {e}"));
-    let dry_run = args.options.dry_run;
-    let mut job = args.options.spec(args.command)?;
-    if dry_run {
+    let mut job = args.options.spec(args.command, None)?;
+    if args.dry_run {
         return check(context, &mut context.connect()?, job).map(|_| 0);
     }
     if job.pty.is_some() {
@@ -71,7 +73,12 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<u8, Error> {
     let signals = SignalFd::with_flags(&passed, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|e| system("no signal descriptor", &e))?;
     let params = SubmitParams { context: self::context()?, job };
-    let reply = context.connect()?.call::<JobSubmit>(&params)?;
+    let mut client = context.connect()?;
+    let reply = client.call::<JobSubmit>(&params)?;
+    if reply.state == JobState::Queued && context.out.on_stderr().terminal && !context.out.quiet && !context.out.json {
+        super::offer::tell(context, &mut client, reply.id);
+    }
+    drop(client);
     let (started, start) = channel();
     if fifo && !reply.existing {
         feed(&Path::new(&reply.dir).join("stdin"), start);

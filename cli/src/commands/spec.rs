@@ -1,15 +1,15 @@
-//! The options that submit and run share, and what a job inherits from where it is submitted.
+//! The options that submit, run and when share, and what a job inherits from where it is submitted.
 //! It refuses to talk to the daemon.
 
 use super::wants::Wants;
+use super::wishes::Wishes;
 use crate::Context;
-use crate::complete::{Which, just_ids, words};
+use crate::complete::words;
 use crate::render::clean;
 use clap::{Args, ValueHint};
 use qrm_protocol::client::Client;
 use qrm_protocol::error::Error;
-use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{Backoff, JobSpec, RetryOn, Stdin};
+use qrm_protocol::job::{ArraySpec, Backoff, JobSpec, RetryOn, Stdin};
 use qrm_protocol::method::{self, CheckReply, JobCheck, SubmitParams};
 use qrm_protocol::text::OsText;
 use serde::Serialize;
@@ -23,21 +23,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Options {
     #[command(flatten)]
     wants: Wants,
-    /// After these have ended, however: ids as 12 or 12.3, separated by commas.
-    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
-    after: Vec<JobRef>,
-    /// After these have completed; cancelled if one does not.
-    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
-    after_ok: Vec<JobRef>,
-    /// After these have failed; cancelled if one does not.
-    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
-    after_fail: Vec<JobRef>,
-    /// After these have started.
-    #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
-    after_start: Vec<JobRef>,
-    /// One of the dependencies is enough.
-    #[arg(long)]
-    any: bool,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Only after these: exit codes, oom, lost, preempted, separated by commas. Without it any exit code but 0, any
     /// signal, and oom.
     #[arg(long, value_name = "WHAT", value_delimiter = ',', add = words(&["oom", "lost", "preempted"]))]
@@ -81,15 +68,12 @@ pub(crate) struct Options {
     /// size and SHA-256 in meta.json; `qrm results` shows it. May be repeated.
     #[arg(long, value_name = "PATTERN")]
     output: Vec<String>,
-    /// Only say what would become of it.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 impl Options {
-    /// Whether any of them was given that describes a job.
+    /// Whether any of them was given.
     pub(crate) fn is_any(&self) -> bool {
-        *self != Self { dry_run: self.dry_run, ..Self::default() }
+        *self != Self::default()
     }
 
     /// These, and of the others what these do not say; variables are those of both.
@@ -99,11 +83,7 @@ impl Options {
         }
         Self {
             wants: self.wants.over(others.wants),
-            after: list(self.after, others.after),
-            after_ok: list(self.after_ok, others.after_ok),
-            after_fail: list(self.after_fail, others.after_fail),
-            after_start: list(self.after_start, others.after_start),
-            any: self.any || others.any,
+            wishes: self.wishes.over(others.wishes),
             retry_on: list(self.retry_on, others.retry_on),
             backoff: self.backoff.or(others.backoff),
             key: self.key.or(others.key),
@@ -117,20 +97,20 @@ impl Options {
             stdin: self.stdin.or(others.stdin),
             pty: self.pty || others.pty,
             output: list(self.output, others.output),
-            dry_run: self.dry_run || others.dry_run,
         }
     }
 
-    /// The job that they and a command describe.
-    pub(crate) fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
+    /// The job that they and a command describe, and an array for its tasks.
+    pub(crate) fn spec(self, command: Vec<OsString>, array: Option<ArraySpec>) -> Result<JobSpec, Error> {
         let command = command.into_iter().map(|word| text(word.into_vec(), "the command")).collect::<Result<_, _>>()?;
         let chdir = self.chdir.map(|dir| directory(&dir)).transpose()?;
         let wants = self.wants;
         let spec = JobSpec {
             command,
+            array,
             name: wants.name,
             comment: wants.comment,
-            priority: wants.priority.unwrap_or_default(),
+            priority: wants.priority,
             cpus: wants.cpus,
             mem_bytes: wants.mem,
             pids: wants.pids,
@@ -139,11 +119,6 @@ impl Options {
             io_weight: wants.io_weight,
             time_limit_ms: wants.time,
             begin: wants.begin,
-            after: self.after,
-            after_ok: self.after_ok,
-            after_fail: self.after_fail,
-            after_start: self.after_start,
-            any: self.any,
             retries: wants.retries.unwrap_or_default(),
             retry_on: self.retry_on,
             backoff: self.backoff.unwrap_or_default(),
@@ -165,7 +140,7 @@ impl Options {
             pty: self.pty.then(crate::terminal::own_size),
             ..JobSpec::default()
         };
-        spec.checked()
+        self.wishes.on(spec)?.checked()
     }
 }
 

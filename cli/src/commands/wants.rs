@@ -1,4 +1,4 @@
-//! What a job asks for, and what of it `qrm update` changes: the options that submit, run and update share.
+//! What a job asks for, and what of it `qrm update` changes: the options that submit, run, when and update share.
 //! It refuses to know of any other.
 
 use crate::complete::{signals, words};
@@ -19,10 +19,11 @@ pub(crate) struct Wants {
     /// A label for people and filters (`qrm jobs label.NAME=VALUE`); an empty value is none. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     pub label: Vec<(String, String)>,
-    /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100).
+    /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100); at first what its queue says, else 50.
     #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
     pub priority: Option<Priority>,
-    /// Cpus for it: counted, and its weight where there are too few; at first 1, 0 is legal.
+    /// Cpus for it: counted, and its weight where there are too few; at first what its queue says, else 1; 0 is
+    /// legal.
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
     /// Memory for it, as 512M or 10G: counted, and its limit, beyond which it is ended; 0 is neither.

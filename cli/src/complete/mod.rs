@@ -9,7 +9,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::env::{EnvCompleter, Fish, Shells, Zsh};
 pub(crate) use live::Which;
 use std::ffi::OsString;
-pub(crate) use values::{command, file, filter, ids, just_ids, pages, running_first, signals, words};
+pub(crate) use values::{command, file, filter, ids, just_ids, offers, pages, queues, running_first, signals, words};
 
 /// A shell that asks, with this in its environment, is answered.
 const VARIABLE: &str = "COMPLETE";

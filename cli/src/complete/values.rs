@@ -5,9 +5,10 @@ use super::live::{self, Which};
 use crate::commands::manual;
 use clap_complete::engine::CompletionCandidate as Candidate;
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, PathCompleter, ValueCompleter};
+use qrm_protocol::explain::OfferView;
 use qrm_protocol::filter::{FIELDS, Field, Kind};
 use qrm_protocol::job::{FailureCause, JobState, JobView};
-use qrm_protocol::method::{JobList, ListParams};
+use qrm_protocol::method::{Empty, JobList, JobParams, JobShow, ListParams, QueueList};
 use qrm_protocol::signal::Signal;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -51,6 +52,31 @@ pub(crate) fn signals() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let named = (1..32).filter_map(Signal::new).map(|signal| signal.to_string());
         named.map(Candidate::new).collect()
+    })
+}
+
+/// The queues that there are.
+pub(crate) fn queues() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let reply = live::ask(|mut client| client.call::<QueueList>(&Empty {}));
+        let queues = reply.map(|reply| reply.queues).unwrap_or_default();
+        queues.into_iter().map(|queue| Candidate::new(queue.name.to_string())).collect()
+    })
+}
+
+/// Offers that could be accepted, to the jobs that were submitted last.
+pub(crate) fn offers() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let params = ListParams { filter: vec!["state=queued".to_owned()], limit: Some(20), before: None };
+        let offered = live::ask(move |mut client| {
+            let mut offered = Vec::new();
+            for job in client.call::<JobList>(&params)?.jobs {
+                offered.extend(client.call::<JobShow>(&JobParams { id: job.id })?.offers);
+            }
+            Ok(offered)
+        });
+        let candidate = |view: OfferView| Candidate::new(view.id.to_string()).help(Some(view.offer.to_string().into()));
+        offered.unwrap_or_default().into_iter().map(candidate).collect()
     })
 }
 
@@ -144,7 +170,7 @@ fn terms(typed: &str) -> Vec<Candidate> {
         (Field::Cause, _) => CAUSES.iter().filter_map(cause).map(Candidate::new).collect(),
         (Field::Name, _) => known(field, last, |job| &job.name),
         (Field::User, _) => known(field, last, |job| &job.user),
-        (Field::Queue, _) => known(field, last, |job| &job.queue),
+        (Field::Queue, _) => known(field, last, |job| job.queue.as_str()),
         (_, Kind::Id) => offered(last, Which::Recent),
         _ => Vec::new(),
     };
@@ -153,7 +179,7 @@ fn terms(typed: &str) -> Vec<Candidate> {
 }
 
 /// What a job can fail of.
-const CAUSES: [FailureCause; 9] = [
+const CAUSES: [FailureCause; 10] = [
     FailureCause::Exit,
     FailureCause::Signal,
     FailureCause::Oom,
@@ -163,6 +189,7 @@ const CAUSES: [FailureCause; 9] = [
     FailureCause::Dependency,
     FailureCause::Stage,
     FailureCause::Store,
+    FailureCause::Preempted,
 ];
 
 fn cause(cause: &FailureCause) -> Option<String> {
@@ -170,7 +197,7 @@ fn cause(cause: &FailureCause) -> Option<String> {
 }
 
 /// What the newest jobs have there, or those that have what was typed in it.
-fn known(field: &Field, typed: &str, of: fn(&JobView) -> &String) -> Vec<Candidate> {
+fn known(field: &Field, typed: &str, of: fn(&JobView) -> &str) -> Vec<Candidate> {
     let name = FIELDS.iter().find(|(.., known, _)| known == field).map(|(name, ..)| *name);
     let filter = match name {
         _ if typed.is_empty() => Vec::new(),
@@ -179,7 +206,7 @@ fn known(field: &Field, typed: &str, of: fn(&JobView) -> &String) -> Vec<Candida
     };
     let params = ListParams { filter, limit: Some(100), before: None };
     let jobs = live::ask(move |mut client| client.call::<JobList>(&params)).map(|reply| reply.jobs).unwrap_or_default();
-    let values: BTreeSet<&String> = jobs.iter().map(of).filter(|value| is_plain(value)).collect();
+    let values: BTreeSet<&str> = jobs.iter().map(of).filter(|value| is_plain(value)).collect();
     values.into_iter().map(Candidate::new).collect()
 }
 

@@ -1,10 +1,11 @@
 //! Jobs for people: one in a line, one in full.
 //! It refuses to fetch anything.
 
+use super::clock::Clock;
 use super::gauge::hundredths;
 use super::table::{Column, table};
 use super::{Out, Tone, clean};
-use jiff::tz::TimeZone;
+use qrm_protocol::explain::OfferView;
 use qrm_protocol::filter::command_text;
 use qrm_protocol::job::{DEFAULT_GRACE, Enforcement, How, JobState, JobView, Progress};
 use qrm_protocol::signal::Signal;
@@ -24,15 +25,12 @@ pub(crate) fn tone(state: JobState) -> Tone {
 
 /// The present, by the wall clock.
 pub(crate) fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond())
+    Clock::here().now
 }
 
 /// A time of day if it is today, else the date with it.
 pub(crate) fn when(at: Timestamp) -> String {
-    let zone = TimeZone::system();
-    let (at, today) = (at.zoned(zone.clone()), now().zoned(zone).date());
-    let format = if at.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
-    at.strftime(format).to_string()
+    Clock::here().when(at)
 }
 
 /// How long it ran, runs, or waits.
@@ -46,10 +44,18 @@ fn time(job: &JobView) -> String {
     span.to_string()
 }
 
-/// Why it waits, how it ended.
+/// Why it waits and when that is planned to be over, how it ended.
 pub(crate) fn why(job: &JobView) -> String {
-    if let Some(reason) = &job.waiting_reason {
-        return reason.clone();
+    why_at(job, &Clock::here())
+}
+
+fn why_at(job: &JobView, clock: &Clock) -> String {
+    let planned = job.planned_start.map(|at| format!("planned {}", clock.minute(at)));
+    match (planned, &job.waiting_reason) {
+        (Some(planned), Some(reason)) => return format!("{planned}: {reason}"),
+        (Some(planned), None) if job.started_at.is_none() && !job.state.is_terminal() => return planned,
+        (None, Some(reason)) => return reason.clone(),
+        _ => {}
     }
     if let (Some(tasks), false) = (job.tasks, job.state.is_terminal()) {
         return format!(
@@ -134,8 +140,13 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("failure", job.failure.as_ref().map(|f| format!("{:?}: {}", f.kind, clean(&f.message))));
     put("exit code", job.exit_code.map(|c| c.to_string()));
     put("signal", job.signal.map(|s| s.to_string()));
+    put("planned", job.planned_start.map(|at| format!("{}, {}", when(at), Clock::here().far(at))));
+    for OfferView { id, offer, lapses_at } in &job.offers {
+        put("offer", Some(format!("{id}, until {}: {offer}", when(*lapses_at))));
+    }
     put("user", Some(job.user.clone()));
     put("queue", Some(format!("{}, priority {}", job.queue, job.priority)));
+    put("on conflict", job.on_conflict.map(|way| way.to_string()));
     // Of a job whose words are not for the caller there is no directory, and one word stands for the command.
     let is_private = job.cwd.as_bytes().is_empty();
     let command = if is_private { command_text(&job.command) } else { shell_quoted(&job.command) };
@@ -172,6 +183,23 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("I/O weight", job.io_weight.map(|weight| held(weight.to_string(), io_weight)));
     put("open files", job.open_files.map(|most| held(format!("at most {most}"), open_files)));
     put("time limit", job.time_limit_ms.map(|t| t.to_string()));
+    for (place, variant) in (1..).zip(&job.variants) {
+        let has = if job.variant == Some(place) { "  (this is what it has)" } else { "" };
+        put("or", Some(format!("{variant}{has}")));
+    }
+    put("exclusive", job.exclusive.then(|| "it wants the machine for itself".to_owned()));
+    put("idle", job.idle.then(|| "it only fills gaps, and makes room for all others".to_owned()));
+    put(
+        "preemptible",
+        job.preemptible.then(|| {
+            let from = job.min_run_ms.map(|time| format!(", once it has run for {time}")).unwrap_or_default();
+            format!("it makes room for jobs of a higher class{from}")
+        }),
+    );
+    put(
+        "checkpoint",
+        job.checkpoint_signal.and_then(Signal::new).map(|signal| format!("{signal} tells it to save its work")),
+    );
     // Only what is not as it is with all others.
     let signal = job.stop_signal.and_then(Signal::new).unwrap_or(Signal::TERM);
     let grace = job.grace_ms.unwrap_or(DEFAULT_GRACE);
@@ -205,4 +233,67 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
         text += &format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    fn job(more: &str) -> JobView {
+        let json = format!(
+            r#"{{"id":"12","name":"train","user":"alice","queue":"night","state":"queued","attempt":0,"priority":50,
+            "command":["./train"],"cwd":"/","scope":"user:alice","labels":{{}},"comment":null,
+            "submitted_at":"2026-03-01T10:00:00Z","begin_at":null,"started_at":null,"ended_at":null,"exit_code":null,
+            "signal":null,"failure":null,"devices":[],"cpus":4,"mem_bytes":null,"vram_bytes":null,"time_limit_ms":null,
+            "stop_signal":null,"grace_ms":null,"retries":0,"array":null,"tasks":null,"after":[],
+            "usage":{{"cpu_ms":null,"peak_memory_bytes":null,"gpu_ms":null,"cost_credits":null}},"progress":null,
+            "queue_timeout_ms":null,"deadline":null,"dir":"","stdout":null,"stderr":null{more}}}"#
+        );
+        serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {json}"))
+    }
+
+    #[test]
+    fn who_waits_says_why_and_until_when_that_is_planned() {
+        let now = jiff::civil::date(2026, 3, 1).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap();
+        let clock = Clock { now: Timestamp(now.timestamp().as_millisecond()), zone: TimeZone::UTC };
+        for (more, why) in [
+            ("", ""),
+            (r#","waiting_reason":"held""#, "held"),
+            (
+                r#","waiting_reason":"needs 4 cpus, 1 free","planned_start":"2026-03-01T14:30:00Z""#,
+                "planned 14:30: needs 4 cpus, 1 free",
+            ),
+            (
+                r#","waiting_reason":"needs 4 cpus, 1 free","planned_start":"2026-03-02T14:30:00Z""#,
+                "planned 2026-03-02 14:30: needs 4 cpus, 1 free",
+            ),
+            (r#","planned_start":"2026-03-01T14:30:00Z""#, "planned 14:30"),
+        ] {
+            assert_eq!(why_at(&job(more), &clock), why, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_job_in_full_says_what_it_wants_beside_others() {
+        let more = r#","or":[{"cpus":2,"mem_bytes":1024},{"exclusive":false}],"variant":2,"exclusive":true,"idle":true,
+            "preemptible":true,"checkpoint_signal":10,"min_run_ms":600000,"on_conflict":"negotiation",
+            "offers":[{"id":"12-1","kind":"less","cpus":2,"lapses_at":"2026-03-01T12:01:00Z"}]"#;
+        let shown = full(&Out::plain(None), &job(more));
+        for line in [
+            "queue        night, priority 50",
+            "on conflict  negotiation",
+            "or           --cpus 2 --mem 1K",
+            "or           --shared  (this is what it has)",
+            "exclusive    it wants the machine for itself",
+            "idle         it only fills gaps, and makes room for all others",
+            "preemptible  it makes room for jobs of a higher class, once it has run for 10m00s",
+            "checkpoint   USR1 tells it to save its work",
+        ] {
+            assert!(shown.lines().any(|l| l == line), "{line} is not in\n{shown}");
+        }
+        assert!(shown.contains("offer        12-1, until ") && shown.contains(": start now with 2 cpus\n"), "{shown}");
+        let usual = full(&Out::plain(None), &job(""));
+        assert!(!usual.contains("\nor ") && !usual.contains("preemptible") && !usual.contains("offer"), "{usual}");
+    }
 }

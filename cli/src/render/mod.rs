@@ -1,10 +1,13 @@
 //! Printing: for people on a terminal, plain text in a pipe, JSON for programs.
 //! It refuses to fetch anything.
 
+pub(crate) mod clock;
 pub(crate) mod excerpt;
+pub(crate) mod explain;
 pub(crate) mod gauge;
 pub(crate) mod job;
 pub(crate) mod progress;
+pub(crate) mod queue;
 pub(crate) mod table;
 
 use qrm_protocol::error::{Code, Error};
@@ -70,6 +73,13 @@ impl Out {
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let width = terminal.then(|| rustix::termios::tcgetwinsize(to).map_or(80, |size| size.ws_col).max(40));
         Self { json, quiet, terminal, colour, width, failure: Code::Unavailable.exit_code() }
+    }
+
+    /// For tests: without colour, for a terminal of this width or a pipe.
+    #[cfg(test)]
+    pub(crate) fn plain(width: Option<u16>) -> Self {
+        let terminal = width.is_some();
+        Self { json: false, quiet: false, terminal, colour: false, width, failure: Code::Unavailable.exit_code() }
     }
 
     /// Prints text, whole or not at all. A stream that takes no more ends the program.
@@ -193,6 +203,40 @@ pub(crate) fn fitted(line: &str, width: Option<u16>) -> String {
     fits.chain(['…']).collect()
 }
 
+/// Parts of a text with their meaning, on as many lines as a terminal of this width needs; those after the first are as far in
+/// as the first part is wide. It ends in a newline.
+pub(crate) fn wrapped(out: &Out, parts: &[(&str, Tone)]) -> String {
+    let width = out.width.map_or(usize::MAX, usize::from);
+    let (first, rest) = parts.split_first().map_or((("", Tone::Plain), parts), |(first, rest)| (*first, rest));
+    let inset = first.0.width();
+    let toned = |tone, run: &str| if run.is_empty() { String::new() } else { out.tone(tone, run) };
+    let mut text = toned(first.1, first.0);
+    let mut column = inset;
+    for (words, tone) in rest {
+        // As much of it as stands on one line is in one colour.
+        let mut run = String::new();
+        for word in words.split_whitespace() {
+            if column > inset && column + 1 + word.width() > width {
+                text += &format!("{}\n{}", toned(*tone, &run), " ".repeat(inset));
+                run.clear();
+                column = inset;
+            } else if column > inset {
+                if run.is_empty() {
+                    text.push(' ')
+                } else {
+                    run.push(' ')
+                }
+                column += 1;
+            }
+            run += word;
+            column += word.width();
+        }
+        text += &toned(*tone, &run);
+    }
+    text.push('\n');
+    text
+}
+
 /// Text from someone else, safe for a terminal, on one line.
 pub(crate) fn clean(text: &str) -> String {
     qrm_protocol::text::printable(text)
@@ -201,6 +245,20 @@ pub(crate) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_goes_on_below_where_it_began() {
+        let parts = [("- ", Tone::Plain), ("one two three", Tone::Plain), ("(four)", Tone::Quiet)];
+        assert_eq!(wrapped(&Out::plain(Some(10)), &parts), "- one two\n  three\n  (four)\n");
+        assert_eq!(wrapped(&Out::plain(None), &parts), "- one two three (four)\n");
+        let coloured = Out { colour: true, ..Out::plain(Some(12)) };
+        let parts = [("", Tone::Plain), ("one two", Tone::Plain), ("three four", Tone::Quiet)];
+        assert_eq!(wrapped(&coloured, &parts), "one two\n\x1b[2mthree four\x1b[0m\n");
+        assert_eq!(
+            wrapped(&Out::plain(Some(10)), &[("", Tone::Plain), ("averyveryverylong w", Tone::Plain)]),
+            "averyveryverylong\nw\n"
+        );
+    }
 
     #[test]
     fn a_line_takes_no_more_room_than_there_is() {

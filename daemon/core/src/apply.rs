@@ -3,7 +3,8 @@
 
 use crate::depend::Happened;
 use crate::event::{Event, Stage};
-use crate::job::{Demand, Job, Offers, Phase, Tasks};
+use crate::gates::Gate;
+use crate::job::{Demand, Job, Offers, Phase, Tasks, boxed};
 use crate::queue::{InQueue, Queue};
 use crate::shape::Amounts;
 use crate::share;
@@ -29,20 +30,24 @@ impl Core {
                 *self = self.rebuilt();
             }
             Event::QueueSet { queue, spec, configured, .. } => {
-                let paused = self.queues.get(queue).is_some_and(|queue| queue.paused);
-                let known = Queue { spec: spec.clone(), paused, configured: *configured };
+                let before = self.queues.get(queue).cloned().unwrap_or_default();
+                let known = Queue { spec: spec.clone(), configured: *configured, ..before };
                 let before = self.queues.insert(queue.clone(), known);
                 if before.is_some_and(|before| before.spec.on_conflict != spec.on_conflict) {
                     // Whose turn decides for its jobs has changed.
                     *self = self.rebuilt();
                 }
             }
-            Event::QueuePaused { queue, .. } => self.change_queue(queue, |queue| queue.paused = true),
-            Event::QueueResumed { queue, .. } => self.change_queue(queue, |queue| queue.paused = false),
+            Event::QueuePaused { queue, .. } => {
+                self.change_queue(queue, |queue| (queue.paused, queue.paused_at) = (true, Some(at)));
+            }
+            Event::QueueResumed { queue, .. } => {
+                self.change_queue(queue, |queue| (queue.paused, queue.paused_at) = (false, None));
+            }
             Event::QueueRemoved { queue, .. } => drop(self.queues.remove(queue)),
             Event::Submitted { job, user, demand, .. } => {
                 self.next_job = self.next_job.max(job.job.0 + 1);
-                self.watch_needs(job.job, demand.needs());
+                self.watch_needs(job.job, demand.awaits());
                 self.enter(job.job, *user, at, demand.clone());
             }
             Event::BulkBegun { bulk, user, count } => {
@@ -70,7 +75,7 @@ impl Core {
                 let Some(staged) = self.bulks.remove(bulk) else { return };
                 for (id, demand) in staged.jobs {
                     self.count_staged(&demand, false);
-                    self.unwatch_needs(id, demand.needs());
+                    self.unwatch_needs(id, demand.awaits());
                 }
             }
             Event::StageStarted { job, stage } => {
@@ -132,7 +137,7 @@ impl Core {
                     run.stood_ms = run.stood_ms.saturating_add(boot_ms.saturating_sub(since));
                 }
             }),
-            Event::Updated { job, change, .. } => self.updated(at, job.job, change),
+            Event::Updated { job, change, gates, .. } => self.updated(at, job.job, change, gates.as_ref()),
             // What a job says of itself is for people.
             Event::Progress { .. } => {}
             Event::Overdue { job } => drop(self.change(at, job.job, |j| j.overdue = true)),
@@ -145,6 +150,7 @@ impl Core {
             Event::Killing { job } => {
                 self.change_run(*job, |run| run.stop = run.stop.map(|stop| Stop { killed: true, ..stop }));
             }
+            Event::ArrayBarred { job, tasks, .. } => self.barred(at, job.job, tasks),
             Event::ArrayStopping { job, by } => self.stop_array(at, job.job, *by),
             Event::Requeued { job, attempt, due_boot_ms, .. } => {
                 self.settle_run(at, *job, at, false);
@@ -238,7 +244,7 @@ impl Core {
         let ids = (first..).map(JobId);
         let staged: Vec<(JobId, Demand)> = ids.zip(jobs).filter_map(|(id, d)| Some((id, d.clone()?))).collect();
         for (id, demand) in &staged {
-            self.watch_needs(*id, demand.needs());
+            self.watch_needs(*id, demand.awaits());
             self.count_staged(demand, true);
         }
         if let Some(bulk) = self.bulks.get_mut(&bulk) {
@@ -297,8 +303,8 @@ impl Core {
         }
     }
 
-    fn updated(&mut self, at: Timestamp, id: JobId, change: &JobChange) {
-        let before = self.jobs.get(&id).map_or(Vec::new(), |job| job.needs().to_vec());
+    fn updated(&mut self, at: Timestamp, id: JobId, change: &JobChange, gates: Option<&Vec<Gate>>) {
+        let before: Vec<JobId> = self.jobs.get(&id).map_or(Vec::new(), |job| job.awaits().collect());
         // Running tasks of an array move to its other queue.
         let runs: Vec<(JobRef, RunState)> =
             self.running_tasks(id).into_iter().filter_map(|task| Some((task, *self.runs.get(&task)?))).collect();
@@ -306,6 +312,11 @@ impl Core {
         self.change(at, id, |job| {
             let mut demand = job.demand();
             demand.change(change);
+            if let Some(gates) = gates {
+                let mut rare = demand.rare.take().unwrap_or_default();
+                rare.gates.clone_from(gates);
+                demand.rare = boxed(*rare);
+            }
             job.ask(demand);
             job.begun &= change.begin.is_none();
             job.overdue &= change.deadline.is_none();
@@ -314,10 +325,28 @@ impl Core {
             }
         });
         runs.into_iter().for_each(|(task, run)| self.set_run(task, Some(run)));
-        let after = self.jobs.get(&id).map_or(Vec::new(), |job| job.needs().to_vec());
+        let after: Vec<JobId> = self.jobs.get(&id).map_or(Vec::new(), |job| job.awaits().collect());
         if before != after {
-            self.unwatch_needs(id, &before);
-            self.watch_needs(id, &after);
+            self.unwatch_needs(id, before);
+            self.watch_needs(id, after);
+        }
+    }
+
+    fn barred(&mut self, at: Timestamp, id: JobId, ended: &[(u32, u32)]) {
+        self.change(at, id, |job| {
+            let Some(tasks) = &mut job.tasks else { return };
+            for ordinal in ended.iter().flat_map(|(first, last)| *first..=*last) {
+                tasks.barred.remove(ordinal);
+                tasks.bad.insert(ordinal);
+                tasks.cancelled += 1;
+            }
+        });
+        let Some(spec) = self.jobs.get(&id).and_then(|job| job.tasks.as_ref()).map(|tasks| tasks.spec) else { return };
+        if self.dependants.contains_key(&id) {
+            for ordinal in ended.iter().flat_map(|(first, last)| *first..=*last) {
+                let task = JobRef::task(id, spec.first + ordinal * spec.step);
+                self.resolve(at, task, Happened::Ended(JobState::Cancelled));
+            }
         }
     }
 
@@ -351,9 +380,9 @@ impl Core {
                 dues.extend(backoffs(id, tasks));
                 again = std::mem::take(&mut tasks.again);
             }
-            let waiting: Vec<(u32, u32)> = tasks.waiting.take().into();
-            let waiting = waiting.into_iter().flat_map(|(first, last)| first..=last);
-            let (old, mut rest): (Vec<u32>, Vec<u32>) = waiting.partition(|ordinal| tasks.again.contains_key(ordinal));
+            let waiting = tasks.waiting.take().plus(&tasks.gated.take()).plus(&tasks.barred.take());
+            let (old, mut rest): (Vec<u32>, Vec<u32>) =
+                waiting.iter().partition(|ordinal| tasks.again.contains_key(ordinal));
             for ordinal in old {
                 tasks.waiting.insert(ordinal);
             }
@@ -393,6 +422,7 @@ impl Core {
             let Some(tasks) = &mut j.tasks else { return };
             let Some(ordinal) = job.task.and_then(|task| tasks.ordinal(task)) else { return };
             tasks.waiting.remove(ordinal);
+            tasks.gated.remove(ordinal);
             was_due = tasks.again.remove(&ordinal).and_then(|(_, due)| due);
             tasks.running -= u32::from(ran);
             let side = if state == JobState::Completed { &mut tasks.ok } else { &mut tasks.bad };
@@ -413,7 +443,7 @@ impl Core {
         for due in job.tasks.iter().flat_map(|tasks| backoffs(id, tasks)) {
             self.alarms.remove(&due);
         }
-        self.unwatch_needs(id, job.needs());
+        self.unwatch_needs(id, job.awaits().collect::<Vec<_>>());
         self.doomed.remove(&id);
         *self.ended.entry(state).or_default() += 1;
         self.resolve(at, id.into(), Happened::Ended(state));

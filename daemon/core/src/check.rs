@@ -16,7 +16,11 @@ impl Core {
     pub fn check(&self, now: Now) -> Result<(), String> {
         let fresh = self.rebuilt();
         if fresh != *self {
-            return Err(format!("the indices are not what follows from the jobs:\n{self:#?}\nbut\n{fresh:#?}"));
+            // Only the lines that differ: the whole of it fills a screen for each job.
+            let (is, should) = (format!("{self:#?}"), format!("{fresh:#?}"));
+            let differ = is.lines().zip(should.lines()).filter(|(is, should)| is != should).take(10);
+            let lines: Vec<String> = differ.map(|(is, should)| format!("{is} but {should}")).collect();
+            return Err(format!("the indices are not what follows from the jobs:\n{}", lines.join("\n")));
         }
         let claim = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
         for (id, run) in &self.runs {
@@ -38,12 +42,15 @@ impl Core {
             let running = u32::try_from(self.running_tasks(*id).len()).unwrap_or(u32::MAX);
             claim(tasks.running == running, format!("array {id} counts {} running of {running}", tasks.running))?;
             let between = tasks.again.values().filter(|(_, due)| due.is_some()).count();
-            let all = tasks.waiting.len() + running + tasks.ok.len() + tasks.bad.len();
+            let waits = tasks.waiting.len() + tasks.gated.len() + tasks.barred.len();
+            let all = waits + running + tasks.ok.len() + tasks.bad.len();
             claim(all as usize + between == tasks.spec.count() as usize, format!("array {id} lost a task: {tasks:?}"))?;
             let old = tasks.again.len() - between;
-            claim(tasks.has_new() == (tasks.waiting.len() as usize > old), format!("array {id} starts in no order"))?;
+            let new = waits as usize > old;
+            claim(tasks.has_new() == new, format!("array {id} starts in no order"))?;
             claim(!tasks.all_ended(), format!("array {id} is over, and lives"))?;
         }
+        claim(self.barred.is_empty(), format!("tasks of these can never run, and live: {:?}", self.barred))?;
         claim(self.doomed.is_empty(), format!("these can never run, and live: {:?}", self.doomed))?;
         let held = self.runs.iter().filter(|(_, run)| run.stage == Stage::Execute);
         let held = held.fold(Amounts::default(), |sum, (job, run)| sum.plus(self.held(*job, run)));

@@ -66,16 +66,16 @@ pub(crate) fn strike(of: &mut Option<Box<Rare>>, verdict: impl Fn(&Need) -> Verd
 
 impl Core {
     /// Remembers who waits for whom.
-    pub(crate) fn watch_needs(&mut self, id: JobId, needs: &[Need]) {
-        for need in needs {
-            self.dependants.entry(need.on.job()).or_default().insert(id);
+    pub(crate) fn watch_needs(&mut self, id: JobId, on: impl IntoIterator<Item = JobId>) {
+        for on in on {
+            self.dependants.entry(on).or_default().insert(id);
         }
     }
 
     /// Forgets it.
-    pub(crate) fn unwatch_needs(&mut self, id: JobId, needs: &[Need]) {
-        for need in needs {
-            self.unwatch(id, need.on.job());
+    pub(crate) fn unwatch_needs(&mut self, id: JobId, on: impl IntoIterator<Item = JobId>) {
+        for on in on {
+            self.unwatch(id, on);
         }
     }
 
@@ -96,6 +96,7 @@ impl Core {
             if self.needs_of(id).iter().any(|need| need.on == on.into()) {
                 self.tell(at, id, on, happened);
             }
+            self.tell_gates(at, id, on, happened);
         }
     }
 
@@ -112,18 +113,19 @@ impl Core {
             for on in tasks {
                 self.tell(at, id, on, Happened::Ended(JobState::Cancelled));
             }
+            self.tell_rest(at, id, array);
         }
     }
 
     fn tell(&mut self, at: Timestamp, id: JobId, on: JobRef, happened: Happened) {
         let judge = |need: &Need| if need.on == on.into() { verdict(need.when, happened) } else { Verdict::Open };
-        let before: Vec<JobId> = self.needs_of(id).iter().map(|need| need.on.job()).collect();
+        let before = self.awaited_by(id);
         match self.change(at, id, |job| strike(&mut job.rare, judge)) {
             Some(false) => {}
             Some(true) => drop(self.doomed.insert(id, on)),
             None => self.tell_staged(id, on, judge),
         }
-        let after: Vec<JobId> = self.needs_of(id).iter().map(|need| need.on.job()).collect();
+        let after = self.awaited_by(id);
         for gone in before.into_iter().filter(|job| !after.contains(job)) {
             self.unwatch(id, gone);
         }
@@ -135,6 +137,16 @@ impl Core {
         if strike(&mut bulk.jobs[place].1.rare, judge) {
             bulk.doomed.insert(id, on);
         }
+    }
+
+    /// For whom a job waits, be it visible or still in a bulk.
+    pub(crate) fn awaited_by(&self, id: JobId) -> Vec<JobId> {
+        if let Some(job) = self.jobs.get(&id) {
+            return job.awaits().collect();
+        }
+        let Some((_, bulk)) = self.bulks.range(..=id).next_back() else { return Vec::new() };
+        let place = bulk.jobs.binary_search_by_key(&id, |(id, _)| *id);
+        place.map_or_else(|_| Vec::new(), |place| bulk.jobs[place].1.awaits().collect())
     }
 
     /// What a job waits for, be it visible or still in a bulk.

@@ -1,6 +1,7 @@
 //! The facts. Each is stored as JSON for ever, so fields are only ever added, with a default.
 //! What follows from a fact is not known here, see [`crate::Core::apply`].
 
+use crate::gates::Gate;
 use crate::job::{Demand, is_default};
 use crate::policy::Policy;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
@@ -362,7 +363,10 @@ pub enum Event {
         by: Uid,
         /// What; the core forgets the words for people.
         #[serde(flatten)]
-        change: JobChange,
+        change: Box<JobChange>,
+        /// What must have happened for each of an array's tasks by itself, if that has changed.
+        #[serde(default, skip_serializing_if = "none")]
+        gates: Option<Vec<Gate>>,
     },
     /// A job says how far it is.
     #[serde(rename = "job.progress")]
@@ -411,6 +415,16 @@ pub enum Event {
     Killing {
         /// Which.
         job: JobRef,
+    },
+    /// Tasks of an array waited for what can never be, and are cancelled.
+    #[serde(rename = "array.barred")]
+    ArrayBarred {
+        /// Which.
+        job: JobRef,
+        /// For whose tasks, or for whom, they waited.
+        on: JobId,
+        /// By their place in the array from 0, as pairs of first and last.
+        tasks: Vec<(u32, u32)>,
     },
     /// The tasks of an array that had not started never will.
     #[serde(rename = "array.stopping")]
@@ -495,6 +509,7 @@ impl Event {
             | Self::Progress { job, .. }
             | Self::Overdue { job }
             | Self::ArrayExpired { job }
+            | Self::ArrayBarred { job, .. }
             | Self::Stopping { job, .. }
             | Self::Killing { job }
             | Self::ArrayStopping { job, .. }

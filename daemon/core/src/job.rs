@@ -2,10 +2,11 @@
 //! It refuses to know its own neighbours.
 
 use crate::event::Stage;
+use crate::gates::Gate;
 use crate::ranges::Ranges;
 use crate::shape::Shape;
 use qrm_protocol::amount::Priority;
-use qrm_protocol::ids::{TaskIndex, Uid};
+use qrm_protocol::ids::{JobId, JobRef, TaskIndex, Uid};
 use qrm_protocol::job::{
     ArraySpec, Backoff, DependsOn, JobChange, JobSpec, JobState, Offer, OnConflict, RetryOn, Variant,
 };
@@ -94,6 +95,9 @@ pub struct Rare {
     /// One of them is enough.
     #[serde(default, skip_serializing_if = "is_default")]
     pub any: bool,
+    /// What must have happened for each of its tasks by itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gates: Vec<Gate>,
     /// How many further attempts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retries: u32,
@@ -191,6 +195,7 @@ impl From<&JobSpec> for Demand {
             array: spec.array,
             needs: needs(lists.map(|list| Some(list.as_slice()))),
             any: spec.any,
+            gates: Vec::new(),
             retries: spec.retries,
             retry_on: spec.retry_on.clone(),
             backoff: spec.backoff,
@@ -345,6 +350,12 @@ impl Demand {
         self.rare.as_ref().and_then(|rare| rare.array)
     }
 
+    /// For whom it waits, itself or its tasks.
+    pub(crate) fn awaits(&self) -> impl Iterator<Item = JobId> + '_ {
+        let gates = self.rare.iter().flat_map(|rare| &rare.gates).filter(|gate| !gate.open.is_empty());
+        self.needs().iter().map(|need| need.on.job()).chain(gates.map(|gate| gate.on.job()))
+    }
+
     /// What must have happened to others.
     #[must_use]
     pub fn needs(&self) -> &[Need] {
@@ -381,6 +392,15 @@ pub(crate) struct Tasks {
     pub spec: ArraySpec,
     /// May start when there is room.
     pub waiting: Ranges,
+    /// May not start yet: they wait for tasks of other arrays.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gated: Ranges,
+    /// Wait for what can never be; each is ended in the step that finds it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub barred: Ranges,
+    /// For what those wait; kept with what the job asks for.
+    #[serde(skip)]
+    pub gates: Vec<Gate>,
     /// Have a run.
     pub running: u32,
     pub ok: Ranges,
@@ -405,6 +425,9 @@ impl Tasks {
         Self {
             spec,
             waiting: Ranges::full(spec.count()),
+            gated: Ranges::default(),
+            barred: Ranges::default(),
+            gates: Vec::new(),
             running: 0,
             ok: Ranges::default(),
             bad: Ranges::default(),
@@ -426,14 +449,34 @@ impl Tasks {
 
     /// Whether all that it tells of is in the array, so that the rest may count on it.
     pub fn are_in_range(&self) -> bool {
-        let ends = [&self.waiting, &self.ok, &self.bad].map(Ranges::last).into_iter().flatten();
+        let ends =
+            [&self.waiting, &self.gated, &self.barred, &self.ok, &self.bad].map(Ranges::last).into_iter().flatten();
         ends.chain(self.again.keys().copied()).chain(self.running.checked_sub(1)).all(|n| n < self.spec.count())
             && self.cancelled <= self.bad.len()
     }
 
+    /// Nothing has come of any of them yet.
+    pub fn is_new(&self) -> bool {
+        !self.started && self.ok.is_empty() && self.bad.is_empty()
+    }
+
     /// Whether some task waits for its first attempt. Tasks start in their order, so it would be behind all others.
     pub fn has_new(&self) -> bool {
-        self.waiting.last().is_some_and(|ordinal| !self.again.contains_key(&ordinal))
+        !self.gated.is_empty() || self.waiting.last().is_some_and(|ordinal| !self.again.contains_key(&ordinal))
+    }
+
+    /// What those wait for that may not start yet; or only this one, if it does.
+    pub fn open_needs(&self, task: Option<TaskIndex>) -> Vec<Need> {
+        let ordinal = task.and_then(|task| self.ordinal(task));
+        let is_open = |gate: &&Gate| match ordinal {
+            Some(ordinal) => self.gated.contains(ordinal) && gate.open.contains(ordinal),
+            None => !gate.open.is_empty(),
+        };
+        let of = |gate: &Gate| match (gate.on, task) {
+            (DependsOn::Each(job), Some(task)) => Need { on: JobRef::task(job, task).into(), when: gate.when },
+            (on, _) => Need { on, when: gate.when },
+        };
+        self.gates.iter().filter(is_open).map(of).collect()
     }
 
     pub fn all_ended(&self) -> bool {
@@ -494,7 +537,9 @@ struct Record {
 impl From<Record> for Job {
     fn from(record: Record) -> Self {
         let Record { user, submitted, phase, attempt, due_boot_ms, begun, overdue, demand, tasks } = record;
-        let job = Self::new(user, submitted, demand);
+        let mut job = Self::new(user, submitted, demand);
+        let gates = job.tasks.take().map_or_else(Vec::new, |tasks| tasks.gates);
+        let tasks = tasks.map(|tasks| Box::new(Tasks { gates, ..*tasks }));
         Self { phase, attempt, due_boot_ms, begun, overdue, tasks, ..job }
     }
 }
@@ -544,6 +589,7 @@ impl Job {
         rare.variants.clone_from(&shape.variants);
         (rare.exclusive, rare.idle, rare.preemptible) = (shape.exclusive, shape.idle, shape.preemptible);
         (rare.min_run_ms, rare.on_conflict) = (shape.min_run_ms, shape.on_conflict);
+        rare.gates = self.tasks.as_ref().map_or_else(Vec::new, |tasks| tasks.gates.clone());
         let mut demand = Demand {
             priority: Some(shape.priority),
             queue: Some(shape.queue.clone()),
@@ -567,7 +613,23 @@ impl Job {
         (rare.disk_bytes, rare.variants) = (0, Vec::new());
         (rare.exclusive, rare.idle, rare.preemptible) = (false, false, false);
         (rare.min_run_ms, rare.on_conflict) = (0, None);
+        let (gates, any) = (std::mem::take(&mut rare.gates), rare.any);
+        if let Some(tasks) = &mut self.tasks {
+            tasks.set_gates(gates, any);
+        }
         self.rare = boxed(rare);
+    }
+
+    /// What it waits for, itself or its tasks; or only this one.
+    pub fn open_needs(&self, task: Option<TaskIndex>) -> Vec<Need> {
+        let gated = self.tasks.iter().flat_map(|tasks| tasks.open_needs(task));
+        self.needs().iter().copied().chain(gated).collect()
+    }
+
+    /// For whom it waits, itself or its tasks.
+    pub fn awaits(&self) -> impl Iterator<Item = JobId> + '_ {
+        let gates = self.tasks.iter().flat_map(|tasks| &tasks.gates).filter(|gate| !gate.open.is_empty());
+        self.needs().iter().map(|need| need.on.job()).chain(gates.map(|gate| gate.on.job()))
     }
 
     /// Changes what few jobs have.

@@ -4,6 +4,7 @@
 use crate::event::{Stage, StopWhy, until};
 use crate::job::{Job, Need, Phase, When};
 use crate::placement::{Ranks, Turn};
+use crate::policy::Host;
 use crate::state::{Core, Machine};
 use crate::step::Now;
 use qrm_protocol::amount::Bytes;
@@ -86,6 +87,7 @@ impl fmt::Display for Waiting {
             Self::Exclusive => f.write_str("needs the machine for itself, and others run"),
             Self::Pressure(why) => f.write_str(why),
             Self::QueuePaused(queue) => write!(f, "queue {queue} is paused"),
+            Self::QueueFull { queue, most: 1 } => write!(f, "a job of queue {queue} runs, and only one may"),
             Self::QueueFull { queue, most } => write!(f, "{most} jobs of queue {queue} run, as many as may"),
             Self::WouldDelay(first) => write!(f, "would delay job {first}, which comes first"),
             Self::Runs(most) => write!(f, "{most} jobs run, as many as may"),
@@ -129,8 +131,6 @@ pub struct Live {
     pub waiting: Option<Waiting>,
     /// When it is planned to start.
     pub planned: Option<Timestamp>,
-    /// In which of its ways it runs: 0 is what it asked for first.
-    pub variant: u8,
     /// Its queue.
     pub queue: QueueName,
     /// What it can have instead of waiting, and until when.
@@ -173,6 +173,26 @@ impl Core {
     #[must_use]
     pub fn disk(&self) -> (u64, u64) {
         (self.machine.disk_bytes, self.used.disk)
+    }
+
+    /// Memory that runs hold.
+    #[must_use]
+    pub fn granted_memory(&self) -> u64 {
+        self.used.mem
+    }
+
+    /// What was seen of the machine beside jobs.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        self.seen.host
+    }
+
+    /// Whether something that waits could start if the machine beside jobs were another.
+    #[must_use]
+    pub fn minds_host(&self) -> bool {
+        let plan = &self.seen.plan;
+        let is_held_back = self.seen.host.short.is_some() && !self.runs.is_empty();
+        plan.lacks_memory || is_held_back && plan.first.is_some()
     }
 
     /// Which boot of the machine it knows.
@@ -250,7 +270,6 @@ impl Core {
             attempt,
             waiting: if run.is_some() { None } else { self.waiting(now, job, record) },
             planned: self.planned_start(now, job, record),
-            variant: run.map_or(0, |run| run.variant),
             queue: record.shape.queue.clone(),
             offers: self.offers_of(job),
             yields: run.is_some_and(|run| run.yields && run.stop.is_none()),
@@ -260,7 +279,7 @@ impl Core {
             stop: record.stop(),
             suspended: run.is_some_and(|r| r.suspended.is_some()),
             tasks: counts,
-            after: record.needs().iter().map(need_text).collect(),
+            after: record.open_needs(job.task).iter().map(need_text).collect(),
         })
     }
 
@@ -288,6 +307,11 @@ impl Core {
             return Some(Waiting::Backoff(until(due, now.boot_ms)));
         }
         if let Some(tasks) = &record.tasks {
+            let is_gated = job.task.is_some_and(|task| tasks.ordinal(task).is_some_and(|o| tasks.gated.contains(o)));
+            if is_gated || tasks.waiting.is_empty() && !tasks.gated.is_empty() {
+                let any = record.rare().is_some_and(|rare| rare.any);
+                return Some(Waiting::Needs { open: tasks.open_needs(job.task), any });
+            }
             if tasks.waiting.is_empty() {
                 return None;
             }
@@ -322,14 +346,16 @@ impl Core {
         self.runs.keys().take(most).copied().collect()
     }
 
-    /// The first jobs that wait: those that could start, in the order of their turn, then others by age.
+    /// The first jobs that wait: those that are planned, in their order, then others that could start by their turn, then the
+    /// rest by age.
     #[must_use]
     pub fn line(&self, most: usize) -> Vec<JobRef> {
-        let mut heads = Ranks::new(self).heads();
-        let mut line: Vec<JobRef> = Vec::new();
+        let ranks = Ranks::new(self);
+        let mut heads = ranks.heads();
+        let mut line = self.planned(most);
+        let planned = line.clone();
         // Behind a head come those of its shape, and between those others may.
         let mut behind = std::collections::BinaryHeap::new();
-        let ranks = Ranks::new(self);
         while line.len() < most {
             let next = behind.peek().map(|(turn, ..): &(Turn, JobId, usize)| *turn);
             if heads.peek().is_none() && next.is_none() {
@@ -342,7 +368,9 @@ impl Core {
                 let Some((_, id, place)) = behind.pop() else { break };
                 (id, place)
             };
-            line.push(id.into());
+            if !planned.contains(&id.into()) {
+                line.push(id.into());
+            }
             let Some(job) = self.jobs.get(&id) else { continue };
             let Some(bucket) = self.buckets.get(&job.shape) else { continue };
             if let Some((since, next)) = bucket.line.range((job.since(), JobId(id.0 + 1))..).next() {
@@ -362,6 +390,21 @@ impl Core {
             }
         }
         line
+    }
+
+    /// The first jobs that are planned and do not run.
+    fn planned(&self, most: usize) -> Vec<JobRef> {
+        let waiting = self.seen.plan.planned.iter().filter(|(job, _)| !self.runs.contains_key(*job));
+        let mut planned: Vec<(u32, JobRef)> = waiting.map(|(job, planned)| (planned.place, *job)).collect();
+        planned.sort_unstable();
+        let mut jobs: Vec<JobRef> = Vec::new();
+        for (_, job) in planned {
+            // Several tasks of an array may be.
+            if jobs.len() < most && !jobs.contains(&job.job.into()) {
+                jobs.push(job.job.into());
+            }
+        }
+        jobs
     }
 
     /// Ids of bulks that nobody may see yet: first and count.

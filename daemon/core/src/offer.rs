@@ -14,6 +14,10 @@ use qrm_protocol::job::{Offer, OfferId, OnConflict, Variant};
 use qrm_protocol::time::Timestamp;
 use std::sync::Arc;
 
+/// A start that is planned so much later than it was offered is the same one, in milliseconds: the two clocks are never read at
+/// one instant, and one of them is set now and then.
+const SAME: i64 = 1_000;
+
 impl Core {
     /// Whether a job of this shape would start at once if it waited where this job does.
     fn would_start(&self, now: Now, id: JobId, since: Timestamp, shape: Shape) -> bool {
@@ -149,6 +153,6 @@ impl Core {
     fn promise_fits(&self, now: Now, id: JobId, job: &Job, start: Timestamp) -> bool {
         let plan = &self.seen.plan;
         let planned = plan.planned.get(&id.into()).map(|planned| now.wall_of(planned.at));
-        job.eligible() && planned.is_some_and(|planned| planned <= start)
+        job.eligible() && planned.is_some_and(|planned| planned.0 <= start.0.saturating_add(SAME))
     }
 }

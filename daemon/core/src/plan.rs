@@ -122,7 +122,11 @@ impl Deciding<'_> {
             _ => None,
         };
         let said = self.events.iter().find_map(words);
-        said.unwrap_or_else(|| "a job runs longer than expected".to_owned())
+        let silent = match self.core.seen.moved {
+            true => "others than jobs use another amount of memory",
+            false => "a job runs longer than expected",
+        };
+        said.unwrap_or_else(|| silent.to_owned())
     }
 
     /// An instant to come of the clock that never jumps, by the other.
@@ -144,8 +148,10 @@ fn takes(want: Want) -> Takes {
 }
 
 impl Plan {
-    /// When a planned start comes that was announced: then something runs longer than expected, if nothing happened.
-    pub fn next_slip(&self, announced: impl Fn(&JobRef) -> bool) -> Option<u64> {
-        self.planned.iter().filter(|(job, _)| announced(job)).map(|(_, planned)| planned.at).min()
+    /// When time alone changes it: a run can make room, or a planned start comes that was announced. Then something runs
+    /// longer than expected, if nothing happened.
+    pub fn next_change(&self, announced: impl Fn(&JobRef) -> bool) -> Option<u64> {
+        let slips = self.planned.iter().filter(|(job, _)| announced(job)).map(|(_, planned)| planned.at);
+        slips.chain(self.wake).min()
     }
 }

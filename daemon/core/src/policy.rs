@@ -37,8 +37,9 @@ pub struct Policy {
     pub planned_starts: u32,
     /// What a rank is made of.
     pub weights: Weights,
-    /// The weights of users; those who are not named have one of 1.
-    #[serde(default, skip_serializing_if = "is_default")]
+    /// The weights of users, as pairs of a user and a weight; those who are not named have one of 1.
+    #[serde(default, with = "crate::share::pairs", skip_serializing_if = "is_default")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<(Uid, u32)>"))]
     pub shares: BTreeMap<Uid, u32>,
     /// How long an offer can be accepted, in milliseconds.
     pub offer_ms: u64,

@@ -8,6 +8,7 @@ use crate::state::Core;
 use crate::step::{Answer, Deciding};
 use qrm_protocol::error::nearest;
 use qrm_protocol::queue::{MAX_QUEUES, QueueChange, QueueName, QueueSpec, QueueView};
+use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +20,9 @@ pub(crate) struct Queue {
     /// Nothing of it starts.
     #[serde(default, skip_serializing_if = "crate::job::is_default")]
     pub paused: bool,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "crate::job::is_default")]
+    pub paused_at: Option<Timestamp>,
     /// The configuration says what it is.
     #[serde(default, skip_serializing_if = "crate::job::is_default")]
     pub configured: bool,

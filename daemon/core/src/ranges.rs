@@ -105,9 +105,63 @@ impl Ranges {
         true
     }
 
+    /// The ranges of both.
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut pairs: Vec<(u32, u32)> = self.ranges.iter().chain(&other.ranges).map(|(a, b)| (*a, *b)).collect();
+        pairs.sort_unstable();
+        let mut joined: Vec<(u32, u32)> = Vec::with_capacity(pairs.len());
+        for (first, last) in pairs {
+            match joined.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = (*end).max(last),
+                _ => joined.push((first, last)),
+            }
+        }
+        Self::of(joined)
+    }
+
+    /// What is not in the other.
+    pub fn less(&self, other: &Self) -> Self {
+        let mut left = Vec::new();
+        for (first, last) in &self.ranges {
+            let mut from = *first;
+            let begins = other.around(*first).map_or(*first, |(begin, _)| begin);
+            for (begin, end) in other.ranges.range(begins..=*last) {
+                if *begin > from {
+                    left.push((from, begin - 1));
+                }
+                from = from.max(end.saturating_add(1));
+            }
+            if from <= *last {
+                left.push((from, *last));
+            }
+        }
+        Self::of(left)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + use<'_> {
+        self.ranges.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// Of pairs that neither overlap nor touch.
+    fn of(pairs: Vec<(u32, u32)>) -> Self {
+        let len = pairs.iter().map(|(first, last)| last - first + 1).sum();
+        Self { ranges: pairs.into_iter().collect(), len }
+    }
+
     /// Takes everything out.
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
+    }
+}
+
+impl FromIterator<u32> for Ranges {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
+        let mut ranges = Self::default();
+        for n in numbers {
+            ranges.insert(n);
+        }
+        ranges
     }
 }
 
@@ -118,6 +172,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     proptest! {
+        #[test]
+        fn sums_and_differences_are_those_of_plain_sets(a in prop::collection::btree_set(0u32..40, 0..30), b in prop::collection::btree_set(0u32..40, 0..30)) {
+            let ranges = |set: &BTreeSet<u32>| set.iter().copied().collect::<Ranges>();
+            prop_assert_eq!(ranges(&a).plus(&ranges(&b)), ranges(&a.union(&b).copied().collect()));
+            prop_assert_eq!(ranges(&a).less(&ranges(&b)), ranges(&a.difference(&b).copied().collect()));
+            prop_assert!(ranges(&a).iter().eq(a.iter().copied()));
+        }
+
         #[test]
         fn ranges_hold_what_a_plain_set_holds(full in 0u32..40, ops in prop::collection::vec((any::<bool>(), 0u32..40), 0..200)) {
             let mut plain: BTreeSet<u32> = (0..full).collect();

@@ -71,6 +71,9 @@ pub enum Refusal {
         /// Offered.
         most: Bytes,
     },
+    /// It has no tasks to wait for.
+    #[error("job {0} is no array, and has no tasks to wait for")]
+    NoTasks(JobId),
     /// There is no such queue.
     #[error("there is no queue '{name}'")]
     NoSuchQueue {
@@ -188,7 +191,7 @@ impl Refusal {
             Self::OfferTaken { .. } | Self::OfferLapsed { .. } | Self::OfferGone(_) | Self::MakesRoom(_) => {
                 Code::FailedPrecondition
             }
-            Self::BadQueue(_) | Self::TooLong { .. } => Code::InvalidArgument,
+            Self::BadQueue(_) | Self::TooLong { .. } | Self::NoTasks(_) => Code::InvalidArgument,
             Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::NotThatRole(_) => {
                 Code::PermissionDenied
             }
@@ -222,6 +225,7 @@ impl Refusal {
                 Some(format!("name {}, which means all its tasks that have not started", task.job))
             }
             Self::NoArray(_) => Some("--width and dependencies like 12.* are for arrays".into()),
+            Self::NoTasks(job) => Some(format!("write {job} to wait for the whole job")),
             Self::NoSuchQueue { near: Some(near), .. } => Some(format!("did you mean {near}?")),
             Self::NoSuchQueue { names, .. } => Some(format!("queues are {}", names.join(", "))),
             Self::QueueConfigured(name) => Some(format!("change [[queue]] {name} there, then qrm daemon reload")),

@@ -50,6 +50,11 @@ impl Amounts {
         self.places >= other.places && self.cpus >= other.cpus && self.mem >= other.mem && self.disk >= other.disk
     }
 
+    /// Whether so much is left beside what is taken. That may be more than there is: of what is not wanted nothing has to be left.
+    pub fn leaves(self, taken: Self, want: Self) -> bool {
+        self.less(taken).holds(want)
+    }
+
     /// The largest part of these that the other is, in millionths, at most all.
     pub fn part(self, other: Self) -> u64 {
         let one = |whole: u64, part: u64| match whole {

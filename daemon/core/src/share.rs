@@ -5,7 +5,7 @@ use qrm_protocol::ids::Uid;
 use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// After so long usage counts half.
 const HALF_LIFE_MS: u64 = 7 * 24 * 3_600_000;
@@ -27,19 +27,22 @@ pub(crate) struct Shares {
     queues: BTreeMap<QueueName, u64>,
 }
 
-/// A map as a list of pairs, which keeps keys that are no texts.
-mod pairs {
+/// A map as a list of pairs, which keeps keys that are no texts: inside of an event a number that was made one is not read back.
+pub(crate) mod pairs {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::collections::BTreeMap;
 
-    pub fn serialize<K: Serialize, S: Serializer>(map: &BTreeMap<K, u64>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_seq(map)
     }
 
-    pub fn deserialize<'de, K: Deserialize<'de> + Ord, D: Deserializer<'de>>(
+    pub fn deserialize<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<BTreeMap<K, u64>, D::Error> {
-        Ok(Vec::<(K, u64)>::deserialize(from)?.into_iter().collect())
+    ) -> Result<BTreeMap<K, V>, D::Error> {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
     }
 }
 
@@ -99,13 +102,19 @@ impl Shares {
         bits
     }
 
-    /// The share that each user has left, and each queue, in millionths: those who used nothing have all.
-    pub fn left(
-        &self,
-        user_weight: impl Fn(Uid) -> u32,
-        queue_weight: impl Fn(&QueueName) -> u32,
-    ) -> (Left<Uid>, Left<QueueName>) {
-        (Left::of(&self.users, user_weight), Left::of(&self.queues, |queue| queue_weight(&queue)))
+    /// The share that each user has left, in millionths: those who used nothing have all. Those who wait count among
+    /// those who share, too.
+    pub fn of_users<'a>(&'a self, waiting: impl Iterator<Item = &'a Uid>, weight: impl Fn(&Uid) -> u32) -> Left<Uid> {
+        Left::of(&self.users, waiting, weight)
+    }
+
+    /// The same of queues.
+    pub fn of_queues<'a>(
+        &'a self,
+        waiting: impl Iterator<Item = &'a QueueName>,
+        weight: impl Fn(&QueueName) -> u32,
+    ) -> Left<QueueName> {
+        Left::of(&self.queues, waiting, weight)
     }
 }
 
@@ -117,16 +126,18 @@ pub(crate) struct Left<K>(BTreeMap<K, u64>);
 pub(crate) const WHOLE: u64 = 1_000_000;
 
 impl<K: Ord + Clone> Left<K> {
-    fn of(usage: &BTreeMap<K, u64>, weight: impl Fn(K) -> u32) -> Self {
+    fn of<'a>(usage: &'a BTreeMap<K, u64>, waiting: impl Iterator<Item = &'a K>, weight: impl Fn(&K) -> u32) -> Self {
         let all: u128 = usage.values().map(|used| u128::from(*used)).sum();
-        let weights: u128 = usage.keys().map(|key| u128::from(weight(key.clone()))).sum();
+        let used = usage.iter().filter(|(_, used)| **used > 0);
+        let sharing: BTreeSet<&K> = used.clone().map(|(key, _)| key).chain(waiting).collect();
+        let weights: u128 = sharing.into_iter().map(|key| u128::from(weight(key))).sum();
         let left = |(key, used): (&K, &u64)| {
-            let own = all * u128::from(weight(key.clone()));
+            let own = all * u128::from(weight(key));
             let whole = own + u128::from(*used) * weights;
             let left = (own * u128::from(WHOLE)).checked_div(whole).unwrap_or(u128::from(WHOLE));
             (key.clone(), u64::try_from(left).unwrap_or(WHOLE))
         };
-        Self(usage.iter().map(left).collect())
+        Self(used.map(left).collect())
     }
 
     pub fn get(&self, key: &K) -> u64 {
@@ -141,7 +152,7 @@ mod tests {
     const DAY: i64 = 24 * 3_600_000;
 
     fn left(shares: &Shares, user: Uid) -> u64 {
-        shares.left(|_| 1, |_| 1).0.get(&user)
+        shares.of_users(std::iter::empty(), |_| 1).get(&user)
     }
 
     #[test]
@@ -161,6 +172,22 @@ mod tests {
         assert!(shares.begin_epoch(Timestamp(200 * DAY)) > 0);
         let after = (left(&shares, 1), left(&shares, 2));
         assert!(before.0.abs_diff(after.0) < 10 && before.1.abs_diff(after.1) < 10, "{before:?} {after:?}");
+    }
+
+    #[test]
+    fn who_waits_shares_with_those_who_used_something() {
+        let mut shares = Shares::default();
+        let queue = QueueName::default();
+        let charge =
+            |shares: &mut Shares, user| shares.charge(Timestamp(0), Account { user, queue: &queue }, WHOLE, 1_024);
+        charge(&mut shares, 1);
+        let left = |shares: &Shares, waiting: &[Uid]| shares.of_users(waiting.iter(), |_| 1).get(&1);
+        assert_eq!(left(&shares, &[1]), 500_000, "1 / (1 + 1·1)");
+        assert_eq!(left(&shares, &[1, 2, 3]), 250_000, "1 / (1 + 1·3)");
+        // One that was charged for nothing used nothing.
+        let charged = charge(&mut shares, 4);
+        shares.settle(Timestamp(0), Account { user: 4, queue: &queue }, charged, WHOLE, 0);
+        assert_eq!(left(&shares, &[1]), 500_000);
     }
 
     #[test]

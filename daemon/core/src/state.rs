@@ -179,6 +179,8 @@ pub struct Core {
     pub(crate) dependants: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Live jobs whose dependencies can never be met, and by whose end; each is ended in the step that finds it.
     pub(crate) doomed: BTreeMap<JobId, JobRef>,
+    /// Live arrays with tasks that wait for what can never be.
+    pub(crate) barred: BTreeSet<JobId>,
     /// What happens to waiting jobs at some time, by the wall clock.
     pub(crate) dates: BTreeSet<(Timestamp, Date)>,
     pub(crate) alarms: BTreeSet<(u64, Alarm)>,
@@ -215,6 +217,7 @@ impl Default for Core {
             stages_running: 0,
             dependants: BTreeMap::new(),
             doomed: BTreeMap::new(),
+            barred: BTreeSet::new(),
             dates: BTreeSet::new(),
             alarms: BTreeSet::new(),
             turns: 0,
@@ -246,6 +249,9 @@ impl Core {
         if matches!(job.phase, Phase::Pending(_)) {
             self.stage_line.insert(id);
         }
+        if job.tasks.as_ref().is_some_and(|tasks| !tasks.barred.is_empty()) {
+            self.barred.insert(id);
+        }
         if let Some(start) = job.promise() {
             self.promised.insert((start, id));
         }
@@ -269,6 +275,7 @@ impl Core {
             }
         }
         self.stage_line.remove(&id);
+        self.barred.remove(&id);
         if let Some(start) = job.promise() {
             self.promised.remove(&(start, id));
         }
@@ -411,7 +418,7 @@ impl Core {
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.index(id);
-            let on: Vec<JobId> = self.jobs[&id].needs().iter().map(|n| n.on.job()).collect();
+            let on: Vec<JobId> = self.jobs[&id].awaits().collect();
             for on in on {
                 self.dependants.entry(on).or_default().insert(id);
             }
@@ -421,7 +428,7 @@ impl Core {
         }
         for (id, demand) in self.bulks.values().flat_map(|bulk| &bulk.jobs) {
             self.in_queue.entry(demand.queue()).or_default().jobs += 1;
-            for on in demand.needs().iter().map(|need| need.on.job()) {
+            for on in demand.awaits() {
                 self.dependants.entry(on).or_default().insert(*id);
             }
         }

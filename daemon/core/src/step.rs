@@ -95,7 +95,7 @@ pub enum Action {
         /// Which.
         targets: Vec<JobRef>,
         /// What, checked.
-        change: JobChange,
+        change: Box<JobChange>,
         /// Of the jobs and tasks that they are to wait for, those that are over.
         ended: PastEnd,
     },
@@ -332,6 +332,15 @@ impl Core {
         Ok(Step { events: deciding.events, effects: deciding.effects, answer })
     }
 
+    /// Sees the machine beside jobs, so that the next step decides by that. It is true for now, and no fact that anything
+    /// follows from later.
+    pub fn see(&mut self, now: Now, host: Host) {
+        let since = self.seen.short_since.unwrap_or(now.wall);
+        self.seen.short_since = host.short.map(|_| since);
+        self.seen.moved |= self.seen.host.mem_bytes != host.mem_bytes;
+        self.seen.host = host;
+    }
+
     /// What the world still owes after a restart: every run is to be found or launched, and told to stop if it was.
     #[must_use]
     pub fn owed(&self) -> Vec<Effect> {
@@ -369,9 +378,9 @@ impl Core {
     /// When time alone changes something next: by the wall clock, and by the clock that never jumps.
     #[must_use]
     pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
-        let slip = self.seen.plan.next_slip(|job| self.announced.contains_key(job));
+        let change = self.seen.plan.next_change(|job| self.announced.contains_key(job));
         let alarm = self.alarms.first().map(|(at, _)| *at);
-        (self.dates.first().map(|(at, _)| *at), alarm.into_iter().chain(slip).min())
+        (self.dates.first().map(|(at, _)| *at), alarm.into_iter().chain(change).min())
     }
 }
 
@@ -390,7 +399,7 @@ impl Deciding<'_> {
             Action::BulkDiscard { bulk } => self.bulk_discard(caller, bulk),
             Action::Cancel { targets } => self.cancel(caller, targets),
             Action::Control { targets, what } => self.control(caller, &targets, what),
-            Action::Update { targets, change, ended } => self.update(caller, &targets, change, &ended),
+            Action::Update { targets, change, ended } => self.update(caller, &targets, &change, &ended),
             Action::QueueSet { name, change } => self.set_queue(caller, name, &change),
             Action::QueuePause { name, pause } => self.pause_queue(caller, name, pause),
             Action::QueueRemove { name } => self.remove_queue(caller, name),
@@ -405,6 +414,7 @@ impl Deciding<'_> {
             let before = self.events.len();
             self.pass_time();
             self.end_doomed();
+            self.end_barred();
             self.start_stages();
             self.pass();
             if self.events.len() == before {
@@ -416,6 +426,7 @@ impl Deciding<'_> {
             self.offer(id);
         }
         self.announce();
+        self.core.seen.moved = false;
     }
 
     fn start_stages(&mut self) {
@@ -458,8 +469,7 @@ impl Deciding<'_> {
                 }
                 self.configure_queues(queues);
             }
-            // It is true for now, and no fact that anything follows from later.
-            Observed::Host(host) => self.core.seen.host = host,
+            Observed::Host(host) => self.core.see(self.now, host),
             Observed::Executing { run, pid, at, boot_ms } => {
                 let known = self.current(run).filter(|state| state.released.is_none());
                 if known.is_some() && run.stage == Stage::Execute {

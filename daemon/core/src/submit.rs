@@ -130,6 +130,7 @@ impl Core {
         if demand.rare.as_ref().and_then(|rare| rare.deadline).is_some_and(|at| at <= now) {
             return Err(Refusal::Past);
         }
+        self.gates_of(demand, ended, &of_bulk)?;
         let mut verdicts = Vec::new();
         for need in demand.needs() {
             let on = one(need.on)?;

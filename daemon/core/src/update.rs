@@ -4,7 +4,8 @@
 use crate::access::Caller;
 use crate::depend::{Verdict, one};
 use crate::event::{Event, Stage};
-use crate::job::{Demand, Phase, When};
+use crate::gates::Gate;
+use crate::job::{Demand, Job, Need, Phase, When, boxed};
 use crate::refusal::Refusal;
 use crate::shape::Amounts;
 use crate::state::Core;
@@ -42,7 +43,7 @@ impl Core {
             return Err(Refusal::NoArray(target));
         }
         let waits = match &job.tasks {
-            Some(tasks) => !tasks.waiting.is_empty() || !tasks.again.is_empty(),
+            Some(tasks) => !tasks.waiting.is_empty() || !tasks.gated.is_empty() || !tasks.again.is_empty(),
             None => job.phase == Phase::Queued,
         };
         if job.has_started() && !change.is_words() && !(waits && change.is_for_waiting_tasks()) {
@@ -76,8 +77,7 @@ impl Core {
                 }
                 return Err(Refusal::Cycle(way));
             }
-            let needs = self.jobs.get(&next).map_or(&[][..], |job| job.needs());
-            for need in needs.iter().map(|need| need.on.job()) {
+            for need in self.jobs.get(&next).into_iter().flat_map(|job| job.awaits()) {
                 if let Entry::Vacant(entry) = before.entry(need) {
                     entry.insert(Some(next));
                     open.push(need);
@@ -106,6 +106,16 @@ impl Core {
     }
 }
 
+/// A change with what became of the dependencies in it.
+struct Resolved {
+    /// Without those that are met already.
+    change: JobChange,
+    /// Of an array, what its tasks wait for by themselves, if that has changed.
+    gates: Option<Vec<Gate>>,
+    /// One that can never be met, if that is the job's end.
+    never: Option<JobRef>,
+}
+
 impl Core {
     /// One that goes to a queue with a bound of time, and has none itself, has that from then on.
     fn with_limit_of_queue(&self, target: JobRef, mut change: JobChange) -> JobChange {
@@ -118,12 +128,9 @@ impl Core {
     }
 
     /// The change without dependencies that are met already, and one that can never be, if that is the job's end.
-    fn with_open_needs(
-        &self,
-        target: JobRef,
-        mut change: JobChange,
-        ended: &PastEnd,
-    ) -> Result<(JobChange, Option<JobRef>), Refusal> {
+    fn with_open_needs(&self, target: JobRef, mut change: JobChange, ended: &PastEnd) -> Result<Resolved, Refusal> {
+        let Some(job) = self.jobs.get(&target.job) else { return Err(Refusal::NoSuchJob(target)) };
+        let gates = self.changed_gates(job, &mut change, ended)?;
         let lists = [
             (&mut change.after, When::Ended),
             (&mut change.after_ok, When::Ok),
@@ -144,7 +151,6 @@ impl Core {
             }
             *list = open;
         }
-        let Some(job) = self.jobs.get(&target.job) else { return Ok((change, None)) };
         let mut demand = job.demand();
         demand.change(&change);
         let is_any = demand.rare.as_ref().is_some_and(|rare| rare.any);
@@ -155,7 +161,29 @@ impl Core {
             (change.after, change.after_ok) = (none(), none());
             (change.after_fail, change.after_start) = (none(), none());
         }
-        Ok((change, never.filter(|_| is_over)))
+        Ok(Resolved { change, gates, never: never.filter(|_| is_over) })
+    }
+
+    /// The gates that an array has with this, if it changes what is awaited; those dependencies are not in the change then.
+    fn changed_gates(&self, job: &Job, change: &mut JobChange, ended: &PastEnd) -> Result<Option<Vec<Gate>>, Refusal> {
+        let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
+        if job.tasks.is_none() || lists.iter().all(|list| list.is_none()) && change.any.is_none() {
+            return Ok(None);
+        }
+        // As if it were asked for anew: what it waits for now, in the words of before, and what is changed of it.
+        let mut demand = job.demand();
+        let mut rare = demand.rare.take().unwrap_or_default();
+        let gated = rare.gates.drain(..).map(|gate| Need { on: gate.on, when: gate.when }).collect::<Vec<_>>();
+        rare.needs.extend(gated);
+        demand.rare = boxed(*rare);
+        demand.change(change);
+        self.gates_of(&mut demand, ended, |_| None)?;
+        let rare = demand.rare.unwrap_or_default();
+        // What is left of the lists is for the whole array.
+        let of = |when: When| Some(rare.needs.iter().filter(|need| need.when == when).map(|need| need.on).collect());
+        (change.after, change.after_ok) = (of(When::Ended), of(When::Ok));
+        (change.after_fail, change.after_start) = (of(When::Fail), of(When::Start));
+        Ok(Some(rare.gates))
     }
 }
 
@@ -165,7 +193,7 @@ impl Deciding<'_> {
         &mut self,
         caller: Caller,
         targets: &[JobRef],
-        change: JobChange,
+        change: &JobChange,
         ended: &PastEnd,
     ) -> Result<Answer, Refusal> {
         let mut changes = Vec::with_capacity(targets.len());
@@ -174,8 +202,8 @@ impl Deciding<'_> {
             self.core.may_update(self.now.wall, caller, &change, *target)?;
             changes.push(self.core.with_open_needs(*target, change, ended)?);
         }
-        for (target, (change, never)) in targets.iter().zip(changes) {
-            self.emit(Event::Updated { job: *target, by: caller.uid, change });
+        for (target, Resolved { change, gates, never }) in targets.iter().zip(changes) {
+            self.emit(Event::Updated { job: *target, by: caller.uid, change: Box::new(change), gates });
             if let Some(on) = never {
                 self.end_dependent(target.job, on);
             }

@@ -202,7 +202,7 @@ fn what_waits_for_another_attempt_can_be_made_more_urgent() {
     world.fails(JobRef::task(array.job, 0));
     let change = |priority: u64| JobChange { priority: Some(priority.try_into().unwrap()), ..JobChange::default() };
     for target in [plain, array] {
-        world.does(Action::Update { targets: vec![target], change: change(75), ended: BTreeMap::new() });
+        world.does(Action::Update { targets: vec![target], change: Box::new(change(75)), ended: BTreeMap::new() });
     }
     let limit = JobChange { time_limit_ms: Some(qrm_protocol::time::Millis(1)), ..JobChange::default() };
     let refused = world.core.may_update(world.now.wall, ME, &limit, plain);
@@ -230,4 +230,85 @@ fn a_validate_command_ends_with_its_array() {
     let step = world.does(Action::Cancel { targets: vec![JobRef::task(array.job, 0)] });
     let stage = Run { job: array, stage: Stage::Validate, attempt: 1 };
     assert_eq!(step.effects, [Effect::Signal(stage, RunSignal::Kill)]);
+}
+
+/// The tasks that execute.
+fn running(world: &World) -> Vec<String> {
+    world.core.running(usize::MAX).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_task_waits_for_the_task_with_its_index() {
+    let mut world = World::new();
+    let first = world.submits(json!({"array": "0-6:2"}));
+    let second = world.submits(json!({"array": "2-6:2", "after_ok": [format!("{first}.*")], "cpus": 0}));
+    assert_eq!(running(&world), [format!("{first}.0"), format!("{first}.2")]);
+    let waits = world.core.look(world.now, JobRef::task(second.job, 4)).unwrap().waiting.unwrap();
+    assert_eq!(waits.to_string(), format!("after completion of {first}.4"));
+    let ends = |world: &mut World, task: u32, code: i32| {
+        let outcome = RunOutcome { exit_code: Some(code), ..RunOutcome::default() };
+        world.step(Input::Observed(Observed::Ended(run(JobRef::task(first.job, task)), outcome)));
+    };
+    ends(&mut world, 2, 0);
+    assert!(running(&world).contains(&format!("{second}.2")), "{:?}", running(&world));
+    // The one whose task failed never runs, and the others do not wait for that.
+    ends(&mut world, 4, 1);
+    assert_eq!(world.core.look(world.now, second).unwrap().tasks.unwrap().cancelled, 1);
+    ends(&mut world, 6, 0);
+    let live = world.core.look(world.now, second).unwrap();
+    assert_eq!((live.tasks.unwrap().waiting, live.tasks.unwrap().running), (0, 2));
+    let mut saved = Vec::new();
+    world.core.save(&mut saved).unwrap();
+    assert_eq!(Core::load(saved.as_slice()).unwrap(), world.core);
+}
+
+#[test]
+fn tasks_that_wait_for_an_array_that_is_over_know_how_each_of_its_tasks_ended() {
+    let mut world = World::new();
+    let past = |task: Option<u32>, state: JobState| (JobRef { job: JobId(7), task }, (state, true));
+    let ended = BTreeMap::from([
+        past(None, JobState::Failed),
+        past(Some(0), JobState::Completed),
+        past(Some(1), JobState::Failed),
+    ]);
+    let action = |demand| Action::Submit { name: "x".into(), demand, ended: ended.clone() };
+    let demand = demand(json!({"array": "0-2", "after_ok": ["7.*"]}));
+    let Answer::Submitted(id, _) = world.does(action(demand)).answer else { panic!("it was not submitted") };
+    assert_eq!(running(&world), [format!("{id}.0")]);
+    assert_eq!(world.core.look(world.now, id.into()).unwrap().tasks.unwrap().cancelled, 2, "one failed, one never ran");
+}
+
+#[test]
+fn one_of_several_dependencies_is_enough_for_each_task_by_itself() {
+    let mut world = World::new();
+    let whole = world.submits(json!({}));
+    let array = world.submits(json!({"array": "0-1", "cpus": 0}));
+    let spec = json!({"array": "0-1", "cpus": 0, "any": true, "after_ok": [format!("{array}.*"), whole.to_string()]});
+    let either = world.submits(spec);
+    let outcome = |code| RunOutcome { exit_code: Some(code), ..RunOutcome::default() };
+    world.step(Input::Observed(Observed::Ended(run(JobRef::task(array.job, 1)), outcome(0))));
+    assert_eq!(world.core.look(world.now, either).unwrap().tasks.unwrap().running, 1);
+    world.step(Input::Observed(Observed::Ended(run(JobRef::task(array.job, 0)), outcome(1))));
+    assert_eq!(
+        world.core.look(world.now, either).unwrap().tasks.unwrap().waiting,
+        1,
+        "the other job may still complete"
+    );
+    world.step(Input::Observed(Observed::Ended(run(whole), outcome(0))));
+    assert_eq!(world.core.look(world.now, either).unwrap().tasks.unwrap().running, 2);
+}
+
+#[test]
+fn what_can_not_be_matched_by_index_is_refused() {
+    let mut world = World::new();
+    let plain = world.submits(json!({}));
+    let array = world.submits(json!({"array": "0-1"}));
+    let refused = |world: &mut World, spec| {
+        let action = Action::Submit { name: "x".into(), demand: demand(spec), ended: BTreeMap::new() };
+        world.core.step(world.now, Input::Command(ME, action)).unwrap_err()
+    };
+    let none = refused(&mut world, json!({"array": "0-1", "after": [format!("{plain}.*")]}));
+    assert_eq!(none, Refusal::NoTasks(plain.job));
+    let missing = refused(&mut world, json!({"array": "0-4", "after": [format!("{array}.*")]}));
+    assert_eq!(missing, Refusal::NoSuchJob(JobRef::task(array.job, 2)));
 }

@@ -1,12 +1,28 @@
 //! Every setting: its name, what it means, and how its text becomes a value and back.
 //! It refuses to know where a text came from.
 
+use super::texts::{
+    ALL, NONE, duration, names, number, parts, percent, permille, shares, span, text, text_of_shares, text_of_weights,
+    weights,
+};
 use super::{Bound, Config, Durability};
 use crate::supervise::cgroup::Wish;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::MAX_PIDS;
-use qrm_protocol::time::Millis;
+use qrm_protocol::time::{MAX_DURATION, Millis};
 use std::path::PathBuf;
+
+/// The bounds of how far apart samples are.
+const INTERVALS: (Millis, Millis) = (Millis(100), Millis(3_600_000));
+
+/// Each is asked by a thread of its own when somebody looks.
+const MOST_MOUNTS: usize = 32;
+
+/// A pass looks at each planned start once for each job that it could delay.
+const MOST_PLANNED: u32 = 256;
+
+/// The bounds of how long an offer can be accepted.
+const OFFERS: (Millis, Millis) = (Millis(1_000), Millis(24 * 3_600_000));
 
 /// A setting.
 pub struct Key {
@@ -54,39 +70,6 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-fn text<T>(value: Result<T, impl std::fmt::Display>) -> Result<T, String> {
-    value.map_err(|e| e.to_string())
-}
-
-/// In the largest unit that has no rest.
-fn duration(Millis(ms): Millis) -> String {
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let fits = units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
-    fits.map_or_else(|| format!("{ms}ms"), |(unit, word)| format!("{}{word}", ms / unit))
-}
-
-/// The bounds of how far apart samples are.
-const INTERVALS: (Millis, Millis) = (Millis(100), Millis(3_600_000));
-
-/// Each is asked by a thread of its own when somebody looks.
-const MOST_MOUNTS: usize = 32;
-
-/// What stands for everything that there is.
-const ALL: &str = "all";
-
-/// Names and @groups, as written with commas; the account databases do not allow these characters in names.
-fn names(text: &str) -> Result<Vec<String>, String> {
-    let names: Vec<String> =
-        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
-    let bad = |name: &&String| {
-        name.trim_start_matches('@').is_empty() || name.contains(|c: char| c.is_whitespace() || c == ':')
-    };
-    match names.iter().find(bad) {
-        Some(bad) => Err(format!("'{bad}' is neither the name of a user nor @ and that of a group")),
-        None => Ok(names),
-    }
-}
-
 /// Every setting, in the order in which they are shown.
 pub const KEYS: &[Key] = &[
     Key {
@@ -124,11 +107,7 @@ pub const KEYS: &[Key] = &[
         more: "",
         at_reload: true,
         set: |c, word| {
-            c.cpus = match word.parse() {
-                _ if word == ALL => None,
-                Ok(cpus @ 1..=65_536) => Some(cpus),
-                _ => return Err(format!("'{word}' is not a number of cpus from 1 to 65536")),
-            };
+            c.cpus = if word == ALL { None } else { Some(number(word, 1..=65_536, " of cpus")?) };
             Ok(())
         },
         get: |c| c.cpus.map_or_else(|| ALL.to_owned(), |cpus| cpus.to_string()),
@@ -138,7 +117,7 @@ pub const KEYS: &[Key] = &[
         takes: "a size, as \"64G\", or \"all\"",
         default: ALL,
         means: "The memory that the machine offers to jobs.",
-        more: "With `all` it is what the machine has, less `scheduler.memory_reserve`.",
+        more: "With `all` it is what the machine has, less `scheduler.memory_reserve`. Jobs that ask for memory never start beyond what is free, whatever is said here.",
         at_reload: true,
         set: |c, word| match word {
             ALL => {
@@ -170,7 +149,7 @@ pub const KEYS: &[Key] = &[
         takes: "a size, as \"1G\"",
         default: "1G",
         means: "The memory of the machine that is not for jobs.",
-        more: "It counts where `host.memory` does not say.",
+        more: "So much stays free when jobs start that ask for memory, beside what those that run may still use, whoever uses the rest.",
         at_reload: true,
         set: |c, word| text(word.parse()).map(|reserve: Bytes| c.memory_reserve = reserve),
         get: |c| c.memory_reserve.to_string(),
@@ -203,6 +182,66 @@ pub const KEYS: &[Key] = &[
         get: |c| if c.hard_cpus { "hard" } else { "weight" }.to_owned(),
     },
     Key {
+        name: "scheduler.assumed_time",
+        takes: "a duration, as \"24h\"",
+        default: "1d",
+        means: "The run that is expected of a job of an unknown kind.",
+        more: "It is for planning alone, and counts for jobs without a time limit until one like them has run.",
+        at_reload: true,
+        set: |c, word| span(word, (Millis(1_000), MAX_DURATION)).map(|time| c.assumed = time),
+        get: |c| duration(c.assumed),
+    },
+    Key {
+        name: "scheduler.planned_starts",
+        takes: "a number from 0 to 256",
+        default: "16",
+        means: "How many jobs that wait have a planned start.",
+        more: "Others start before them only if that delays none of these. With 0 whatever fits starts, and a job that needs much may wait until the others leave room by chance.",
+        at_reload: true,
+        set: |c, word| number(word, 0..=MOST_PLANNED, "").map(|count| c.planned_starts = count),
+        get: |c| c.planned_starts.to_string(),
+    },
+    Key {
+        name: "scheduler.weights",
+        takes: "a table, as { priority = 10, age_per_hour = 10, fair_share = 500 }",
+        default: "priority=10,age_per_hour=10,fair_share=500",
+        means: "What makes the rank by which jobs are looked at.",
+        more: "For each of the 100 steps of priority, for each hour that a job could have started, and for all of the share that its user, and once more its queue, has left; each from 0 to 10000. What is not said is as it is built in. In the variable and with `--set` it is written as `priority=10,fair_share=0`.",
+        at_reload: true,
+        set: |c, word| weights(word).map(|weights| c.weights = weights),
+        get: |c| text_of_weights(c.weights),
+    },
+    Key {
+        name: "scheduler.offer_time",
+        takes: "a duration from 1s to 1d, as \"1m\"",
+        default: "1m",
+        means: "How long an offer to a job can be accepted.",
+        more: "",
+        at_reload: true,
+        set: |c, word| span(word, OFFERS).map(|time| c.offer = time),
+        get: |c| duration(c.offer),
+    },
+    Key {
+        name: "scheduler.pressure_memory",
+        takes: "a part of the time, as \"20%\", or \"none\"",
+        default: "20%",
+        means: "Waiting for memory above which no more jobs start.",
+        more: "It is how much of the last ten seconds some process of the machine waited for memory, as the kernel tells it in /proc/pressure. Jobs start again when it is below three quarters of that, and one does whenever none runs.",
+        at_reload: true,
+        set: |c, word| permille(word).map(|part| c.pressure_memory = part),
+        get: |c| percent(c.pressure_memory),
+    },
+    Key {
+        name: "scheduler.pressure_cpu",
+        takes: "a part of the time, as \"90%\", or \"none\"",
+        default: NONE,
+        means: "The same of waiting for cpus.",
+        more: "Not set, it is nothing that holds jobs back: cpus are shared by weight, and on a machine that is used well somebody always waits for one.",
+        at_reload: true,
+        set: |c, word| permille(word).map(|part| c.pressure_cpu = part),
+        get: |c| percent(c.pressure_cpu),
+    },
+    Key {
         name: "scratch.directory",
         takes: "an absolute path, or \"state\"",
         default: "state",
@@ -229,7 +268,7 @@ pub const KEYS: &[Key] = &[
         set: |c, word| {
             c.pids = match word {
                 "auto" => Bound::Auto,
-                "none" => Bound::None,
+                NONE => Bound::None,
                 number => match number.parse() {
                     Ok(pids @ 1..=MAX_PIDS) => Bound::Most(pids),
                     _ => return Err(format!("'{word}' is not auto, none or a number from 1 to {MAX_PIDS}")),
@@ -239,7 +278,7 @@ pub const KEYS: &[Key] = &[
         },
         get: |c| match c.pids {
             Bound::Auto => "auto".to_owned(),
-            Bound::None => "none".to_owned(),
+            Bound::None => NONE.to_owned(),
             Bound::Most(pids) => pids.to_string(),
         },
     },
@@ -253,14 +292,14 @@ pub const KEYS: &[Key] = &[
         set: |c, word| {
             c.output = match word {
                 "auto" => Bound::Auto,
-                "none" => Bound::None,
+                NONE => Bound::None,
                 size => Bound::Most(text(size.parse())?),
             };
             Ok(())
         },
         get: |c| match c.output {
             Bound::Auto => "auto".to_owned(),
-            Bound::None => "none".to_owned(),
+            Bound::None => NONE.to_owned(),
             Bound::Most(size) => size.to_string(),
         },
     },
@@ -276,7 +315,7 @@ pub const KEYS: &[Key] = &[
                 "auto" => Wish::Auto,
                 "v2" => Wish::V2,
                 "v1" => Wish::V1,
-                "none" => Wish::None,
+                NONE => Wish::None,
                 _ => return Err(format!("'{word}' is not auto, v2, v1 or none")),
             };
             Ok(())
@@ -335,14 +374,18 @@ pub const KEYS: &[Key] = &[
         means: "The most jobs that one user may have alive at once.",
         more: "An array counts as one. It is a tenth of what all may have together; administrators have no bound of their own.",
         at_reload: true,
-        set: |c, word| match word.parse() {
-            Ok(most @ 1..=10_000_000) => {
-                c.max_jobs = most;
-                Ok(())
-            }
-            _ => Err(format!("'{word}' is not a number of jobs from 1 to 10000000")),
-        },
+        set: |c, word| number(word, 1..=10_000_000, " of jobs").map(|most| c.max_jobs = most),
         get: |c| c.max_jobs.to_string(),
+    },
+    Key {
+        name: "users.shares",
+        takes: "a list of users with weights, as [\"alice=2\", \"bob=1\"]",
+        default: "",
+        means: "What users weigh beside each other in fair share.",
+        more: "From 1 to 1000; who is not named weighs 1. Users are named as they log in, or by their number. One whom the machine does not know counts when it does: `qrm doctor` names them, and they are looked up again every hour and at a reload.",
+        at_reload: true,
+        set: |c, word| shares(word).map(|shares| c.shares = shares),
+        get: |c| text_of_shares(&c.shares),
     },
     Key {
         name: "monitor.interval",
@@ -351,14 +394,7 @@ pub const KEYS: &[Key] = &[
         means: "How far apart samples of jobs and the machine are.",
         more: "They are taken while jobs run or somebody looks, and those of the last five minutes are kept, at most 300. Where very many processes run they are further apart, so that they never take more than a hundredth of a cpu.",
         at_reload: true,
-        set: |c, word| {
-            let interval: Millis = text(word.parse())?;
-            if !(INTERVALS.0..=INTERVALS.1).contains(&interval) {
-                return Err(format!("'{word}' is not from 100ms to 1h"));
-            }
-            c.sampled_every = interval;
-            Ok(())
-        },
+        set: |c, word| span(word, INTERVALS).map(|interval| c.sampled_every = interval),
         get: |c| duration(c.sampled_every),
     },
     Key {
@@ -369,8 +405,7 @@ pub const KEYS: &[Key] = &[
         more: "`qrm stats` shows how full they are. In the variable and with `--set`, commas stand between them.",
         at_reload: true,
         set: |c, word| {
-            let paths: Vec<PathBuf> =
-                word.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+            let paths: Vec<PathBuf> = parts(word).map(PathBuf::from).collect();
             if let Some(relative) = paths.iter().find(|path| !path.is_absolute()) {
                 return Err(format!("'{}' is not an absolute path", relative.display()));
             }

@@ -2,6 +2,7 @@
 //! It refuses to wait on a full channel: who asks is told that the daemon is busy.
 
 use crate::config::Durability;
+use crate::monitor::{Bounds, Sampled};
 use crate::store::JobText;
 use crate::supervise::Door;
 use qrm_core::{Action, Answer, Caller, Core, Now, Observed, Run};
@@ -60,6 +61,10 @@ pub enum Request {
     Look(Look),
     /// The world.
     Observed(Observed),
+    /// What was measured of the memory.
+    Sampled(Sampled),
+    /// By what the machine beside jobs is judged from now on.
+    Bounds(Bounds),
     /// A timer fired.
     Tick,
     /// A snapshot was folded, or why not.
@@ -219,6 +224,19 @@ impl Handle {
     /// Tells what the world did. Waits while the channel is full.
     pub fn observed(&self, observed: Observed) {
         self.push(Request::Observed(observed));
+    }
+
+    /// Tells what was measured of the memory, without waiting.
+    pub fn sampled(&self, sampled: Sampled) {
+        // There is another one in a second.
+        if self.to.try_send(Request::Sampled(sampled)).is_err() {
+            tracing::trace!("a measure of the memory is left out");
+        }
+    }
+
+    /// Judges the machine beside jobs by this from now on. Waits while the channel is full.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.push(Request::Bounds(bounds));
     }
 
     /// Tells that time has passed.

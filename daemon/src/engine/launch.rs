@@ -10,8 +10,9 @@ use qrm_protocol::terminal::Size;
 use qrm_protocol::text::OsText;
 use qrm_shim::terminal::Window;
 
-/// The run's own. Only the job's own command has its files; stages read nothing, and write into the job's directory.
-pub(super) fn of(run: Run, text: LaunchText) -> Launch {
+/// The run's own. Only the job's own command has its files; stages read nothing, and write into the job's directory. Where it
+/// may go on later with what it saved, it has a place for that.
+pub(super) fn of(run: Run, text: LaunchText, may_go_on: bool) -> Launch {
     let takes = text.takes.unwrap_or(Takes {
         cpus: text.cpus,
         mem_bytes: text.mem_bytes.unwrap_or(0),
@@ -66,6 +67,7 @@ pub(super) fn of(run: Run, text: LaunchText) -> Launch {
         },
         script: text.script.filter(|_| own).map(String::into_bytes),
         outputs: if own { options.output } else { Vec::new() },
+        checkpoint: own && may_go_on,
         ran: false,
     }
 }
@@ -76,8 +78,14 @@ fn window(size: Size) -> Window {
 }
 
 /// A command beside that of this run, which has no files and lists none.
-pub(super) fn beside(run: Run, text: LaunchText, command: Vec<OsText>, on: (Option<Size>, Option<String>)) -> Launch {
-    let job = of(run, text);
+pub(super) fn beside(
+    run: Run,
+    text: LaunchText,
+    may_go_on: bool,
+    command: Vec<OsText>,
+    on: (Option<Size>, Option<String>),
+) -> Launch {
+    let job = of(run, text, may_go_on);
     let (pty, term) = on;
     // The last of a name counts.
     let term = term.filter(|_| pty.is_some()).map(|term| format!("TERM={term}").into_bytes());

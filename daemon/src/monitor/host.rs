@@ -2,7 +2,7 @@
 //! It refuses to judge what it reads, and to look at disks, which may not answer.
 
 use super::Stamp;
-use super::read::{Kept, field, thousandths};
+use super::read::{Kept, field, proc, thousandths};
 use qrm_protocol::sample::{HostSample, Pressure};
 use std::io;
 use std::time::{Duration, Instant};
@@ -29,12 +29,15 @@ impl Host {
     /// # Errors
     /// /proc is not there.
     pub fn open() -> io::Result<Self> {
-        let open = |path: &str| Kept::open(path).ok_or_else(|| io::Error::other(format!("{path} can not be read")));
+        let open = |name: &str| {
+            let file = Kept::open(std::path::Path::new("/proc").join(name));
+            file.ok_or_else(|| io::Error::other(format!("/proc/{name} can not be read")))
+        };
         Ok(Self {
-            meminfo: open("/proc/meminfo")?,
-            stat: open("/proc/stat")?,
-            loadavg: open("/proc/loadavg")?,
-            pressure: ["cpu", "memory", "io"].map(|what| Kept::open(format!("/proc/pressure/{what}"))),
+            meminfo: proc("meminfo").map_or_else(|| open("meminfo"), Ok)?,
+            stat: open("stat")?,
+            loadavg: open("loadavg")?,
+            pressure: ["cpu", "memory", "io"].map(|what| proc(&format!("pressure/{what}"))),
             before: None,
         })
     }
@@ -91,16 +94,16 @@ impl Ticks {
 
 /// In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Memory {
-    total: u64,
-    available: u64,
+pub(super) struct Memory {
+    pub total: u64,
+    pub available: u64,
     swap_total: u64,
     swap_free: u64,
 }
 
 impl Memory {
     /// proc_meminfo(5).
-    fn parse(text: &[u8]) -> Option<Self> {
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let bytes = |key| field(text, key).and_then(|kb| kb.checked_mul(1024));
         Some(Self {
             total: bytes("MemTotal")?,
@@ -119,7 +122,7 @@ fn loads(text: &[u8]) -> Option<[u64; 3]> {
 
 /// A file of /proc/pressure: `some avg10=1.80 avg60=…` and `full avg10=0.00 …`, in percent. Older kernels have no second
 /// line for cpus.
-fn pressure(text: &[u8]) -> Option<Pressure> {
+pub(super) fn pressure(text: &[u8]) -> Option<Pressure> {
     let average = |kind: &str| {
         let line = std::str::from_utf8(text).ok()?.lines().find_map(|line| line.strip_prefix(kind))?;
         let percent = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("avg10="))?;

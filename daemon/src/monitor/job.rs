@@ -4,7 +4,7 @@
 use super::processes::{Processes, Sum};
 use super::read::{Kept, field, plain};
 use super::ring::Ring;
-use super::{Stamp, Watched};
+use super::{SHARE, Stamp, Watched};
 use qrm_core::Run;
 use qrm_protocol::sample::{JobSample, MemoryFrom};
 use std::path::Path;
@@ -39,6 +39,15 @@ pub(super) struct Job {
     /// When it had used how much cpu time, in microseconds.
     before: Option<(Instant, u64)>,
     processes: Option<Seen>,
+    own: Option<Own>,
+}
+
+/// What a job whose memory the kernel does not count has for itself, and how long it took to find out.
+#[derive(Clone, Copy)]
+struct Own {
+    at: Instant,
+    took: Duration,
+    bytes: u64,
 }
 
 /// What the processes had, and how often that was taken to be so still.
@@ -61,6 +70,8 @@ struct Files {
     cpu_us: Option<Counter<u64>>,
     memory: Option<Counter<u64>>,
     peak: Option<Counter<u64>>,
+    /// What of its memory others could have at once.
+    spare: Option<Counter<u64>>,
     disk: Option<Counter<(u64, u64)>>,
     pids: Option<Counter<u64>>,
     processes: Option<Processes>,
@@ -98,6 +109,7 @@ impl Files {
             ),
             memory: Counter::find(&dirs, keep, &[("memory.current", plain), ("memory.usage_in_bytes", plain)], buffer),
             peak: Counter::find(&dirs, keep, &[("memory.peak", plain), ("memory.max_usage_in_bytes", plain)], buffer),
+            spare: watched.asked.and_then(|_| Counter::find(&dirs, keep, &[("memory.stat", spare)], buffer)),
             disk: Counter::find(
                 &dirs,
                 keep,
@@ -115,7 +127,36 @@ impl Files {
 
 impl Job {
     pub fn new(run: Run, watched: Watched, peak: Arc<AtomicU64>) -> Self {
-        Self { run, ring: Ring::new(), watched, peak, files: None, before: None, processes: None }
+        Self { run, ring: Ring::new(), watched, peak, files: None, before: None, processes: None, own: None }
+    }
+
+    /// The memory that it asked for.
+    pub fn asked(&self) -> Option<u64> {
+        self.watched.asked
+    }
+
+    /// What it has of that for itself, and nobody else could have: too little rather than too much.
+    pub fn held(&mut self, keep: bool, buffer: &mut Vec<u8>) -> u64 {
+        let Some(asked) = self.watched.asked else { return 0 };
+        let files = self.files.get_or_insert_with(|| Files::open(&self.watched, keep, buffer));
+        let held = match (&files.memory, &files.processes) {
+            (Some(memory), _) => {
+                let spare = Counter::read(files.spare.as_ref(), buffer);
+                let all = Counter::read(Some(memory), buffer);
+                all.zip(spare).map_or(0, |(all, spare)| all.saturating_sub(spare))
+            }
+            (None, Some(processes)) => match self.own {
+                // The kernel walks all pages of a process for it.
+                Some(own) if own.at.elapsed() < own.took * SHARE => own.bytes,
+                _ => {
+                    let at = Instant::now();
+                    let bytes = processes.own(buffer);
+                    self.own.insert(Own { at, took: at.elapsed(), bytes }).bytes
+                }
+            },
+            (None, None) => 0,
+        };
+        held.min(asked)
     }
 
     /// Takes a sample, unless nothing of the job is left.
@@ -188,6 +229,17 @@ impl Seen {
     }
 }
 
+/// memory.stat: what counts as available of the machine although it is a job's, files that are kept for it and what the
+/// kernel could do without. Version 1 tells of a group and those below it as `total_`.
+fn spare(text: &[u8]) -> Option<u64> {
+    let of = |key: &str| field(text, key);
+    let files = match (of("total_active_file"), of("total_inactive_file")) {
+        (Some(active), Some(inactive)) => active.saturating_add(inactive),
+        _ => of("active_file")?.saturating_add(of("inactive_file")?),
+    };
+    Some(files.saturating_add(of("slab_reclaimable").unwrap_or(0)))
+}
+
 /// io.stat of version 2: a line for each disk, `8:0 rbytes=1 wbytes=2 rios=3 …`. One without any traffic is empty.
 fn io_stat(text: &[u8]) -> Option<(u64, u64)> {
     let of = |line: &str, key: &str| {
@@ -240,7 +292,7 @@ mod tests {
         let run = Run { job: JobId(1).into(), stage: Stage::Execute, attempt: 1 };
         let peak = Arc::new(AtomicU64::new(0));
         let group = Some(JobCgroup::V2 { dir: dir.to_owned(), others: Vec::new() });
-        (Job::new(run, Watched { shim: 0, group, since_boot_ms: 0 }, peak.clone()), peak)
+        (Job::new(run, Watched { shim: 0, group, since_boot_ms: 0, asked: Some(8192) }, peak.clone()), peak)
     }
 
     #[test]
@@ -278,6 +330,33 @@ mod tests {
         job.sample(much_later, BOUNDS, &mut buffer);
         assert_eq!(job.ring.newest().unwrap().1.cpu_permille, None);
         assert_eq!(job.ring.recent(much_later.mono).len(), 3);
+    }
+
+    #[test]
+    fn of_what_a_job_asked_for_it_holds_what_others_could_not_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        let mut buffer = Vec::new();
+        for (all, stat, held) in [
+            ("4096", "anon 1\nactive_file 96\ninactive_file 900\nslab_reclaimable 100\n", 3_000),
+            ("9999999", "active_file 0\ninactive_file 0\n", 8_192),
+            ("4096", "active_file 1\ninactive_file 1\ntotal_active_file 4000\ntotal_inactive_file 50\n", 46),
+            ("4096", "active_file 5000\ninactive_file 0\n", 0),
+        ] {
+            write("memory.current", all);
+            write("memory.stat", stat);
+            let (mut job, _) = job(dir.path());
+            assert_eq!(job.held(true, &mut buffer), held, "{stat}");
+            write("memory.current", "0");
+            assert_eq!(job.held(true, &mut buffer), 0, "it is read anew");
+        }
+        // What can not be told counts as nothing.
+        std::fs::remove_file(dir.path().join("memory.stat")).unwrap();
+        write("memory.current", "4096");
+        assert_eq!(job(dir.path()).0.held(true, &mut buffer), 0);
+        let (mut plain, _) = job(dir.path());
+        plain.watched.asked = None;
+        assert_eq!((plain.asked(), plain.held(true, &mut buffer)), (None, 0));
     }
 
     #[test]

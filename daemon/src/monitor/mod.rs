@@ -1,6 +1,8 @@
 //! What running jobs and the machine use, sampled on a thread of its own while jobs run or somebody looks, and kept in
 //! memory for some minutes. It refuses to act on what it sees, and to run when there is nothing to see.
 
+mod beside;
+mod findings;
 mod host;
 mod job;
 mod mounts;
@@ -8,6 +10,9 @@ mod processes;
 mod read;
 mod ring;
 mod thread;
+
+pub use beside::{Beside, Bounds, Sampled};
+pub use findings::findings;
 
 use crate::clock;
 use mounts::Mounts;
@@ -36,7 +41,12 @@ pub struct Watched {
     pub group: Option<JobCgroup>,
     /// When it was started, in milliseconds since boot.
     pub since_boot_ms: u64,
+    /// The memory that it asked for, in bytes; nothing if it did not.
+    pub asked: Option<u64>,
 }
+
+/// Looking takes at most one part in so many of a cpu: with very many processes it is done less often.
+const SHARE: u32 = 100;
 
 /// The moment of a sample.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +90,8 @@ enum Message {
     Watch(Run, Watched, Arc<AtomicU64>),
     Over(Run),
     Interval(Duration),
+    /// Something waits for the machine beside jobs.
+    Minds(bool),
     Job(JobRef, Wanted, Tell<JobSample>),
     Jobs(Vec<JobRef>, oneshot::Sender<BTreeMap<JobRef, JobSample>>),
     Host(Wanted, Tell<HostSample>),
@@ -101,13 +113,14 @@ pub struct Watching {
 }
 
 impl Monitor {
-    /// Starts it; nothing is sampled yet.
+    /// Starts it; nothing is sampled yet. While a job runs that asked for memory, or something waits for the machine beside
+    /// jobs, `tell` is called on the thread about once a second; it must not wait.
     ///
     /// # Errors
     /// The thread can not be made.
-    pub fn start(interval: Duration) -> io::Result<Self> {
+    pub fn start(interval: Duration, tell: impl Fn(Sampled) + Send + 'static) -> io::Result<Self> {
         let (to, messages) = channel();
-        let thread = Thread::new(interval);
+        let thread = Thread::new(interval, Box::new(tell));
         std::thread::Builder::new().name("monitor".to_owned()).spawn(move || thread.run(&messages))?;
         Ok(Self { to, mounts: Mounts::default() })
     }
@@ -123,6 +136,11 @@ impl Monitor {
     /// Samples are this far apart from now on.
     pub fn set_interval(&self, interval: Duration) {
         send(&self.to, Message::Interval(interval));
+    }
+
+    /// Whether something waits for the machine beside jobs, from now on.
+    pub fn minds(&self, minds: bool) {
+        send(&self.to, Message::Minds(minds));
     }
 
     /// What a job uses; `None` if it does not run any more, or not yet.

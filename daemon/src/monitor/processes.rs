@@ -94,6 +94,17 @@ impl Processes {
         sum
     }
 
+    /// What they have in memory that is in no file, of what they share each its part; what is shared with others, and what
+    /// can not be told, is left out.
+    pub fn own(&self, buffer: &mut Vec<u8>) -> u64 {
+        let (pids, _) = self.pids(buffer);
+        let own = pids.into_iter().filter_map(|pid| {
+            let rollup = Kept::open(format!("/proc/{pid}/smaps_rollup"))?;
+            private(rollup.text(buffer)?)
+        });
+        own.fold(0, u64::saturating_add)
+    }
+
     /// Who they are, and whether there are more.
     fn pids(&self, buffer: &mut Vec<u8>) -> (Vec<u32>, bool) {
         let mut pids = match &self.from {
@@ -191,6 +202,12 @@ fn traffic(text: &[u8]) -> Option<(u64, u64)> {
     Some((field(text, "read_bytes")?, written.saturating_sub(field(text, "cancelled_write_bytes").unwrap_or(0))))
 }
 
+/// proc_pid_smaps_rollup(5): what a process has in memory without a file behind it, in its proportion.
+fn private(text: &[u8]) -> Option<u64> {
+    let kib = field(text, "Pss_Anon")?.saturating_add(field(text, "Pss_Shmem").unwrap_or(0));
+    kib.checked_mul(1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +230,13 @@ mod tests {
         assert_eq!(traffic(b"read_bytes: 1\nwrite_bytes: 2\n"), Some((1, 2)));
         assert_eq!(traffic(b"read_bytes: 1\n"), None);
         assert_eq!(traffic(b""), None);
+    }
+
+    #[test]
+    fn what_a_process_has_for_itself_is_without_files() {
+        let text = b"00400000-7ffc [rollup]\nRss: 900 kB\nPss: 500 kB\nPss_Dirty: 9 kB\nPss_Anon: 300 kB\nPss_File: 180 kB\nPss_Shmem: 20 kB\n";
+        assert_eq!(private(text), Some(320 << 10));
+        assert_eq!(private(b"Rss: 900 kB\nPss: 500 kB\n"), None, "kernels before 5.4 do not tell");
     }
 
     #[test]
@@ -239,6 +263,8 @@ mod tests {
         let sum = processes.sum(&mut buffer);
         assert!(sum.pids == 1 && sum.memory_bytes > 0 && sum.largest_bytes >= sum.memory_bytes / 2, "{sum:?}");
         assert!(!sum.incomplete);
+        let own = processes.own(&mut buffer);
+        assert!(own > 0 && own < sum.memory_bytes, "{own} {sum:?}");
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!(processes.sum(&mut buffer), Sum { disk: Some((0, 0)), ..Sum::default() });

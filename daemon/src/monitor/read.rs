@@ -43,6 +43,24 @@ impl Kept {
     }
 }
 
+/// A file of /proc. What tests have put into the directory that `QRM_TEST_PROC` names stands for all of them.
+#[cfg(feature = "testing")]
+pub(super) fn proc(name: &str) -> Option<Kept> {
+    static ELSEWHERE: std::sync::LazyLock<Option<PathBuf>> =
+        std::sync::LazyLock::new(|| std::env::var_os("QRM_TEST_PROC").map(PathBuf::from));
+    match &*ELSEWHERE {
+        // They are replaced while they are watched.
+        Some(dir) => Kept::new(dir.join(name), false),
+        None => Kept::open(Path::new("/proc").join(name)),
+    }
+}
+
+/// A file of /proc.
+#[cfg(not(feature = "testing"))]
+pub(super) fn proc(name: &str) -> Option<Kept> {
+    Kept::open(Path::new("/proc").join(name))
+}
+
 fn opened(path: &Path) -> Option<OwnedFd> {
     match openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(fd) => Some(fd),

@@ -1,10 +1,12 @@
 //! The loop of the sampling thread: when samples are taken, for whom, and who is told of them.
 //! It refuses to know which files they come from.
 
+use super::beside::{Sampled, available};
 use super::host::Host;
 use super::job::{Bounds, Job};
+use super::read::{Kept, proc};
 use super::ring::Ring;
-use super::{Message, Samples, Stamp, Tell, Wanted};
+use super::{Message, SHARE, Samples, Stamp, Tell, Wanted};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::method::MAX_SAMPLES;
 use qrm_protocol::sample::{HostSample, JobSample};
@@ -19,8 +21,8 @@ const LOOKED: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(1);
 /// A first sample says nothing of what happens just now; the second follows after this.
 const SECOND: Duration = Duration::from_millis(250);
-/// Sampling takes at most one part in so many of a cpu: with very many processes it is done less often.
-const SHARE: u32 = 100;
+/// How far apart looks at the memory of jobs and the machine are that something is decided by.
+const LOOK: Duration = Duration::from_secs(1);
 /// How many samples are kept of all jobs together, some 4 MB; of one job it is never less than the least.
 const ALL_SAMPLES: usize = 100 * MAX_SAMPLES;
 const LEAST_SAMPLES: usize = 30;
@@ -44,6 +46,12 @@ pub(super) struct Thread {
     looked_until: Option<Instant>,
     /// When the next samples are taken; never, if nobody needs them.
     next: Option<Instant>,
+    /// When there is a look at memory; never, if nothing is decided by it.
+    look: Option<Instant>,
+    /// Something waits for the machine beside jobs.
+    minds: bool,
+    meminfo: Option<Kept>,
+    tell_look: Box<dyn Fn(Sampled) + Send>,
     number: u64,
     /// Of so many jobs the files stay open.
     open_jobs: usize,
@@ -51,7 +59,7 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration, tell_look: Box<dyn Fn(Sampled) + Send>) -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Self {
             interval,
@@ -61,6 +69,10 @@ impl Thread {
             waiting: Vec::new(),
             looked_until: None,
             next: None,
+            look: None,
+            minds: false,
+            meminfo: proc("meminfo"),
+            tell_look,
             number: 0,
             open_jobs: usize::try_from(descriptors / FILES_OF_A_JOB / 4).unwrap_or(usize::MAX),
             buffer: Vec::new(),
@@ -70,7 +82,7 @@ impl Thread {
     /// Until nobody is left who could tell it anything.
     pub fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            let message = match self.next {
+            let message = match self.next.into_iter().chain(self.look).min() {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
@@ -78,6 +90,9 @@ impl Thread {
                 Ok(message) => self.handle(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.look.is_some_and(|at| at <= Instant::now()) {
+                self.look_at_memory();
             }
             if self.next.is_some_and(|at| at <= Instant::now()) {
                 self.sample_all();
@@ -88,8 +103,10 @@ impl Thread {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Watch(run, watched, peak) => {
+                let asked = watched.asked.is_some();
                 self.jobs.insert(run.job, Job::new(run, watched, peak));
                 self.begin();
+                self.begin_to_look(asked);
             }
             Message::Over(run) => {
                 if self.jobs.get(&run.job).is_some_and(|job| job.run == run) {
@@ -102,6 +119,10 @@ impl Thread {
                 if self.next.is_some() {
                     self.next = Some(Instant::now() + interval);
                 }
+            }
+            Message::Minds(minds) => {
+                self.minds = minds;
+                self.begin_to_look(minds);
             }
             Message::Job(id, wanted, tell) => {
                 self.look_at_job(id, FRESH.min(self.interval));
@@ -137,6 +158,31 @@ impl Thread {
         if self.next.is_none() {
             self.next = Some(Instant::now() + self.interval);
         }
+    }
+
+    /// Something is decided by what is seen of memory from now on, if so.
+    fn begin_to_look(&mut self, begins: bool) {
+        if begins && self.look.is_none() {
+            self.look = Some(Instant::now() + LOOK);
+        }
+    }
+
+    /// What is available, and what jobs have of what they asked for. The first is read last: what a job takes in between is
+    /// then counted as nobody's.
+    fn look_at_memory(&mut self) {
+        let began = Instant::now();
+        let keep = self.bounds().keep;
+        let mut seen = Sampled::default();
+        for job in self.jobs.values_mut() {
+            let Some(asked) = job.asked() else { continue };
+            seen.asked = seen.asked.saturating_add(asked);
+            seen.held = seen.held.saturating_add(job.held(keep, &mut self.buffer));
+        }
+        if let Some(available) = available(self.meminfo.as_ref(), &mut self.buffer) {
+            (self.tell_look)(Sampled { available, ..seen });
+        }
+        let goes_on = self.minds || self.jobs.values().any(|job| job.asked().is_some());
+        self.look = goes_on.then(|| began + LOOK.max(began.elapsed() * SHARE));
     }
 
     /// A sample was a first one: the next comes soon, whatever the interval.

@@ -29,7 +29,7 @@ impl What {
     fn action(self, targets: Vec<JobRef>) -> Action {
         match self {
             Self::Control(what) => Action::Control { targets, what },
-            Self::Update(change) => Action::Update { targets, change: *change, ended: PastEnd::new() },
+            Self::Update(change) => Action::Update { targets, change, ended: PastEnd::new() },
         }
     }
 
@@ -91,7 +91,7 @@ pub(super) async fn control(
 }
 
 /// Which of these ended, or was never there.
-async fn why_not(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error> {
+pub(super) async fn why_not(client: &Client, shared: &Shared, ids: &[JobRef]) -> Result<Option<Error>, Error> {
     for (id, is_live) in ids.iter().zip(are_live(shared, ids).await?) {
         if is_live {
             continue;

@@ -5,7 +5,7 @@ use super::jobs::{PAGE_BYTES, read};
 use super::{Client, Shared, view};
 use crate::config::Durability;
 use crate::store::fold;
-use crate::{clock, reload, replace};
+use crate::{clock, monitor, reload, replace, shares};
 use qrm_core::Core;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Code, Error};
@@ -168,6 +168,13 @@ pub(super) async fn doctor(shared: &Arc<Shared>) -> Result<DoctorReply, Error> {
     };
     let mut findings = vec![store];
     findings.extend(shared.supervision.iter().cloned());
+    let config = shared.config.borrow().clone();
+    let looked = super::turns::blocking(move || {
+        let mut findings = monitor::findings(config.bounds(), config.memory != Some(Bytes(0)));
+        findings.extend(shares::finding(&config));
+        findings
+    });
+    findings.extend(looked.await.map_err(|e| Error::new(Code::Internal, format!("the machine: {e}")))?);
     findings.extend(place::room(&shared.state));
     Ok(DoctorReply { findings })
 }

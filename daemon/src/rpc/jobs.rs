@@ -8,13 +8,11 @@ use crate::store::{Environment, JobText, Page, Reader, Row, StoreError};
 use crate::supervise;
 use crate::supervise::identity::identity;
 use crate::trace::{self, Trace};
-use qrm_core::{Action, Answer, Core, Demand, PastEnd, Right};
+use qrm_core::{Action, Answer, Core, Demand, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{
-    CLEAN_ENV, DependsOn, JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin,
-};
+use qrm_protocol::job::{CLEAN_ENV, JobSpec, JobState, JobView, MAX_ENVIRONMENT_BYTES, MAX_PATH_BYTES, Stdin};
 use qrm_protocol::method as m;
 use qrm_protocol::text::OsText;
 use qrm_shim::plan::Rlimit;
@@ -174,56 +172,6 @@ pub(super) async fn submit(
         }
     }
     Ok(m::SubmitReply { id: id.into(), state, existing, dir: view::dir(id.into(), &shared.jobs) })
-}
-
-/// What is known of the jobs that a demand names and that are over.
-pub(super) async fn past_of(shared: &Arc<Shared>, demand: &Demand) -> Result<PastEnd, Error> {
-    let needs: Vec<JobRef> = demand.needs().iter().map(|need| whole_of(need.on)).collect();
-    let live = are_live(shared, &needs).await?;
-    let over = demand.needs().iter().zip(live).filter(|(_, live)| !live);
-    let over: Vec<DependsOn> = over.map(|(need, _)| need.on).collect();
-    read(shared, move |reader| {
-        let mut ended = PastEnd::new();
-        for on in over {
-            reader.past(on, &mut ended)?;
-        }
-        Ok(ended)
-    })
-    .await
-}
-
-fn whole_of(on: DependsOn) -> JobRef {
-    match on {
-        DependsOn::One(on) => on,
-        DependsOn::Each(job) => job.into(),
-    }
-}
-
-/// What would become of a submit.
-pub(super) async fn check(
-    client: &Client,
-    shared: &Arc<Shared>,
-    params: m::SubmitParams,
-) -> Result<m::CheckReply, Error> {
-    let origin = Origin::of(client, shared, params.context).await?;
-    let text = origin.text(params.job)?;
-    let (caller, demand) = (client.caller, Demand::from(&text.spec));
-    let ended = past_of(shared, &demand).await?;
-    let key = text.spec.key.clone();
-    let existing = match key {
-        Some(key) => read(shared, move |reader| reader.job_of_key(caller.uid, &key)).await?.map(JobRef::from),
-        None => None,
-    };
-    let explained = shared.engine.look(move |core, now| core.when(now, caller, demand, &ended)).await??;
-    let waiting = explained.causes.first();
-    // Environments are in no reply, not even what was just asked.
-    let job = JobSpec { env: BTreeMap::new(), ..text.spec };
-    Ok(m::CheckReply {
-        starts: waiting.is_none() && existing.is_none(),
-        waiting_reason: waiting.map(view::cause),
-        existing,
-        job,
-    })
 }
 
 pub(super) async fn trace(client: &Client, shared: &Shared, id: JobRef) -> Result<m::TraceReply, Error> {

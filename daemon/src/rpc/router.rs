@@ -2,7 +2,10 @@
 //! It refuses to do anything else.
 
 use super::control::What;
-use super::{Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, jobs, log, retry, stats, visit};
+use super::{
+    Client, Frames, Shared, bulk, cancel, cleanup, control, daemon, events, explain, jobs, log, offer, queue, retry,
+    stats, visit,
+};
 use qrm_core::{Caller, Control, Role};
 use qrm_protocol::PROTOCOL_VERSION;
 use qrm_protocol::access::Access;
@@ -73,7 +76,21 @@ pub(super) async fn answer(
             reply::<m::JobProgress>(id, then(params, |p| control::progress(client, shared, p)).await)
         }
         m::JobRetry::NAME => reply::<m::JobRetry>(id, then(params, |p| retry::retry(client, shared, p)).await),
-        m::JobCheck::NAME => reply::<m::JobCheck>(id, then(params, |p| jobs::check(client, shared, p)).await),
+        m::JobCheck::NAME => reply::<m::JobCheck>(id, then(params, |p| explain::check(client, shared, p)).await),
+        m::JobExplain::NAME => {
+            reply::<m::JobExplain>(id, then(params, |p: m::JobParams| explain::explain(client, shared, p.id)).await)
+        }
+        m::JobWhen::NAME => reply::<m::JobWhen>(id, then(params, |p| explain::when(client, shared, p)).await),
+        m::OfferAccept::NAME => reply::<m::OfferAccept>(id, then(params, |p| offer::accept(client, shared, p)).await),
+        m::QueueList::NAME => reply::<m::QueueList>(id, then(params, |_: m::Empty| queue::list(shared)).await),
+        m::QueueSet::NAME => reply::<m::QueueSet>(id, then(params, |p| queue::set(client, shared, p)).await),
+        m::QueuePause::NAME => {
+            reply::<m::QueuePause>(id, then(params, |p| queue::pause(client, shared, p, true)).await)
+        }
+        m::QueueResume::NAME => {
+            reply::<m::QueueResume>(id, then(params, |p| queue::pause(client, shared, p, false)).await)
+        }
+        m::QueueRemove::NAME => reply::<m::QueueRemove>(id, then(params, |p| queue::remove(client, shared, p)).await),
         m::JobAttach::NAME => match then(params, |p| visit::attach(client, shared, p)).await {
             Ok(way) => return visit::hand_over(client, id, way).await.map(|()| true),
             Err(error) => frame::encode_error(Some(id), &error),

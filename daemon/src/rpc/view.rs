@@ -84,7 +84,9 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         TaskCounts { total, waiting: 0, running: 0, completed, failed, cancelled }
     });
     let some = |amount: u64| Some(amount).filter(|amount| *amount > 0);
-    let takes = row.takes;
+    let (takes, variant) = (row.takes.map(|taken| taken.takes), row.takes.map(|taken| taken.variant));
+    // One that would share has each of its alternatives once more.
+    let variant = variant.map(u32::from).filter(|variant| *variant as usize <= row.options.variants.len());
     let mem = takes.map_or(row.mem, |takes| some(takes.mem_bytes).map(Bytes));
     let disk = takes.map_or(row.options.disk_bytes, |takes| some(takes.disk_bytes).map(Bytes));
     let (all, pids) = (shared.powers.enforcement, row.options.pids.or(shared.powers.default_pids));
@@ -114,7 +116,7 @@ fn complete_job(row: Row, live: Option<Live>, shared: &Shared) -> JobView {
         cpus: takes.map_or(row.cpus, |takes| takes.cpus),
         mem_bytes: mem,
         variants: row.options.variants,
-        variant: None,
+        variant,
         exclusive: takes.map_or(row.options.exclusive, |takes| takes.exclusive),
         idle: row.options.idle,
         preemptible: row.options.preemptible || row.options.idle,
@@ -167,7 +169,6 @@ fn complete(view: &mut JobView, live: Live) {
     view.tasks = live.tasks;
     view.planned_start = live.planned;
     view.preemptible = live.preemptible;
-    view.variant = Some(u32::from(live.variant)).filter(|variant| *variant > 0);
     view.offers = live.offers.into_iter().map(offer).collect();
     view.after = live.after;
     (view.stop_signal, view.grace_ms) = (Some(live.stop.0), Some(Millis(live.stop.1)));

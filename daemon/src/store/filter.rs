@@ -137,6 +137,11 @@ fn one(term: &Term, value: &Value, of: Of, params: &mut Vec<Param>) -> String {
 
 fn column(field: Field, of: Of) -> String {
     let own = |name: &str| format!("{}.{name}", own(of));
+    // Who was granted something else than it asked for first has that; what is 0 there is not there.
+    let granted = |name: &str, part: &str| {
+        let takes = own("takes");
+        format!("(CASE WHEN {takes} IS NULL THEN j.{name} ELSE {takes} ->> '{part}' END)")
+    };
     match field {
         Field::Id | Field::Array if of == Of::Tasks => "t.job".to_owned(),
         Field::Id | Field::Array => "j.id".to_owned(),
@@ -150,12 +155,12 @@ fn column(field: Field, of: Of) -> String {
         Field::Cause => own("failure_cause"),
         Field::Attempt => own("attempt"),
         Field::Priority => "j.priority".to_owned(),
-        Field::Cpus => "j.cpus".to_owned(),
+        Field::Cpus => granted("cpus", "cpus"),
         Field::ExitCode => own("exit_code"),
         Field::Signal => own("signal"),
-        Field::Mem => "j.mem_bytes".to_owned(),
+        Field::Mem => granted("mem_bytes", "mem_bytes"),
         Field::Peak => own("peak_memory_bytes"),
-        Field::Time => "j.time_limit_ms".to_owned(),
+        Field::Time => granted("time_limit_ms", "time_ms"),
         Field::CpuTime => own("cpu_ms"),
         Field::Submitted => "j.submitted_at".to_owned(),
         Field::Started => own("started_at"),

@@ -164,7 +164,8 @@ fn read(row: &rusqlite::Row<'_>, environment: Arc<Environment>) -> rusqlite::Res
         priority: Priority::try_from(row.get::<_, u64>(3)?).ok(),
         queue: Some(row.get::<_, Word<QueueName>>(18)?.0).filter(|queue| !queue.is_default()),
         cpus: Some(row.get(4)?),
-        mem_bytes: row.get::<_, Option<u64>>(5)?.map(Bytes),
+        // None at all was wanted of it, whatever its queue says.
+        mem_bytes: Some(Bytes(row.get::<_, Option<u64>>(5)?.unwrap_or(0))),
         time_limit_ms: row.get::<_, Option<u64>>(6)?.map(Millis),
         array: row.get::<_, Option<String>>(7)?.and_then(|tasks| tasks.parse::<ArraySpec>().ok()),
         retries: row.get(8)?,

@@ -1,12 +1,12 @@
 //! The rows that follow from events: what people and lists read, in the transaction of the event itself.
 //! It refuses to begin or end a transaction.
 
-use super::row::{Word, word};
+use super::row::{Taken, Word, word};
 use super::write::JobText;
 use super::{Options, Store, StoreError};
-use qrm_core::{Demand, Event, Stage, Takes};
+use qrm_core::{Demand, Event, Stage};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{ArraySpec, Failure, JobState};
+use qrm_protocol::job::{ArraySpec, Failure, FailureCause, FailureKind, JobState};
 use qrm_protocol::time::Timestamp;
 use rusqlite::{OptionalExtension, named_params, params};
 
@@ -27,11 +27,13 @@ impl Store {
                 self.set_state(*job, state)?;
             }
             Event::StagePassed { job, stage } => self.stage_passed(job.job, *stage)?,
-            Event::Started { job, attempt, takes, .. } => self.started(*job, *attempt, *takes)?,
+            Event::Started { job, attempt, variant, takes, .. } => {
+                self.started(*job, *attempt, takes.map(|takes| Taken { variant: *variant, takes }))?
+            }
             Event::OfferAccepted { job, what, .. } => self.accept_offer(job.job, what)?,
             Event::Executing { job, started_at, .. } => self.executing(*job, *started_at)?,
             Event::Requeued { job, .. } => {
-                self.set_state(*job, JobState::Queued)?;
+                self.requeued(*job)?;
                 self.set_progress(*job, None, None)?;
             }
             Event::Updated { job, change, .. } => self.update_job(job.job, change)?,
@@ -39,6 +41,7 @@ impl Store {
                 self.set_progress(*job, Some(*fraction), message.as_deref())?
             }
             Event::Ended { .. } => self.ended(event)?,
+            Event::ArrayBarred { job, on, tasks } => self.barred(at, job.job, *on, tasks)?,
             Event::MachineFound { .. }
             | Event::PolicySet { .. }
             | Event::QueueSet { .. }
@@ -134,7 +137,23 @@ impl Store {
         Ok(())
     }
 
-    fn started(&self, job: JobRef, attempt: u32, takes: Option<Takes>) -> Result<(), StoreError> {
+    /// It waits, and asks for all that it asked for once more.
+    fn requeued(&self, job: JobRef) -> Result<(), StoreError> {
+        let state = JobState::Queued.word();
+        match job.task {
+            None => self
+                .db
+                .prepare_cached("UPDATE job SET state = ?, takes = NULL WHERE id = ?")?
+                .execute(params![state, job.job.0])?,
+            Some(task) => self
+                .db
+                .prepare_cached("UPDATE task SET state = ?, takes = NULL WHERE job = ? AND task = ?")?
+                .execute(params![state, job.job.0, task])?,
+        };
+        Ok(())
+    }
+
+    fn started(&self, job: JobRef, attempt: u32, takes: Option<Taken>) -> Result<(), StoreError> {
         let state = JobState::Allocating.word();
         let takes = takes.map(|takes| erased::Json::json(&takes));
         match job.task {
@@ -215,6 +234,27 @@ impl Store {
                     )?
                     .execute(&*with_task)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Tasks that waited for what can never be.
+    fn barred(&self, at: Timestamp, job: JobId, on: JobId, tasks: &[(u32, u32)]) -> Result<(), StoreError> {
+        let find = "SELECT tasks FROM job WHERE id = ?";
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, Word<ArraySpec>>(0);
+        let Word(array) = self.db.prepare_cached(find)?.query_row([job.0], read)?;
+        let failure = Failure {
+            kind: FailureKind::DependencyFailed,
+            cause: FailureCause::Dependency,
+            message: format!("it waited for its task of job {on}, which ended in a way that it can not follow"),
+        };
+        let (kind, cause, message) = failure_words(Some(&failure));
+        let mut insert = self.db.prepare_cached(
+            "INSERT OR REPLACE INTO task (job, task, state, ended_at, failure_kind, failure_cause, failure_message)
+             VALUES (?, ?, 'cancelled', ?, ?, ?, ?)",
+        )?;
+        for ordinal in tasks.iter().flat_map(|(first, last)| *first..=*last) {
+            insert.execute(params![job.0, array.first + ordinal * array.step, at.0, kind, cause, message])?;
         }
         Ok(())
     }

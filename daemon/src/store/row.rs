@@ -12,6 +12,7 @@ use qrm_protocol::text::OsText;
 use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::types::{FromSql, FromSqlError, ValueRef};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -78,8 +79,18 @@ pub struct Row {
     pub has_stages: bool,
     /// Where it waits.
     pub queue: QueueName,
-    /// What it was granted, if that is not what it asked for first.
-    pub takes: Option<Takes>,
+    /// What it was granted last, if that is not what it asked for first.
+    pub takes: Option<Taken>,
+}
+
+/// What a run was granted that has one of its job's alternatives, as JSON in the column `takes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Which, from 1.
+    pub variant: u8,
+    /// How much.
+    #[serde(flatten)]
+    pub takes: Takes,
 }
 
 /// What a launch needs beyond what the core knows.

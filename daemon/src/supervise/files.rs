@@ -1,6 +1,8 @@
 //! The directories of jobs and the files in them: made, read and removed relative to one open descriptor.
 //! It removes nothing that a job wrote.
 
+use super::After;
+use super::checkpoint::{self, Saved};
 use super::identity::Acting;
 use crate::mode::Mode;
 use crate::remove::open_dir;
@@ -273,18 +275,19 @@ impl JobDirs {
     }
 
     /// Removes what is left of a job: empty logs, the FIFO and the script if the job is over, and the directories that
-    /// are empty then.
-    pub fn tidy(&mut self, job: JobRef, over: bool) -> io::Result<()> {
+    /// are empty then. What it saved and is still to be removed is answered.
+    pub fn tidy(&mut self, job: JobRef, after: After) -> io::Result<Option<Saved>> {
         let mode = self.mode;
-        let Ok(parent) = self.parent(job, Parent::open) else { return Ok(()) };
+        let Ok(parent) = self.parent(job, Parent::open) else { return Ok(None) };
         let leaf = leaf(job);
         let owner = match mode {
             Mode::User => None,
             Mode::System => match open_dir(parent, &leaf).and_then(|dir| fstat(&dir)) {
                 Ok(stat) => Some((stat.st_uid, stat.st_gid)),
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(None),
             },
         };
+        let mut saved = None;
         let act = || owner.map_or(Ok(Acting::AS_SELF), |(uid, gid)| Acting::of(uid, gid));
         let acting = act()?;
         for log in [STDOUT, STDERR] {
@@ -298,26 +301,30 @@ impl JobDirs {
         }
         drop(acting);
         let mut removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
-        if over && removed == Err(Errno::NOTEMPTY) {
+        if after.is_over()
+            && removed == Err(Errno::NOTEMPTY)
+            && let Ok(dir) = open_dir(parent, &leaf)
+        {
             let acting = act()?;
             for (name, is) in [(STDIN, FileType::Fifo), (SCRIPT, FileType::RegularFile)] {
-                let path = [&leaf, "/", name].concat();
-                if kind(parent, &path) == Ok(is) {
-                    ignore_absence(unlinkat(parent, path, AtFlags::empty()))?;
+                if kind(&dir, name) == Ok(is) {
+                    ignore_absence(unlinkat(&dir, name, AtFlags::empty()))?;
                 }
             }
+            let is_left = checkpoint::leave(&dir, after)?;
             drop(acting);
+            saved = is_left.then_some(Saved { dir, owner });
             removed = unlinkat(parent, &leaf, AtFlags::REMOVEDIR);
         }
         match removed {
             // The job's own files, or its tasks.
-            Err(Errno::NOTEMPTY) => Ok(()),
+            Err(Errno::NOTEMPTY) => Ok(saved),
             other => {
                 ignore_absence(other)?;
                 if Parent::of(job).prune(self.root.as_fd()) {
                     self.last = None;
                 }
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -376,7 +383,7 @@ mod tests {
         }
         std::fs::write(temp.path().join("47/4711/result"), "42").unwrap();
         for id in ["12.3", "12.1999", "12", "4711", "999999"] {
-            dirs.tidy(job(id), true).unwrap();
+            dirs.tidy(job(id), After::Nothing).unwrap();
         }
         let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["47"]);

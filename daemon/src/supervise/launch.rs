@@ -7,7 +7,7 @@ use super::scratch;
 use super::spawn::Shim;
 use super::thread::Means;
 use super::watch::{self, Entry, State};
-use super::{Input, Launch, Limits, SCRIPT, STDERR, STDIN, STDOUT, Settings, job_dir};
+use super::{After, Input, Launch, Limits, SCRIPT, STDERR, STDIN, STDOUT, Settings, checkpoint, job_dir};
 use crate::collect;
 use crate::fault;
 use qrm_core::{Observed, Run, RunSignal};
@@ -147,7 +147,7 @@ impl Means {
     fn clean(&mut self, entry: &mut Entry) {
         let job = entry.run.job;
         self.remove_group(entry);
-        if let Err(error) = self.dirs.tidy(job, false) {
+        if let Err(error) = self.dirs.tidy(job, After::Another) {
             tracing::warn!(%job, run = %entry.run, %error, "cannot remove the traces of a run that was taken back");
         }
     }
@@ -183,7 +183,7 @@ impl Means {
             entry.file = Some(self.run_files.lend(run).map_err(at("cannot have a file for its records"))?);
         }
         let launch = entry.launch.as_deref().ok_or("nothing is known of its command")?;
-        if entry.has_input() || launch.script.is_some() {
+        if entry.has_input() || launch.script.is_some() || launch.checkpoint {
             let acting = identity.map_or(Ok(Acting::AS_SELF), |user| Acting::of(user.uid, user.gid));
             let _acting = acting.map_err(at("cannot act as its user"))?;
             if entry.has_input() {
@@ -191,6 +191,9 @@ impl Means {
             }
             if let Some(script) = &launch.script {
                 write_script(&dir, script).map_err(at("cannot write its script"))?;
+            }
+            if launch.checkpoint {
+                checkpoint::make(&dir).map_err(at("cannot make its checkpoint directory"))?;
             }
         }
         if launch.limits.disk_bytes.is_some() {
@@ -325,6 +328,10 @@ fn own_variables(settings: &Settings, launch: &Launch, job: &str) -> Vec<Vec<u8>
         let dir = settings.scratch.join(scratch::name(launch.run));
         let dir = dir.as_os_str().as_bytes();
         own.extend([[b"QRM_SCRATCH_DIR=", dir].concat(), [b"TMPDIR=", dir].concat()]);
+    }
+    if launch.checkpoint {
+        let dir = settings.jobs_dir.join(job_dir(launch.run.job)).join(checkpoint::NAME);
+        own.push([b"QRM_CHECKPOINT_DIR=", dir.as_os_str().as_bytes()].concat());
     }
     own.extend(task.map(|task| format!("QRM_ARRAY_INDEX={task}").into_bytes()));
     own

@@ -4,6 +4,7 @@
 
 mod adopt;
 pub mod cgroup;
+mod checkpoint;
 mod enter;
 mod files;
 pub mod identity;
@@ -120,6 +121,8 @@ pub struct Launch {
     pub limits: Limits,
     /// What is listed of what it leaves, as patterns below the working directory.
     pub outputs: Vec<String>,
+    /// It has a directory for what it saves, which later attempts find.
+    pub checkpoint: bool,
     /// It is known to have been released, so that it is lost if nothing is found of it: records younger than the kernel's
     /// writeback do not outlive the machine's power.
     pub ran: bool,
@@ -134,6 +137,25 @@ pub enum Input {
     Fifo,
     /// This file.
     File(Vec<u8>),
+}
+
+/// What comes after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Another run of its job may.
+    Another,
+    /// Nothing: its job is over. What it saved is kept for whoever finds out why it did not complete.
+    Nothing,
+    /// Nothing: its job has completed, and what it saved is of no use any more.
+    Completed,
+}
+
+impl After {
+    /// No later run of the job comes.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        self != Self::Another
+    }
 }
 
 /// What the thread is told to do. Orders for one run are carried out in the order in which they were given.
@@ -154,14 +176,15 @@ pub enum Order {
     /// Run this beside it, as this user, and give somebody a way to that.
     Enter(Box<Launch>, Option<Identity>, Door),
     /// The end (or requeue) of the run is committed: forget its records; if the job is over, remove empty logs, the
-    /// FIFO, and the directories that are empty then. A run that is still alive is cleared, unreported, when it ends.
+    /// FIFO, what it saved if it completed, and the directories that are empty then. A run that is still alive is cleared,
+    /// unreported, when it ends.
     Clear {
         /// Which, if there was one.
         run: Option<Run>,
         /// Whose.
         job: JobRef,
-        /// No later run of this job comes.
-        job_over: bool,
+        /// What comes then.
+        after: After,
     },
     /// All [`Resume`](Order::Resume) orders have been given: end what is left in groups of ours that belong to no
     /// run that is known, and remove those groups.

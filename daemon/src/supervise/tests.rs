@@ -4,7 +4,7 @@
 mod adopt;
 
 use super::cgroup::Wish;
-use super::{Input, Launch, Limits, Order, Settings, Supervisor, job_dir, make_fifo};
+use super::{After, Input, Launch, Limits, Order, Settings, Supervisor, job_dir, make_fifo};
 use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, RunOutcome, RunSignal, Stage};
 use qrm_shim::proc::Process;
@@ -97,7 +97,7 @@ impl World {
         let report = move |observed| drop(sender.send(observed));
         *self.reports.borrow_mut() = receiver;
         *self.supervisor.borrow_mut() =
-            Some(Supervisor::start(self.settings.clone(), Monitor::start(PATIENCE).unwrap(), report).unwrap());
+            Some(Supervisor::start(self.settings.clone(), Monitor::start(PATIENCE, |_| ()).unwrap(), report).unwrap());
     }
 
     fn stop(&self) {
@@ -165,7 +165,7 @@ impl World {
     }
 
     fn clear(&self, run: Run) {
-        self.order(Order::Clear { run: Some(run), job: run.job, job_over: true });
+        self.order(Order::Clear { run: Some(run), job: run.job, after: After::Completed });
     }
 
     /// Stops, and claims that nothing is left anywhere.
@@ -212,6 +212,7 @@ fn launch(id: u64, argv: &[&str]) -> Box<Launch> {
         stderr: None,
         script: None,
         limits: Limits::PLAIN,
+        checkpoint: false,
         outputs: Vec::new(),
     })
 }

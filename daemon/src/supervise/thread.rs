@@ -2,6 +2,7 @@
 //! It refuses to wait for anything but epoll_wait(2), and for anybody who reads its reports.
 
 use super::cgroup::Tracking;
+use super::checkpoint::Checkpoints;
 use super::files::JobDirs;
 use super::identity::{Found, Identities};
 use super::mail::{Mail, Message};
@@ -10,7 +11,7 @@ use super::scratch::Scratches;
 use super::spawn::Spawner;
 use super::watch::{self, Entry, State};
 use super::watched::Patrol;
-use super::{Launch, Order, Settings};
+use super::{After, Launch, Order, Settings};
 use crate::fault;
 use crate::monitor::Monitor;
 use qrm_core::{Observed, Run, Stage};
@@ -52,6 +53,7 @@ pub(super) struct Means {
     /// What a job may leave in its own directory.
     pub output_limit: Option<u64>,
     pub scratches: Scratches,
+    pub checkpoints: Checkpoints,
     /// When a run has to be looked at without anything having happened, and its token.
     pub timers: BTreeSet<(Instant, u64)>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Thread {
     pub tokens: HashMap<u64, Run>,
     pub next_token: u64,
     /// Tidying up, which nobody waits for: it is done when there is nothing else to do.
-    pub later: VecDeque<(Option<Run>, JobRef, bool)>,
+    pub later: VecDeque<(Option<Run>, JobRef, After)>,
 }
 
 impl Thread {
@@ -89,6 +91,7 @@ impl Thread {
             patrols: Patrol::all(&mail),
             output_limit: super::watched::output_limit(&settings),
             scratches: Scratches::new(settings.scratch.clone(), settings.mode),
+            checkpoints: Checkpoints::new(mail.clone()),
             mail,
             monitor,
             report,
@@ -155,8 +158,8 @@ impl Thread {
 
     /// Tidies up after what was over first; whether there was something.
     fn tidy_one(&mut self) -> bool {
-        let Some((run, job, job_over)) = self.later.pop_front() else { return false };
-        self.clear(run, job, job_over);
+        let Some((run, job, after)) = self.later.pop_front() else { return false };
+        self.clear(run, job, after);
         true
     }
 
@@ -193,15 +196,15 @@ impl Thread {
             Order::Attach(run, door) => self.attach(run, door),
             Order::Enter(launch, identity, door) => self.enter_run(*launch, identity, door),
             Order::Sweep => self.sweep(),
-            Order::Clear { run, job, job_over } => {
+            Order::Clear { run, job, after } => {
                 if let Some(entry) = run.and_then(|run| self.runs.get_mut(&run)) {
                     match entry.state {
                         // Its records are not needed any more, and the next run can have their file.
                         State::Over(_) => entry.file.take().into_iter().for_each(|f| self.means.run_files.give_back(f)),
-                        _ => entry.clear = Some(job_over),
+                        _ => entry.clear = Some(after),
                     }
                 }
-                self.later.push_back((run, job, job_over));
+                self.later.push_back((run, job, after));
             }
             Order::Stop => {}
         }
@@ -260,9 +263,9 @@ impl Thread {
             return tracing::debug!(job = %run.job, %run, "nothing is known of this run");
         };
         does(&mut self.means, entry);
-        if let (State::Over(_), Some(job_over)) = (&entry.state, entry.clear) {
+        if let (State::Over(_), Some(after)) = (&entry.state, entry.clear) {
             self.means.remove_group(entry);
-            self.means.clear(run.job, job_over);
+            self.means.clear(run.job, after);
             entry.state = State::Gone;
         }
         if matches!(entry.state, State::Gone) {
@@ -275,18 +278,18 @@ impl Thread {
         }
     }
 
-    fn clear(&mut self, run: Option<Run>, job: JobRef, job_over: bool) {
+    fn clear(&mut self, run: Option<Run>, job: JobRef, after: After) {
         // All runs that the order concerns: this one, and if the job is over, every other.
         let first = Run { job, stage: Stage::Validate, attempt: 0 };
         let last = Run { job, stage: Stage::Execute, attempt: u32::MAX };
-        let concerned: Vec<Run> = match job_over {
+        let concerned: Vec<Run> = match after.is_over() {
             true => self.runs.range(first..=last).map(|(run, _)| *run).collect(),
             false => run.into_iter().filter(|run| self.runs.contains_key(run)).collect(),
         };
         let mut alive = false;
         for run in &concerned {
             self.with(*run, |means, entry| {
-                entry.clear = Some(job_over);
+                entry.clear = Some(after);
                 means.end_without_process(entry);
                 alive |= !matches!(entry.state, State::Over(_));
             });
@@ -299,17 +302,21 @@ impl Thread {
             {
                 self.means.tracking.remove(&name, &group);
             }
-            self.means.clear(job, job_over && !alive);
+            self.means.clear(job, if alive { After::Another } else { after });
         }
     }
 }
 
 impl Means {
     /// Removes what a job that is over has left.
-    pub fn clear(&mut self, job: JobRef, job_over: bool) {
+    pub fn clear(&mut self, job: JobRef, after: After) {
         fault::point("qrmd.24");
-        if job_over && let Err(error) = self.dirs.tidy(job, true) {
-            tracing::warn!(%job, %error, "cannot tidy the directory of a job");
+        if after.is_over() {
+            match self.dirs.tidy(job, after) {
+                Ok(Some(saved)) => self.checkpoints.remove(job, saved),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%job, %error, "cannot tidy the directory of a job"),
+            }
         }
         fault::point("qrmd.25");
     }

@@ -4,7 +4,7 @@
 use super::run_files::RunFile;
 use super::spawn::Shim;
 use super::thread::Means;
-use super::{Input, Launch, Limits};
+use super::{After, Input, Launch, Limits};
 use crate::fault;
 use crate::monitor::{Watched, Watching};
 use qrm_core::{Exceeded, Observed, Run, RunOutcome, RunSignal, RunUsage, Stage};
@@ -60,8 +60,8 @@ pub(super) struct Entry {
     pub striking: bool,
     /// A helper is signalling its processes.
     pub signalling: bool,
-    /// To be cleared, and no more reported, as soon as it is over; whether its job is over.
-    pub clear: Option<bool>,
+    /// To be cleared, and no more reported, as soon as it is over; what comes after it.
+    pub clear: Option<After>,
     /// How often it was tried to make it.
     pub tries: u32,
     /// Why the last try failed, if the shim said so.
@@ -285,7 +285,8 @@ impl Means {
         entry.told = true;
         if run.stage == Stage::Execute && entry.clear.is_none() {
             let (shim, group, since_boot_ms) = (started.shim_pid, entry.group.clone(), started.at_boot_ms);
-            let watched = Watched { shim, group, since_boot_ms };
+            let asked = entry.launch.as_ref().and_then(|launch| launch.limits.mem_bytes);
+            let watched = Watched { shim, group, since_boot_ms, asked };
             entry.watching.get_or_insert_with(|| self.monitor.watch(run, watched));
             fault::point("qrmd.13");
             let (pid, at, boot_ms) = (started.pid, timestamp(started.at_wall_ms), started.at_boot_ms);

@@ -27,7 +27,7 @@ fn an_environment_is_kept_once_however_many_jobs_have_it() {
     home.store.commit().unwrap();
     assert_eq!(counted(&home), (2, 5));
     for (id, body) in [(1, "A=1\0"), (4, "A=1\0"), (3, "A=2\0"), (5, "A=2\0")] {
-        assert_eq!(home.store.launch_text(JobId(id)).unwrap().environment, body.as_bytes(), "job {id}");
+        assert_eq!(home.store.launch_text(JobId(id).into()).unwrap().environment, body.as_bytes(), "job {id}");
     }
 }
 
@@ -70,7 +70,7 @@ fn a_discarded_bulk_takes_its_environment_with_it_unless_another_job_has_it() {
     home.submit(9, 1000, NOW, &plain_text("A=2")).unwrap();
     home.store.commit().unwrap();
     assert_eq!(counted(&home), (1, 1));
-    assert_eq!(home.store.launch_text(JobId(9)).unwrap().environment, b"A=2\0");
+    assert_eq!(home.store.launch_text(JobId(9).into()).unwrap().environment, b"A=2\0");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn forgotten_jobs_take_their_tasks_and_environments_and_nothing_that_lives() {
     // The one that came last is not taken to be there still.
     home.submit(9, 1000, NOW, &plain_text("A=4")).unwrap();
     home.store.commit().unwrap();
-    assert_eq!(home.store.launch_text(JobId(9)).unwrap().environment, b"A=4\0");
+    assert_eq!(home.store.launch_text(JobId(9).into()).unwrap().environment, b"A=4\0");
 }
 
 #[test]

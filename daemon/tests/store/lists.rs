@@ -82,13 +82,15 @@ fn past() -> impl Strategy<Value = Past> {
     let words =
         (prop::option::of(of(&NAMES)), of(&USERS), prop::option::of(of(&COMMENTS)), prop::option::of(of(&LABELS)));
     let places = (of(&COMMANDS), of(&CWDS), any::<(bool, bool)>());
-    let amounts = (0u64..=100, prop::option::of(0u32..4), prop::option::of(of(&SIZES)), prop::option::of(1u64..4));
+    let queue = prop::option::of(of(&["night", "default"]));
+    let amounts =
+        (0u64..=100, prop::option::of(0u32..4), prop::option::of(of(&SIZES)), prop::option::of(1u64..4), queue);
     let tasks = prop::option::weighted(0.4, prop::collection::btree_map(0u32..5, life(), 0..4));
     (words, places, amounts, of(&TIMES), life(), tasks).prop_map(
         |(
             (name, user, comment, label),
             (command, cwd, stages),
-            (priority, cpus, mem, hours),
+            (priority, cpus, mem, hours, queue),
             submitted,
             life,
             tasks,
@@ -96,7 +98,7 @@ fn past() -> impl Strategy<Value = Past> {
             let words: Vec<OsText> = command.iter().map(|word| os(word)).collect();
             let mut json = serde_json::json!({
                 "command": words, "name": name, "comment": comment, "priority": priority, "cpus": cpus,
-                "mem_bytes": mem, "time_limit_ms": hours.map(|h| h * 3_600_000),
+                "mem_bytes": mem, "time_limit_ms": hours.map(|h| h * 3_600_000), "queue": queue,
             });
             if let Some((name, value)) = label {
                 json["labels"] = serde_json::json!({ name: value, "always": "x" });
@@ -117,7 +119,7 @@ fn past() -> impl Strategy<Value = Past> {
 /// Writes the events of a life.
 fn live(home: &mut Home, job: JobRef, life: &Life) {
     let start = |home: &mut Home, attempt, at: Option<i64>| {
-        home.write(&Event::Started { job, attempt });
+        home.write(&started(job, attempt, granted(attempt)));
         if let Some(at) = at {
             let started_at = Timestamp(at);
             home.write(&Event::Executing { job, attempt, pid: 4_711, started_at, boot_ms: 7 });
@@ -145,6 +147,15 @@ fn live(home: &mut Home, job: JobRef, life: &Life) {
     }
 }
 
+/// What an attempt has that has not what its job asks for first: every other one.
+fn granted(attempt: u32) -> Option<Takes> {
+    match attempt {
+        1 => None,
+        2 => Some(Takes { cpus: 3, mem_bytes: (1 << 30) + 1, time_ms: 3_600_000, ..Takes::default() }),
+        _ => Some(Takes::default()),
+    }
+}
+
 /// What a life looks like, without asking the store.
 fn seen(view: &mut JobView, life: &Life) {
     let (state, attempt, started) = match life {
@@ -157,6 +168,11 @@ fn seen(view: &mut JobView, life: &Life) {
     view.state = state;
     view.attempt = attempt;
     view.started_at = started.map(Timestamp);
+    if let Some(takes) = granted(attempt).filter(|_| attempt > 0 && !matches!(life, Life::Requeued(..))) {
+        let some = |amount: u64| Some(amount).filter(|amount| *amount > 0);
+        (view.cpus, view.mem_bytes) = (takes.cpus, some(takes.mem_bytes).map(Bytes));
+        view.time_limit_ms = some(takes.time_ms).map(Millis);
+    }
     if let Life::Ended(_, end) = life {
         view.ended_at = Some(Timestamp(end.at));
         view.exit_code = end.exit_code;
@@ -193,7 +209,7 @@ fn fresh(id: JobRef, past: &Past) -> Row {
         name: past.spec.display_name(),
         state: if staged { JobState::Pending } else { JobState::Queued },
         attempt: 0,
-        priority: past.spec.priority,
+        priority: past.spec.priority.unwrap_or_default(),
         cpus: past.spec.cpus.unwrap_or(1),
         mem: past.spec.mem_bytes,
         time_limit: past.spec.time_limit_ms,
@@ -216,17 +232,21 @@ fn fresh(id: JobRef, past: &Past) -> Row {
         options: Options::of(&past.spec),
         progress: None,
         has_stages: staged,
+        queue: past.spec.queue.clone().unwrap_or_default(),
+        takes: None,
     }
 }
 
 /// A row as a filter looks at it.
 fn view(row: Row) -> JobView {
     let (cpu_ms, peak_memory_bytes) = (row.cpu_ms, row.peak_memory);
+    let takes = row.takes.map(|taken| taken.takes);
+    let some = |amount: u64| Some(amount).filter(|amount| *amount > 0);
     JobView {
         id: row.id,
         name: row.name,
         user: row.user,
-        queue: "default".to_owned(),
+        queue: row.queue,
         state: row.state,
         attempt: row.attempt,
         priority: row.priority,
@@ -244,16 +264,25 @@ fn view(row: Row) -> JobView {
         failure: row.failure,
         waiting_reason: None,
         planned_start: None,
+        variants: Vec::new(),
+        variant: None,
+        exclusive: false,
+        idle: false,
+        preemptible: false,
+        checkpoint_signal: None,
+        min_run_ms: None,
+        on_conflict: None,
+        offers: Vec::new(),
         devices: Vec::new(),
-        cpus: row.cpus,
-        mem_bytes: row.mem,
+        cpus: takes.map_or(row.cpus, |takes| takes.cpus),
+        mem_bytes: takes.map_or(row.mem, |takes| some(takes.mem_bytes).map(Bytes)),
         pids: row.options.pids,
         open_files: row.options.open_files,
         io_weight: row.options.io_weight,
         disk_bytes: row.options.disk_bytes,
         enforcement: qrm_protocol::job::Enforcement::default(),
         vram_bytes: None,
-        time_limit_ms: row.time_limit,
+        time_limit_ms: takes.map_or(row.time_limit, |takes| some(takes.time_ms).map(Millis)),
         retries: 0,
         stop_signal: None,
         grace_ms: None,
@@ -325,7 +354,19 @@ fn value(kind: Kind) -> BoxedStrategy<String> {
         .boxed(),
         Kind::Text => prop_oneof![
             text(&["train", "TRAIN", "eval a", "a", "A", "x,y", "%", "_", "ž", "Ž", "\\", "'", "", "\u{fffd}"]),
-            text(&["alice", "bob", "Bob", "default", "first try", "/home/alice", "/bin/true", "oom", "exit", "="]),
+            text(&[
+                "alice",
+                "bob",
+                "Bob",
+                "default",
+                "night",
+                "first try",
+                "/home/alice",
+                "/bin/true",
+                "oom",
+                "exit",
+                "="
+            ]),
         ]
         .boxed(),
         Kind::State => {
@@ -477,7 +518,7 @@ fn people_read_jobs_and_tasks_with_plain_sqlite() {
     home.submit(1, 1000, NOW, &text(r#"{"command":["true"],"name":"it's"}"#, "SECRET=1")).unwrap();
     home.submit(2, 1000, NOW, &text(r#"{"command":["step"],"array":"0-9"}"#, "SECRET=1")).unwrap();
     let task = JobRef::task(JobId(2), 3);
-    home.write(&Event::Started { job: task, attempt: 1 });
+    home.write(&started(task, 1, None));
     home.end(task, NOW);
     home.store.commit().unwrap();
     let db = plain(home.path());

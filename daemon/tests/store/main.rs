@@ -5,14 +5,15 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use qrm_core::{Core, Demand, Event, RunUsage, Stage};
+use qrm_core::{Core, Demand, Event, Input, Now, PastEnd, RunUsage, Stage, Takes};
 use qrm_daemon::config::Durability;
 use qrm_daemon::store::{DATABASE, Environment, JobText, Options, Page, Readers, Row, Store, StoreError, fold};
+use qrm_protocol::amount::Bytes;
 use qrm_protocol::filter::{FIELDS, Filter, Kind, MAX_TERMS};
 use qrm_protocol::ids::{JobId, JobRef, Seq, Uid};
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobSpec, JobState, JobView, UsageView};
 use qrm_protocol::text::OsText;
-use qrm_protocol::time::Timestamp;
+use qrm_protocol::time::{Millis, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,10 @@ fn plain(dir: &Path) -> Connection {
     Connection::open_with_flags(dir.join(DATABASE), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
 }
 
+fn started(job: JobRef, attempt: u32, takes: Option<Takes>) -> Event {
+    Event::Started { job, attempt, variant: u8::from(takes.is_some()), expected_ms: 0, takes }
+}
+
 fn ended(job: JobRef, at: i64) -> Event {
     Event::Ended {
         job,
@@ -108,6 +113,7 @@ mod environments;
 
 mod snapshots;
 mod versions;
+mod wishes;
 
 /// The files that a store is made of, with what is in them; not those that SQLite has while someone reads.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {

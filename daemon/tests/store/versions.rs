@@ -26,8 +26,10 @@ fn the_store_of_every_release_is_taken_over_with_all_that_it_knows() {
         let before = tables.map(|table| count(&db, table));
         drop(db);
         let mut store = Store::open(home.path(), Durability::Relaxed).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-        let core = store.load().unwrap();
-        core.check().unwrap();
+        let mut core = store.load().unwrap();
+        let now = Now { wall: Timestamp(NOW), boot_ms: 1 };
+        core.step(now, Input::Tick).unwrap();
+        core.check(now).unwrap();
         let db = Connection::open(home.path().join(DATABASE)).unwrap();
         assert_eq!(tables.map(|table| count(&db, table)), before, "{path:?}");
         let live: Vec<u64> = (1..7).filter(|id| core.owner(JobId(*id)).is_some()).collect();
@@ -44,13 +46,13 @@ fn the_store_of_every_release_is_taken_over_with_all_that_it_knows() {
         );
         let past: PastJob = readers.with(|reader| reader.past_jobs(&[JobId(4)], 1)).unwrap().remove(0).unwrap();
         assert_eq!(
-            (past.spec.command.len(), past.spec.priority.get(), past.environment.body().ends_with(b"A=1\0")),
+            (past.spec.command.len(), past.spec.priority.unwrap().get(), past.environment.body().ends_with(b"A=1\0")),
             (2, 80, true)
         );
         assert_eq!(store.job_of_key(0, "nightly").unwrap(), Some(JobId(2)));
         let job = JobRef::whole(JobId(4));
         let change = serde_json::from_str(r#"{"labels": {"team": "a"}, "comment": "new"}"#).unwrap();
-        store.write(Timestamp(NOW), &Event::Updated { job, by: 0, change }, &[]).unwrap();
+        store.write(Timestamp(NOW), &Event::Updated { job, by: 0, change, gates: None }, &[]).unwrap();
         store.commit().unwrap();
         let row = row(job);
         assert_eq!((row.labels["team"].as_str(), row.comment.as_deref()), ("a", Some("new")), "{path:?}");

@@ -28,7 +28,8 @@ const fn call(
 /// What concerns jobs that are named.
 const NAMED: &[Code] = &[Code::NotFound, Code::FailedPrecondition];
 
-/// Every call. The jobs are 1, which has ended, 2, which takes the whole machine, and 3, which waits for it.
+/// Every call. The jobs are 1, which has ended, 2, which takes the whole machine, 3, which waits for it, and 4, which waits and
+/// would take something else.
 pub const CALLS: &[Call] = &[
     call("hello", &[Code::VersionMismatch], &[], r#"{"protocol": 1}"#),
     call("rpc.discover", &[], &[], "{}"),
@@ -36,6 +37,16 @@ pub const CALLS: &[Call] = &[
     call("doctor", &[], &[], "{}"),
     call("config.show", &[], &[], "{}"),
     call("daemon.reload", &[Code::PermissionDenied, Code::FailedPrecondition], &[], "{}"),
+    call(
+        "queue.set",
+        &[Code::FailedPrecondition],
+        &[],
+        r#"{"name": "night", "change": {"max_running": 4, "max_time_ms": 28800000, "preemptible": true}}"#,
+    ),
+    call("queue.pause", NAMED, &[], r#"{"name": "night"}"#),
+    call("queue.list", &[], &[], "{}"),
+    call("queue.resume", NAMED, &[], r#"{"name": "night"}"#),
+    call("queue.remove", NAMED, &[], r#"{"name": "night"}"#),
     call(
         "job.submit",
         NAMED,
@@ -79,8 +90,26 @@ pub const CALLS: &[Call] = &[
     call("job.stats", NAMED, &[], r#"{"id": "2", "samples": true}"#),
     call("host.stats", &[], &[], "{}"),
     call("job.list", &[], &[], r#"{"filter": ["state=live", "name=true"], "limit": 10}"#),
+    call("job.explain", &[Code::NotFound], &[], r#"{"id": "3"}"#),
+    call(
+        "job.when",
+        NAMED,
+        &[],
+        r#"{"context": {"cwd": "/tmp", "umask": 18, "env": []},
+            "job": {"command": ["true"], "cpus": 4, "mem": "2G", "time": "30m"}}"#,
+    ),
     call("status", &[], &[], "{}"),
-    call("job.cancel", &[Code::NotFound], &[], r#"{"targets": ["3", "2"]}"#),
+    call(
+        "offer.accept",
+        NAMED,
+        &[(
+            "job.submit",
+            r#"{"context": {"cwd": "/tmp", "umask": 18, "env": ["PATH=/usr/bin:/bin"]},
+                "job": {"command": ["true"], "cpus": 4, "on_conflict": "negotiation"}}"#,
+        )],
+        r#"{"id": "4-1"}"#,
+    ),
+    call("job.cancel", &[Code::NotFound], &[], r#"{"targets": ["4", "3", "2"]}"#),
     call(
         "job.cleanup",
         &[],
@@ -107,10 +136,10 @@ pub const CALLS: &[Call] = &[
                 r#"{"context": {"cwd": "/tmp", "umask": 18, "env": ["PATH=/usr/bin:/bin"]},
                     "job": {"command": ["sleep", "600"], "pty": true}}"#,
             ),
-            ("job.wait", r#"{"ids": ["7"], "started": true, "timeout_ms": 60000}"#),
+            ("job.wait", r#"{"ids": ["8"], "started": true, "timeout_ms": 60000}"#),
         ],
-        r#"{"id": "7"}"#,
+        r#"{"id": "8"}"#,
     ),
-    call("job.exec", NAMED, &[], r#"{"id": "7", "command": ["ps", "-f"]}"#),
+    call("job.exec", NAMED, &[], r#"{"id": "8", "command": ["ps", "-f"]}"#),
     call("daemon.stop", &[], &[], "{}"),
 ];

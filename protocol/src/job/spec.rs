@@ -195,8 +195,15 @@ pub const DEFAULT_GRACE: Millis = Millis(10_000);
 pub const CLEAN_ENV: [&str; 6] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"];
 
 /// The variables by which a job knows itself; nobody else sets them.
-pub const OWN_ENV: [&str; 6] =
-    ["QRM_JOB_ID", "QRM_ATTEMPT", "QRM_ARRAY_INDEX", "QRM_JOB_DIR", "QRM_SCRATCH_DIR", "QRM_SOCKET"];
+pub const OWN_ENV: [&str; 7] = [
+    "QRM_JOB_ID",
+    "QRM_ATTEMPT",
+    "QRM_ARRAY_INDEX",
+    "QRM_JOB_DIR",
+    "QRM_SCRATCH_DIR",
+    "QRM_CHECKPOINT_DIR",
+    "QRM_SOCKET",
+];
 
 /// The JSON of a job: the keys of a [`JobSpec`], and the options' names with the texts that people type.
 #[derive(Deserialize)]
@@ -360,25 +367,36 @@ pub const SPEC_KEYS: &[&str] = &[
     "pty",
 ];
 
+fn said_twice(a: &str, b: &str) -> String {
+    format!("'{a}' and '{b}' say the same thing; give one of them")
+}
+
+/// A size that is given as people write it, or as a number under `NAME_bytes`.
+pub(super) fn bytes(name: &str, text: Option<String>, bytes: Option<u64>) -> Result<Option<Bytes>, String> {
+    match (text, bytes) {
+        (Some(_), Some(_)) => Err(said_twice(name, &format!("{name}_bytes"))),
+        (Some(text), None) => text.parse().map(Some).map_err(|e| format!("{name}: {e}")),
+        (None, bytes) => Ok(bytes.map(Bytes)),
+    }
+}
+
+/// A span of time that is given as people write it, or as a number under `NAME_ms`.
+pub(super) fn millis(name: &str, text: Option<String>, ms: Option<u64>) -> Result<Option<Millis>, String> {
+    match (text, ms) {
+        (Some(_), Some(_)) => {
+            Err(said_twice(name, &format!("{name}{}", if name == "time" { "_limit_ms" } else { "_ms" })))
+        }
+        (Some(text), None) => text.parse().map(Some).map_err(|e: crate::time::BadTime| format!("{name}: {e}")),
+        (None, ms) => Ok(ms.map(Millis)),
+    }
+}
+
 impl TryFrom<RawSpec> for JobSpec {
     type Error = String;
 
     fn try_from(raw: RawSpec) -> Result<Self, String> {
-        let both = |a: &str, b: &str| format!("'{a}' and '{b}' say the same thing; give one of them");
-        let bytes = |name: &str, text: Option<String>, bytes: Option<u64>| match (text, bytes) {
-            (Some(_), Some(_)) => Err(both(name, &format!("{name}_bytes"))),
-            (Some(text), None) => text.parse().map(Some).map_err(|e| format!("{name}: {e}")),
-            (None, bytes) => Ok(bytes.map(Bytes)),
-        };
         let mem_bytes = bytes("mem", raw.mem, raw.mem_bytes)?;
         let disk_bytes = bytes("disk", raw.disk, raw.disk_bytes)?;
-        let millis = |name: &str, text: Option<String>, ms: Option<u64>| match (text, ms) {
-            (Some(_), Some(_)) => {
-                Err(both(name, &format!("{name}{}", if name == "time" { "_limit_ms" } else { "_ms" })))
-            }
-            (Some(text), None) => text.parse().map(Some).map_err(|e: crate::time::BadTime| format!("{name}: {e}")),
-            (None, ms) => Ok(ms.map(Millis)),
-        };
         let time_limit_ms = millis("time", raw.time, raw.time_limit_ms)?;
         let grace_ms = millis("grace", raw.grace, raw.grace_ms)?;
         let queue_timeout_ms = millis("queue_timeout", raw.queue_timeout, raw.queue_timeout_ms)?;

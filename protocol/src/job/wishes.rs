@@ -2,6 +2,7 @@
 //! what it asks for. It refuses to know whether it can.
 
 use super::is_default;
+use super::spec::{bytes, millis};
 use crate::amount::Bytes;
 use crate::ids::{BadJobRef, JobId, JobRef};
 use crate::time::Millis;
@@ -134,23 +135,69 @@ impl fmt::Display for OnConflict {
 /// What a job would take instead of what it asks for first; what is absent is as there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawVariant")]
 pub struct Variant {
     /// Cpus.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub cpus: Option<u32>,
     /// Memory; 0 is not counted.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
     /// Room for files; 0 is no directory for them.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub disk_bytes: Option<Bytes>,
     /// How long its command may run then; 0 is for ever.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
     /// Whether it wants the machine for itself.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub exclusive: Option<bool>,
+}
+
+/// The JSON of an alternative: the keys of a [`Variant`], and the options' names with the texts that people type.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an alternative, which is an object such as {\"cpus\": 2, \"mem\": \"8G\"}")]
+struct RawVariant {
+    cpus: Option<u32>,
+    /// Memory as people write it, as 8G, instead of `mem_bytes`.
+    mem: Option<String>,
+    mem_bytes: Option<u64>,
+    /// Room for files as people write it, as 20G, instead of `disk_bytes`.
+    disk: Option<String>,
+    disk_bytes: Option<u64>,
+    /// A time limit as people write it, as 90m, instead of `time_limit_ms`.
+    time: Option<String>,
+    time_limit_ms: Option<u64>,
+    exclusive: Option<bool>,
+}
+
+impl TryFrom<RawVariant> for Variant {
+    type Error = String;
+
+    fn try_from(raw: RawVariant) -> Result<Self, String> {
+        Ok(Self {
+            cpus: raw.cpus,
+            mem_bytes: bytes("mem", raw.mem, raw.mem_bytes)?,
+            disk_bytes: bytes("disk", raw.disk, raw.disk_bytes)?,
+            time_limit_ms: millis("time", raw.time, raw.time_limit_ms)?,
+            exclusive: raw.exclusive,
+        })
+    }
+}
+
+impl fmt::Display for Variant {
+    /// As it is written behind `--or`, with sizes and times rounded as they are for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.cpus.map(|cpus| format!("--cpus {cpus}")),
+            self.mem_bytes.map(|mem| format!("--mem {mem}")),
+            self.disk_bytes.map(|disk| format!("--disk {disk}")),
+            self.time_limit_ms.map(|time| format!("--time {time}")),
+            self.exclusive.map(|alone| if alone { "--exclusive" } else { "--shared" }.to_owned()),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
 }
 
 /// Something that a job could have instead of waiting.
@@ -257,6 +304,23 @@ mod tests {
         }
         for text in ["*", "12.", "12.3.*", ".*", "12*", "0.*"] {
             assert!(text.parse::<DependsOn>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_alternative_takes_sizes_and_times_as_people_write_them() {
+        let read = |json: &str| serde_json::from_str::<Variant>(json).map_err(|e| e.to_string());
+        let variant = read(r#"{"cpus":2,"mem":"8G","disk":"1T","time":"90m","exclusive":false}"#).unwrap();
+        assert_eq!(variant.to_string(), "--cpus 2 --mem 8G --disk 1T --time 1h30m --shared");
+        assert_eq!(read(&serde_json::to_string(&variant).unwrap()).unwrap(), variant);
+        for (json, says) in [
+            (r#"{"cpu":2}"#, "unknown field `cpu`"),
+            (r#"{"mem":"8G","mem_bytes":1}"#, "say the same thing"),
+            (r#"{"time":"soon"}"#, "time: 'soon' is not a duration"),
+            (r#""--cpus 2""#, "an object such as"),
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(error.contains(says), "{json}: {error}");
         }
     }
 

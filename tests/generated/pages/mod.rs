@@ -1,11 +1,12 @@
 //! The pages of the manual that are about no verb: qrmd(8), qrm-config(5), qrm-protocol(7), qrm-exit-codes(7),
-//! qrm-security(7).
+//! qrm-security(7), qrm-scheduling(7).
 //! What is known to the code comes from the code; the rest is prose that stands here and nowhere else.
 
 mod config;
 mod daemon;
 mod exit_codes;
 mod protocol;
+mod scheduling;
 mod security;
 
 use crate::Files;
@@ -19,6 +20,7 @@ pub fn made() -> Files {
         ("qrm-protocol.7", protocol::page(&crate::protocol::MADE.0)),
         ("qrm-exit-codes.7", exit_codes::page()),
         ("qrm-security.7", security::page()),
+        ("qrm-scheduling.7", scheduling::page(&crate::protocol::MADE.0)),
     ];
     all.map(|(name, text)| (name.to_owned(), text)).into()
 }

@@ -9,7 +9,7 @@ use qrm_protocol::client::Client;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::frame::BULK_FRAME;
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobSpec, SPEC_KEYS};
+use qrm_protocol::job::{DependsOn, JobSpec, SPEC_KEYS};
 use qrm_protocol::method::{BulkAdd, BulkAddParams, BulkBegin, BulkBeginParams, BulkCommit, Empty};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl After {
     }
 
     /// Its list in a job.
-    pub(super) fn list(self, spec: &JobSpec) -> &[JobRef] {
+    pub(super) fn list(self, spec: &JobSpec) -> &[DependsOn] {
         match self {
             Self::End => &spec.after,
             Self::Ok => &spec.after_ok,
@@ -119,7 +119,7 @@ impl After {
         }
     }
 
-    pub(super) fn list_mut(self, spec: &mut JobSpec) -> &mut Vec<JobRef> {
+    pub(super) fn list_mut(self, spec: &mut JobSpec) -> &mut Vec<DependsOn> {
         match self {
             Self::End => &mut spec.after,
             Self::Ok => &mut spec.after_ok,
@@ -195,7 +195,8 @@ impl Sender<'_> {
             self.flush()?;
         }
         for link in &job.links {
-            link.kind.list_mut(&mut job.spec)[link.at].job = self.ids[link.job].job;
+            let on = &mut link.kind.list_mut(&mut job.spec)[link.at];
+            *on = on.of(self.ids[link.job].job);
         }
         if job.spec.key.is_some() {
             self.keyed.push(place);
@@ -233,7 +234,9 @@ fn weight(job: &JobSpec) -> usize {
     let lists = job.env.iter().map(|(name, value)| name.len() + value.as_bytes().len() * 2 + 8);
     let lists: usize = lists.chain(job.labels.iter().map(|(name, value)| (name.len() + value.len()) * 2)).sum();
     let lists = lists + paths + job.output.iter().map(|pattern| pattern.len() * 2 + 8).sum::<usize>();
-    words + lists + ids * 24 + texts.iter().map(|t| t.as_ref().map_or(0, |t| t.len() * 2)).sum::<usize>() + 300
+    // Its queue and an alternative are a few numbers and words with their names.
+    let few = 500 + job.variants.len() * 160;
+    words + lists + few + ids * 24 + texts.iter().map(|t| t.as_ref().map_or(0, |t| t.len() * 2)).sum::<usize>()
 }
 
 fn read(from: impl BufRead, name: &str) -> Result<Vec<(usize, JobSpec)>, Error> {

@@ -7,8 +7,8 @@ use crate::commands::spec::directory;
 use crate::commands::wants::instant;
 use crate::render::excerpt::Fault;
 use qrm_protocol::error::{Error, nearest};
-use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobSpec, SPEC_KEYS};
+use qrm_protocol::ids::JobId;
+use qrm_protocol::job::{DependsOn, JobSpec, SPEC_KEYS};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -53,10 +53,14 @@ impl<'a> Source<'a> {
         let mut job = merged(job, defaults);
         self.check_keys(&job, &at)?;
         let mut needs = Vec::new();
+        let is_array = job.contains_key("array");
         for kind in After::ALL {
             if let Some(list) = job.get_mut(kind.key()) {
-                self.needs(kind, list, names, &mut needs)?;
+                self.needs(kind, list, (names, is_array), &mut needs)?;
             }
+        }
+        if let Some(or) = job.get("or") {
+            self.check_alternatives(or)?;
         }
         if let Some(command) = job.get_mut("command") {
             shell(command);
@@ -105,12 +109,23 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    /// What they hold is read with the job; that they are tables of a list is easier said here.
+    fn check_alternatives(&self, or: &Spanned<DeValue<'a>>) -> Result<(), Fault> {
+        let wrong = match or.get_ref() {
+            DeValue::Array(all) => all.iter().find(|one| !matches!(one.get_ref(), DeValue::Table(_))),
+            _ => Some(or),
+        };
+        let Some(wrong) = wrong else { return Ok(()) };
+        let error = Error::invalid("'or' is a list of tables, each with what the job would take instead");
+        Err(self.fault(error.hint("write or = [{ cpus = 2, mem = \"8G\" }]"), wrong.span()))
+    }
+
     /// Finds the jobs of the file in a list of dependencies; until they have ids, that of job 1 stands there.
     fn needs(
         &self,
         kind: After,
         list: &mut Spanned<DeValue<'a>>,
-        names: &HashMap<String, usize>,
+        (names, is_array): (&HashMap<String, usize>, bool),
         needs: &mut Vec<Need>,
     ) -> Result<(), Fault> {
         let span = list.span();
@@ -127,17 +142,24 @@ impl<'a> Source<'a> {
                 DeValue::Integer(number) => number.to_string(),
                 _ => continue,
             };
-            if let Some((job, task)) = of_file(&text, names) {
-                let id = JobRef { job: JobId(1), task };
-                *one.get_mut() = DeValue::String(id.to_string().into());
+            if let Some((job, on)) = of_file(&text, names) {
+                if matches!(on, DependsOn::Each(_)) && !is_array {
+                    let error =
+                        Error::invalid(format!("'{text}' is the task with the same index, and this is no array"));
+                    let whole = text.trim_end_matches(".*");
+                    return Err(self.fault(error.hint(format!("write \"{whole}\" for all of it")), span));
+                }
+                *one.get_mut() = DeValue::String(on.to_string().into());
                 needs.push(Need { kind, at, job, span });
-            } else if text.parse::<JobRef>().is_ok() {
+            } else if text.parse::<DependsOn>().is_ok() {
                 *one.get_mut() = DeValue::String(text.into());
             } else {
                 let error = Error::invalid(format!("no job of this file is named '{text}', and it is not an id"));
                 let error = match nearest(&text, names.keys().map(String::as_str)) {
                     Some(near) => error.hint(format!("did you mean \"{near}\"?")),
-                    None => error.hint("a job is named by its 'name', a task of an array as \"name.3\", others by id"),
+                    None => error.hint(
+                        "a job is named by its 'name', tasks of an array as \"name.3\" or \"name.*\", others by id",
+                    ),
                 };
                 return Err(self.fault(error, span));
             }
@@ -175,6 +197,7 @@ const SAME: &[(&str, &str)] = &[
     ("disk", "disk_bytes"),
     ("grace", "grace_ms"),
     ("queue_timeout", "queue_timeout_ms"),
+    ("min_run", "min_run_ms"),
 ];
 
 /// A job with what the file says of all.
@@ -206,16 +229,15 @@ fn merged<'a>(mut job: DeTable<'a>, defaults: &DeTable<'a>) -> DeTable<'a> {
     job
 }
 
-/// The job of the file that a dependency names, and its task.
-fn of_file(text: &str, names: &HashMap<String, usize>) -> Option<(usize, Option<u32>)> {
+/// The job of the file that a dependency names, and what of it is waited for, as if it were job 1.
+fn of_file(text: &str, names: &HashMap<String, usize>) -> Option<(usize, DependsOn)> {
     if let Some(job) = names.get(text) {
-        return Some((*job, None));
+        return Some((*job, DependsOn::One(JobId(1).into())));
     }
     let (name, task) = text.rsplit_once('.')?;
     let job = *names.get(name)?;
     // Read as part of an id, so that both have the same bounds.
-    let task = format!("1.{task}").parse::<JobRef>().ok()?.task;
-    Some((job, task))
+    Some((job, format!("1.{task}").parse().ok()?))
 }
 
 /// A text becomes the shell's.

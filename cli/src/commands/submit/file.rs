@@ -11,6 +11,7 @@ use crate::render::excerpt::Fault;
 use crate::render::table::table;
 use qrm_protocol::error::{Code, Error, nearest};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::DependsOn;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Read;
@@ -196,8 +197,19 @@ impl<'a> Source<'a> {
     /// A task that a job waits for must be one of the array.
     fn check_tasks(&self, entry: &Entry, all: &[Entry]) -> Result<(), Fault> {
         for need in &entry.needs {
-            let Some(task) = need.kind.list(&entry.spec)[need.at].task else { continue };
             let on = &all[need.job];
+            let task = match need.kind.list(&entry.spec)[need.at] {
+                DependsOn::One(one) => one.task,
+                DependsOn::Each(_) if on.spec.array.is_none() => {
+                    let error =
+                        Error::invalid(format!("'{}' is no array, and has no task with the same index", on.name));
+                    return Err(
+                        self.fault(error.hint(format!("write \"{}\" for all of it", on.name)), need.span.clone())
+                    );
+                }
+                DependsOn::Each(_) => None,
+            };
+            let Some(task) = task else { continue };
             if on.spec.array.is_none_or(|array| !array.contains(task)) {
                 let error = Error::invalid(format!("'{}' has no task {task}", on.name));
                 let error = match on.spec.array {
@@ -277,6 +289,53 @@ mod tests {
         assert!(taken(PIPELINE.as_bytes()));
     }
 
+    fn entries(text: &str) -> Result<Vec<Entry>, String> {
+        Source { name: "f", text }.entries().map_err(|fault| fault.message().to_owned())
+    }
+
+    #[test]
+    fn a_task_waits_for_the_one_with_its_index_if_both_are_of_arrays() {
+        let file = |first: &str, second: &str, after: &str| {
+            format!(
+                "[[job]]\nname = 'a.b'\ncommand = 'x'\n{first}\n[[job]]\ncommand = 'y'\n{second}\nafter_ok = {after}\n"
+            )
+        };
+        let array = "array = '0-3'";
+        let jobs = entries(&file(array, array, "['7', 'a.b.*', 'a.b.2', '8.*']")).unwrap();
+        let shown: Vec<String> = jobs[1].spec.after_ok.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["7", "1.*", "1.2", "8.*"]);
+        let needs: Vec<_> = jobs[1].needs.iter().map(|need| (need.at, need.job)).collect();
+        assert_eq!(needs, [(1, 0), (2, 0)]);
+        for (first, second, after, says) in [
+            (array, "", "'a.b.*'", "f:8:12: 'a.b.*' is the task with the same index, and this is no array"),
+            ("", array, "'a.b.*'", "f:8:12: 'a.b' is no array, and has no task with the same index"),
+            (array, "", "'8.*'", "f:8:12: 8.* means the task with the same index, and this job is no array"),
+            (array, array, "'c.*'", "f:8:12: no job of this file is named 'c.*', and it is not an id"),
+            (array, array, "'a.b.4'", "f:8:12: 'a.b' has no task 4"),
+        ] {
+            assert_eq!(entries(&file(first, second, after)).unwrap_err(), says);
+        }
+    }
+
+    #[test]
+    fn alternatives_are_tables_with_the_keys_of_a_job() {
+        let file = |or: &str| entries(&format!("[defaults]\nor = {or}\n[[job]]\ncommand = 'x'\nmin_run_ms = 0\n"));
+        let jobs = file("[{ cpus = 2, mem = '8G' }, { exclusive = true, time_limit_ms = 1000 }]").unwrap();
+        let shown: Vec<String> = jobs[0].spec.variants.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["--cpus 2 --mem 8G", "--time 1.0s --exclusive"]);
+        for (or, says) in [
+            ("'--cpus 2'", "f:2:6: 'or' is a list of tables, each with what the job would take instead"),
+            (
+                "[{ cpus = 1 }, '--cpus 2']",
+                "f:2:21: 'or' is a list of tables, each with what the job would take instead",
+            ),
+            ("[{ mem = '1G', mem_bytes = 1 }]", "f:2:7: 'mem' and 'mem_bytes' say the same thing; give one of them"),
+            ("[{}]", "f:2:6: an alternative that is no other"),
+        ] {
+            assert_eq!(file(or).unwrap_err(), says);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_end_the_process(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -285,8 +344,8 @@ mod tests {
 
         #[test]
         fn no_table_ends_the_process(
-            text in "(\\[\\[job\\]\\]\n|\\[defaults\\]\n|(name|command|after_ok|time|env|array|begin|retry_on|any) = \
-                (\"\\PC{0,6}\"|\\[\"[a-c](\\.[0-9])?\"\\]|\"[a-c]\"|[0-9-]{1,3}|\\{ A = \"x\" \\}|true)\n){0,12}",
+            text in "(\\[\\[job\\]\\]\n|\\[defaults\\]\n|(name|command|after_ok|time|env|array|begin|retry_on|any|or) = \
+                (\"\\PC{0,6}\"|\\[\"[a-c](\\.[0-9*])?\"\\]|\\[\\{ (cpus = [0-9]|mem = \"8G\"|x = 1) \\}\\]|\"[a-c]\"|[0-9-]{1,3}|\\{ A = \"x\" \\}|true)\n){0,12}",
         ) {
             taken(text.as_bytes());
         }

@@ -9,14 +9,15 @@ mod sbatch;
 mod script;
 mod sending;
 
+use super::offer;
 use super::spec::{Options, check, context};
 use crate::Context;
 use crate::complete::{command, file as file_path};
 use crate::render::Tone;
 use crate::render::excerpt::Fault;
 use qrm_protocol::error::Error;
-use qrm_protocol::job::{ArraySpec, JobSpec};
-use qrm_protocol::method::{JobSubmit, SubmitParams};
+use qrm_protocol::job::{ArraySpec, JobSpec, JobState};
+use qrm_protocol::method::{Empty, JobSubmit, QueueList, SubmitParams};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -35,8 +36,9 @@ use std::path::{Path, PathBuf};
 ///
 /// Each `[[job]]` has the options of submit as keys, with _ for -, and a `command`: a list of words, or a text for /bin/sh.
 /// `[defaults]` has what all jobs have that do not say otherwise; variables of both are put together. after, after_ok,
-/// after_fail and after_start take a list of jobs, by the `name` of one in the same file (NAME.3 is a task of an array),
-/// else by id. The file is queued as a whole or not at all, each job after those that it waits for.
+/// after_fail and after_start take a list of jobs, by the `name` of one in the same file (NAME.3 is a task of an array, and
+/// NAME.* for each task of another array that with its index), else by id. `or` is a list of tables such as
+/// { cpus = 2, mem = "8G" }. The file is queued as a whole or not at all, each job after those that it waits for.
 ///
 /// SCRIPTS
 ///
@@ -45,7 +47,8 @@ use std::path::{Path, PathBuf};
 /// needs neither the right to be executed nor #!, without which /bin/sh runs it.
 ///
 /// Lines that begin with #SBATCH are taken as well, if there is something here that they can mean; #QRM wins over them.
-/// --dependency after is --after-start, afterany is --after. --signal USR1@60 is --signal USR1 --grace 60s and that much
+/// --dependency after is --after-start, afterany is --after, aftercorr:12 is --after-ok 12.*. --partition is the first of the
+/// queues named that there is here. --signal USR1@60 is --signal USR1 --grace 60s and that much
 /// less --time. --output is --stdout, and --stderr as well if there is no --error; files are appended to. --requeue is
 /// --retries 3 --retry-on lost,preempted. A --nice above 0 is --priority low. A warning names each option that can not be
 /// meant; a value that is wrong is an error.
@@ -60,6 +63,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Args {
     #[command(flatten)]
     asked: Asked,
+    /// Only say what would become of it.
+    #[arg(long)]
+    dry_run: bool,
     /// Read jobs from a file of JSON lines (- is standard input): all of them are queued, or none.
     #[arg(long, value_name = "FILE", add = file_path(), conflicts_with_all = ["command", "array", "hold"])]
     bulk: Option<PathBuf>,
@@ -68,9 +74,9 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-/// What submit and a line of a script take.
+/// What describes a job that is submitted, also in a line of a script.
 #[derive(Debug, clap::Args)]
-struct Asked {
+pub(super) struct Asked {
     #[command(flatten)]
     options: Options,
     /// Make it an array: a task for each index A to B, every STEP, at most N at once; QRM_ARRAY_INDEX tells which.
@@ -95,11 +101,9 @@ impl Asked {
         }
     }
 
-    fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
-        let mut job = self.options.spec(command)?;
-        job.array = self.array;
-        job.hold = self.hold;
-        job.checked()
+    pub(super) fn spec(self, command: Vec<OsString>) -> Result<JobSpec, Error> {
+        let job = self.options.spec(command, self.array)?;
+        Ok(JobSpec { hold: self.hold, ..job })
     }
 }
 
@@ -114,24 +118,25 @@ fn submit(context: &Context, args: Args) -> Result<u8, Fault> {
                 .hint("write them there, as in {\"command\": [\"make\"], \"cpus\": 2}")
                 .into());
         }
-        return Ok(bulk::submit(context, &file, args.asked.options.dry_run)?);
+        return Ok(bulk::submit(context, &file, args.dry_run)?);
     }
-    match operand(&args.command)? {
+    let queues = || {
+        let reply = context.connect()?.call::<QueueList>(&Empty {})?;
+        Ok(reply.queues.into_iter().map(|queue| queue.name).collect())
+    };
+    match operand(&args.command, &queues)? {
         Operand::JobFile(path) if args.asked.is_any() => {
             let shown = path.display();
             Err(Error::invalid(format!("{shown} is a job file, and takes its options from its [defaults]"))
                 .hint(format!("write them there; or -- before {shown} makes it a command"))
                 .into())
         }
-        Operand::JobFile(path) => file::submit(context, &path, args.asked.options.dry_run),
+        Operand::JobFile(path) => file::submit(context, &path, args.dry_run),
         Operand::Script(script) => {
             let job = script.job(args.asked)?;
-            one(context, job.spec, job.dry_run).map_err(|error| job.source.locate(error))
+            one(context, job.spec, job.dry_run || args.dry_run).map_err(|error| job.source.locate(error))
         }
-        Operand::Command => {
-            let dry_run = args.asked.options.dry_run;
-            Ok(one(context, args.asked.spec(args.command)?, dry_run)?)
-        }
+        Operand::Command => Ok(one(context, args.asked.spec(args.command)?, args.dry_run)?),
     }
 }
 
@@ -142,7 +147,7 @@ enum Operand {
     Command,
 }
 
-fn operand(words: &[OsString]) -> Result<Operand, Fault> {
+fn operand(words: &[OsString], queues: script::Queues<'_>) -> Result<Operand, Fault> {
     let Some(first) = words.first().filter(|_| !behind_dashes(words.len())) else { return Ok(Operand::Command) };
     let path = Path::new(first);
     if first.as_bytes().ends_with(b".toml") {
@@ -156,7 +161,7 @@ fn operand(words: &[OsString]) -> Result<Operand, Fault> {
         }
     }
     if words.len() == 1
-        && let Some(script) = script::Script::read(path)?
+        && let Some(script) = script::Script::read(path, queues)?
     {
         return Ok(Operand::Script(Box::new(script)));
     }
@@ -175,7 +180,8 @@ fn one(context: &Context, job: JobSpec, dry_run: bool) -> Result<u8, Error> {
     }
     let way = if job.pty.is_some() { "qrm attach" } else { "qrm logs -f" };
     let params = SubmitParams { context: self::context()?, job };
-    let reply = context.connect()?.call::<JobSubmit>(&params)?;
+    let mut client = context.connect()?;
+    let reply = client.call::<JobSubmit>(&params)?;
     let out = &context.out;
     if out.json {
         out.document(&reply);
@@ -183,8 +189,31 @@ fn one(context: &Context, job: JobSpec, dry_run: bool) -> Result<u8, Error> {
         let known = if reply.existing { "is known by its key" } else { "submitted" };
         let follow = out.tone(Tone::Quiet, &format!("{way} {0} follows it, qrm show {0} tells all", reply.id));
         out.print(&format!("job {} {known} ({})\n{follow}\n", reply.id, reply.state));
+        if reply.state == JobState::Queued {
+            offer::tell(context, &mut client, reply.id);
+        }
     } else {
         out.print(&format!("{}\n", reply.id));
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args as _, FromArgMatches};
+
+    #[test]
+    fn only_tasks_of_an_array_wait_for_tasks_with_their_index() {
+        for (line, after) in [
+            (&["x", "--after", "12.*", "--array", "0-3", "true"][..], Some("12.*")),
+            (&["x", "--after", "12.*", "true"], None),
+        ] {
+            let parsed = Args::augment_args(clap::Command::new("x")).try_get_matches_from(line).unwrap();
+            let args = Args::from_arg_matches(&parsed).unwrap();
+            let spec = args.asked.spec(args.command).ok();
+            let shown = spec.map(|spec| spec.after.iter().map(ToString::to_string).collect::<String>());
+            assert_eq!(shown.as_deref(), after, "{line:?}");
+        }
+    }
 }

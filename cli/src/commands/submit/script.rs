@@ -9,6 +9,7 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::job::{JobSpec, MAX_SCRIPT_BYTES};
+use qrm_protocol::queue::QueueName;
 use std::ffi::OsString;
 use std::io::Read;
 use std::ops::Range;
@@ -21,7 +22,19 @@ use std::path::{Path, PathBuf};
 struct Line {
     #[command(flatten)]
     asked: Asked,
+    #[arg(long)]
+    dry_run: bool,
 }
+
+impl Line {
+    /// These, and of the others what these do not say.
+    fn over(self, others: Self) -> Self {
+        Self { asked: self.asked.over(others.asked), dry_run: self.dry_run || others.dry_run }
+    }
+}
+
+/// The queues that there are, which is only asked where that matters.
+pub(super) type Queues<'a> = &'a dyn Fn() -> Result<Vec<QueueName>, Error>;
 
 /// Whose options a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +145,7 @@ impl Source {
 pub(super) struct Script {
     source: Source,
     path: PathBuf,
-    asked: Asked,
+    line: Line,
 }
 
 /// The job that a script is.
@@ -144,7 +157,7 @@ pub(super) struct ScriptJob {
 
 impl Script {
     /// The script of this name, if it is one with options; whatever can not be read as one is a command.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, Fault> {
+    pub(super) fn read(path: &Path, queues: Queues<'_>) -> Result<Option<Self>, Fault> {
         let Some(bytes) = script_bytes(path) else { return Ok(None) };
         let lossy = String::from_utf8_lossy(&bytes);
         let marks = marks(&lossy);
@@ -162,22 +175,20 @@ impl Script {
         }
         let text = super::file::utf8(&name, &bytes)?.to_owned();
         let mut source = Source { name, text, given: Vec::new() };
-        let asked = asked(&mut source, &marks[..early])?;
-        Ok(Some(Self { source, path: path.to_owned(), asked }))
+        let line = asked(&mut source, &marks[..early], queues)?;
+        Ok(Some(Self { source, path: path.to_owned(), line }))
     }
 
     /// The job, with what the command line says over what the script says. It runs a copy, so that what becomes of the
     /// file changes nothing.
     pub(super) fn job(self, asked: Asked) -> Result<ScriptJob, Fault> {
-        let Self { source, path, asked: own } = self;
+        let Self { source, path, line } = self;
         source.check()?;
         let unreadable = |e: std::io::Error| Error::invalid(format!("the script {}: {e}", source.name));
         let command = vec![std::path::absolute(&path).map_err(unreadable)?.into_os_string()];
-        let asked = asked.over(own);
-        let dry_run = asked.options.dry_run;
-        let mut spec = asked.spec(command).map_err(|error| source.locate(error))?;
+        let mut spec = asked.over(line.asked).spec(command).map_err(|error| source.locate(error))?;
         spec.script = Some(source.text.clone());
-        Ok(ScriptJob { spec: spec.checked()?, dry_run, source })
+        Ok(ScriptJob { spec: spec.checked()?, dry_run: line.dry_run, source })
     }
 }
 
@@ -228,7 +239,7 @@ fn warn(name: &str, line: usize, what: &str) {
 }
 
 /// The options of all lines: those of `#QRM` over those of `#SBATCH`.
-fn asked(source: &mut Source, marks: &[(Mark, Range<usize>, bool)]) -> Result<Asked, Fault> {
+fn asked(source: &mut Source, marks: &[(Mark, Range<usize>, bool)], queues: Queues<'_>) -> Result<Line, Fault> {
     let (mut own, mut foreign) = (Vec::new(), Vec::new());
     for (mark, span, _) in marks {
         let Some(words) = shlex::split(&source.text[span.clone()]) else {
@@ -241,15 +252,19 @@ fn asked(source: &mut Source, marks: &[(Mark, Range<usize>, bool)]) -> Result<As
         }
     }
     let own = of_qrm(source, &own)?;
-    let foreign = of_sbatch(source, &foreign)?;
+    let foreign = of_sbatch(source, &foreign, queues)?;
     Ok(own.over(foreign))
 }
 
-fn of_qrm(source: &mut Source, lines: &[Directive]) -> Result<Asked, Fault> {
+fn of_qrm(source: &mut Source, lines: &[Directive]) -> Result<Line, Fault> {
     for line in lines {
         // One by one, so that no line takes its value from the next one.
         parsed(&line.words).map_err(|error| refused(source, &error, std::slice::from_ref(line)))?;
-        for word in line.words.iter().filter(|word| word.starts_with("--")) {
+        for (place, word) in line.words.iter().enumerate().filter(|(_, word)| word.starts_with("--")) {
+            // The options of an alternative are not its job's.
+            if place > 0 && line.words[place - 1] == "--or" {
+                continue;
+            }
             let option = word.split('=').next().unwrap_or(word).to_owned();
             let at = source.find(&option, &line.span);
             source.given.push(Given { option, rest: at.start..line.span.end, at });
@@ -259,9 +274,12 @@ fn of_qrm(source: &mut Source, lines: &[Directive]) -> Result<Asked, Fault> {
     parsed(&all).map_err(|error| refused(source, &error, lines))
 }
 
-fn of_sbatch(source: &mut Source, lines: &[Directive]) -> Result<Asked, Fault> {
-    let imported = sbatch::import(lines, &jiff::Zoned::now())
+fn of_sbatch(source: &mut Source, lines: &[Directive], queues: Queues<'_>) -> Result<Line, Fault> {
+    let mut imported = sbatch::import(lines, &jiff::Zoned::now())
         .map_err(|wrong| source.fault(Error::invalid(wrong.why), source.find(&wrong.part, &wrong.span)))?;
+    if imported.partitions.is_some() {
+        imported.choose_queue(&queues()?);
+    }
     let variables = if lines.is_empty() { Vec::new() } else { sbatch::variables(&source.text) };
     for warning in imported.warnings.iter().chain(&variables) {
         warn(&source.name, source.line(&warning.span), &warning.what);
@@ -272,8 +290,8 @@ fn of_sbatch(source: &mut Source, lines: &[Directive]) -> Result<Asked, Fault> {
     parsed(&words).map_err(|error| source.locate(as_error(&error)))
 }
 
-fn parsed(words: &[String]) -> Result<Asked, clap::Error> {
-    Line::try_parse_from(words).map(|line| line.asked)
+fn parsed(words: &[String]) -> Result<Line, clap::Error> {
+    Line::try_parse_from(words)
 }
 
 /// What clap refused, where it stands: the value, or the option; of what is said twice the second one.
@@ -330,7 +348,7 @@ mod tests {
         #[test]
         fn no_script_ends_the_process(text in "(#(QRM|SBATCH) \\PC{0,30}\n|#SBATCH --?[a-z-]{1,12}[ =][0-9a-z:%@,+-]{0,12}\n|\\PC{0,10}\n){0,6}") {
             let marks: Vec<_> = marks(&text).into_iter().filter(|(_, _, early)| *early).collect();
-            if let Err(fault) = asked(&mut source(&text), &marks) {
+            if let Err(fault) = asked(&mut source(&text), &marks, &|| Ok(vec![QueueName::default()])) {
                 prop_assert!(!fault.message().is_empty());
             }
         }

@@ -54,7 +54,7 @@ impl Core {
         };
         let ran = run.suspended.unwrap_or(now).saturating_sub(began).saturating_sub(run.stood_ms);
         let mut whole = expected;
-        while whole <= ran {
+        while whole < ran {
             whole = whole.saturating_add((whole / 2).max(LEAST_MORE));
         }
         if want.time_ms > 0 {

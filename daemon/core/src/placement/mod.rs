@@ -15,6 +15,7 @@ pub use why::{Cause, Explained, Held, Rank};
 use crate::policy::Host;
 use crate::shape::Amounts;
 use qrm_protocol::ids::{JobId, JobRef};
+use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// The most runs at once. Jobs that ask for nothing are bounded by this alone, so that a mistake is no fork bomb.
@@ -64,14 +65,22 @@ pub(crate) struct Plan {
     /// What was all, and what was taken when nothing more started.
     pub all: Amounts,
     pub taken: Amounts,
+    /// Then a run has run for as long as it wants to before it makes room for one that waits for that.
+    pub wake: Option<u64>,
     /// The first job in rank that did not start.
     pub first: Option<JobId>,
+    /// Something did not start that would have, if others than jobs used no memory.
+    pub lacks_memory: bool,
 }
 
 /// What is true only now. It is no part of the state, so it makes no difference between states.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub host: Host,
+    /// Others use more or less memory than at the last step.
+    pub moved: bool,
+    /// It is under pressure since then.
+    pub short_since: Option<Timestamp>,
     /// What the last pass found.
     pub plan: Plan,
 }

@@ -56,6 +56,28 @@ pub(super) struct Candidate<'a> {
     pub attempt: Option<u32>,
 }
 
+/// One that was planned, for planning it once more as if there were more room.
+#[derive(Clone, Debug)]
+pub(super) struct Blocked {
+    not_before: u64,
+    ways: Vec<(Amounts, u64)>,
+}
+
+impl Blocked {
+    /// Takes its place in this future.
+    pub fn plan(&self, profile: &mut Profile) {
+        let fits = |(amounts, ms): &(Amounts, u64)| profile.fits_at(self.not_before, *amounts, *ms);
+        let start = |(amounts, ms): &(Amounts, u64)| match fits(&(*amounts, *ms)) {
+            true => Some(self.not_before),
+            false => profile.earliest(*amounts, *ms),
+        };
+        let starts = self.ways.iter().filter_map(|way| Some((start(way)?, *way)));
+        if let Some((at, (amounts, ms))) = starts.min_by_key(|(at, _)| *at) {
+            profile.take(at, amounts, ms);
+        }
+    }
+}
+
 /// What became of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -84,8 +106,11 @@ pub(crate) struct Pass<'a> {
     newcomer: Option<&'a Newcomer>,
     wants_of_newcomer: Vec<Want>,
     pub(super) profile: Option<Profile>,
-    started_in: BTreeMap<&'a QueueName, u64>,
+    /// How many of a queue started in this pass, or have their planned start.
+    placed_in: BTreeMap<QueueName, u64>,
     pub(super) plan: Plan,
+    /// Those that were planned, in their order.
+    pub(super) blocked: Vec<Blocked>,
     /// What it was for is known.
     over: bool,
 }
@@ -93,7 +118,8 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
         let mut all = Amounts::of(&core.machine);
-        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |free| all.mem.min(free));
+        // What runs hold is theirs, whatever others use, and is in the way of no job that asks for none.
+        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room.max(core.used.mem)));
         let plan = Plan { all, taken: core.used, ..Plan::default() };
         Self {
             core,
@@ -103,8 +129,9 @@ impl<'a> Pass<'a> {
             newcomer: None,
             wants_of_newcomer: Vec::new(),
             profile: None,
-            started_in: BTreeMap::new(),
+            placed_in: BTreeMap::new(),
             plan,
+            blocked: Vec::new(),
             over: false,
         }
     }
@@ -118,8 +145,8 @@ impl<'a> Pass<'a> {
 
     /// Looks at all.
     pub fn run(mut self) -> Plan {
-        let executing = !self.core.runs.is_empty();
-        if self.core.seen.host.short.is_some() && executing {
+        let pressed = self.core.seen.host.short.is_some();
+        if pressed && !self.core.runs.is_empty() {
             self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
             return self.plan;
         }
@@ -131,7 +158,8 @@ impl<'a> Pass<'a> {
         let mut yielding = self.yielding();
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
-        while !self.is_done(new.is_some()) {
+        // Under pressure the first that starts is the only one: then some job runs.
+        while !self.is_done(new.is_some()) && !(pressed && !self.plan.starts.is_empty()) {
             // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
             let turns = [
                 yielding.last().map(|(turn, _)| *turn),
@@ -167,6 +195,28 @@ impl<'a> Pass<'a> {
             }
         }
         self.plan
+    }
+
+    /// The first instant from `at` on at which this fits beside all that runs and is planned.
+    pub fn first_fit(self, at: u64, want: Amounts, ms: u64) -> Option<u64> {
+        let mut profile = self.running();
+        for planned in self.planned_again() {
+            planned.plan(&mut profile);
+        }
+        profile.earliest_from(at, want, ms)
+    }
+
+    /// What the last pass planned, in its order.
+    fn planned_again(&self) -> Vec<Blocked> {
+        let mut planned: Vec<_> = self.core.seen.plan.planned.iter().collect();
+        planned.sort_unstable_by_key(|(_, planned)| planned.place);
+        let of = |(job, planned): (&JobRef, &Planned)| {
+            let shape = &self.core.jobs.get(&job.job)?.shape;
+            let want = shape.way(planned.variant);
+            let (ms, _) = self.core.expected(shape, want);
+            Some(Blocked { not_before: planned.at, ways: vec![(want.amounts, ms)] })
+        };
+        planned.into_iter().filter_map(of).collect()
     }
 
     /// Whether nothing more can come of it.
@@ -269,6 +319,7 @@ impl<'a> Pass<'a> {
             return Verdict::Started;
         }
         self.plan.first = self.plan.first.or(Some(candidate.job.job));
+        self.plan.lacks_memory |= self.lacks_memory(candidate);
         if self.plan.planned.len() < self.limits.planned && !candidate.shape.idle {
             self.make_room(candidate);
             self.plan_start(candidate);
@@ -276,19 +327,19 @@ impl<'a> Pass<'a> {
         Verdict::Blocked
     }
 
-    /// Whether more of a queue may run.
+    /// Whether more of a queue may run: one that is planned has its place, so that no other of its queue delays it.
     fn queue_lets(&self, name: &QueueName) -> bool {
         let Some(queue) = self.core.queues.get(name) else { return true };
         let Some(most) = queue.spec.max_running else { return !queue.paused };
         let running = self.core.in_queue.get(name).map_or(0, |within| within.running);
-        let started = self.started_in.get(name).copied().unwrap_or(0);
-        !queue.paused && running + started < most.into()
+        let placed = self.placed_in.get(name).copied().unwrap_or(0);
+        !queue.paused && running + placed < most.into()
     }
 
     /// The first of its ways that fits now, for as long as it is expected to run.
     fn fitting(&self, candidate: Candidate<'_>) -> Option<(u8, u64)> {
         (0u8..).zip(candidate.wants).find_map(|(variant, want)| {
-            if !self.plan.all.holds(self.plan.taken.plus(want.amounts)) {
+            if !self.plan.all.leaves(self.plan.taken, want.amounts) {
                 return None;
             }
             let (expected, _) = self.core.expected(candidate.shape, *want);
@@ -298,24 +349,41 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// Whether there would be room for it now, if others than jobs used no memory.
+    fn lacks_memory(&self, candidate: Candidate<'_>) -> bool {
+        let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
+        candidate.wants.iter().any(|want| {
+            let then = self.plan.taken.plus(want.amounts);
+            then.mem > self.plan.all.mem && offered.leaves(self.plan.taken, want.amounts)
+        })
+    }
+
     fn start(&mut self, candidate: Candidate<'a>, variant: u8, expected_ms: u64) {
         let want = candidate.wants[usize::from(variant)];
         self.plan.taken = self.plan.taken.plus(want.amounts);
         if let Some(profile) = &mut self.profile {
             profile.take(self.now.boot_ms, want.amounts, expected_ms);
         }
-        if candidate.attempt.is_some() {
-            *self.started_in.entry(&candidate.shape.queue).or_default() += 1;
-        }
+        self.count_placed(candidate);
         self.plan.starts.push(Start { job: candidate.job, attempt: candidate.attempt, variant, expected_ms });
+    }
+
+    /// Counts it for the bound of its queue, unless it is there already.
+    fn count_placed(&mut self, candidate: Candidate<'_>) {
+        if candidate.attempt.is_some() {
+            *self.placed_in.entry(candidate.shape.queue.clone()).or_default() += 1;
+        }
     }
 
     fn plan_start(&mut self, candidate: Candidate<'_>) {
         let Some((at, variant, expected)) = self.earliest(candidate) else { return };
+        self.count_placed(candidate);
         let want = candidate.wants[usize::from(variant)];
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
         self.plan.planned.insert(candidate.job, Planned { at, variant, place });
+        let ways = candidate.wants.iter().map(|want| (want.amounts, self.core.expected(candidate.shape, *want).0));
+        self.blocked.push(Blocked { not_before: self.now.boot_ms, ways: ways.collect() });
     }
 
     /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
@@ -329,21 +397,28 @@ impl<'a> Pass<'a> {
         starts.min_by_key(|(at, variant, _)| (*at, *variant))
     }
 
-    /// What is taken over time to come, with all that started in this pass.
+    /// What is taken over time to come, with all that started and was planned in this pass.
     pub(super) fn future(&mut self) -> &mut Profile {
-        let (core, now, all) = (self.core, self.now.boot_ms, self.plan.all);
-        let starts = &self.plan.starts;
-        self.profile.get_or_insert_with(|| {
-            let runs = core.runs.iter().filter(|(_, run)| run.stage == crate::Stage::Execute);
-            let ends = runs.map(|(job, run)| (core.expected_end(now, *job, run), core.held(*job, run))).collect();
-            let mut profile = Profile::new(now, all, ends);
-            for start in starts {
-                let shape = core.jobs.get(&start.job.job).map(|job| &job.shape);
-                let amounts = shape.map_or(Amounts::default(), |shape| shape.way(start.variant).amounts);
-                profile.take(now, amounts, start.expected_ms);
-            }
-            profile
-        })
+        if self.profile.is_none() {
+            self.profile = Some(self.running());
+        }
+        self.profile.as_mut().expect("it was made just now")
+    }
+
+    /// What runs take over time to come, with all that started in this pass.
+    pub(super) fn running(&self) -> Profile {
+        let (core, now) = (self.core, self.now.boot_ms);
+        let runs = core.runs.iter().filter(|(_, run)| run.stage == crate::Stage::Execute);
+        let ends = runs.map(|(job, run)| (core.expected_end(now, *job, run), core.held(*job, run))).collect();
+        let mut profile = Profile::new(now, self.plan.all, ends);
+        for start in &self.plan.starts {
+            let shape = core.jobs.get(&start.job.job).map(|job| &job.shape);
+            let amounts = shape.map_or(Amounts::default(), |shape| shape.way(start.variant).amounts);
+            // One that goes on has its memory and files already.
+            let amounts = if start.attempt.is_some() { amounts } else { Amounts { mem: 0, disk: 0, ..amounts } };
+            profile.take(now, amounts, start.expected_ms);
+        }
+        profile
     }
 
     /// Jobs that were promised a start come before all others.
@@ -359,6 +434,7 @@ impl<'a> Pass<'a> {
                 self.start(one, variant, expected);
                 continue;
             }
+            self.plan.lacks_memory |= self.lacks_memory(one);
             // By then, or as soon as it can.
             let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
             let at = self.now.boot_ms.saturating_add(left);
@@ -372,6 +448,8 @@ impl<'a> Pass<'a> {
             };
             let Some(at) = at else { continue };
             profile.take(at, want.amounts, expected);
+            self.count_placed(one);
+            self.blocked.push(Blocked { not_before: at, ways: vec![(want.amounts, expected)] });
             let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
             self.plan.planned.insert(one.job, Planned { at, variant: 0, place });
             self.limits.planned = self.limits.planned.saturating_add(1);
@@ -412,7 +490,7 @@ impl<'a> Pass<'a> {
         let wants = [Want { amounts: rest, ..granted }];
         let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None };
         let left = core.expected_end(self.now.boot_ms, job, run).saturating_sub(self.now.boot_ms);
-        let fits = self.plan.all.holds(self.plan.taken.plus(rest))
+        let fits = self.plan.all.leaves(self.plan.taken, rest)
             && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
         if fits {
             self.plan.taken = self.plan.taken.plus(rest);

@@ -2,7 +2,7 @@
 //! It refuses to end anything.
 
 use super::Room;
-use super::pass::{Candidate, Pass};
+use super::pass::{Blocked, Candidate, Pass};
 use super::profile::Profile;
 use crate::job::Job;
 use crate::shape::{Amounts, Shape, Want};
@@ -37,6 +37,8 @@ impl Class {
 #[derive(Clone, Copy, Debug)]
 struct Victim {
     job: JobRef,
+    /// For so long it wants to run before it makes room.
+    wants_ms: u64,
     /// What it would give back.
     gives: Amounts,
     /// When, and until when it would have had it.
@@ -58,15 +60,26 @@ impl Core {
         shape.preemptible || shape.idle || by_queue()
     }
 
+    /// Whether what its command saves may be of use to it later: it may be run again, or is told to save.
+    #[must_use]
+    pub fn may_go_on(&self, job: JobId) -> bool {
+        let asks = |job: &Job| job.rare().is_some_and(|rare| rare.retries > 0 || rare.checkpoint_signal.is_some());
+        self.jobs.get(&job).is_some_and(|job| asks(job) || self.may_be_preempted(&job.shape))
+    }
+
     fn victim(&self, now: u64, all: Amounts, job: JobRef, run: &RunState) -> Option<Victim> {
         let record = self.jobs.get(&job.job)?;
         let (_, began) = run.released.filter(|_| !run.boot_is_over)?;
         let ran = run.suspended.unwrap_or(now).saturating_sub(began).saturating_sub(run.stood_ms);
-        if run.stop.is_some() || run.yields || ran < record.shape.min_run_ms || !self.may_be_preempted(&record.shape) {
+        if run.stop.is_some() || run.yields || !self.may_be_preempted(&record.shape) {
             return None;
         }
         let held = self.held(job, run);
         let stands_still = self.on_preempt(record) == OnPreempt::Suspend;
+        // Someone else has let it stand still, and it is theirs to let it go on.
+        if stands_still && run.suspended.is_some() {
+            return None;
+        }
         let (gives, at) = match stands_still {
             true => (Amounts { mem: 0, disk: 0, ..held }, now),
             false => (held, now.saturating_add(record.grace_ms()).max(now + 1)),
@@ -75,6 +88,7 @@ impl Core {
         let lost = if keeps_work { 0 } else { ran };
         Some(Victim {
             job,
+            wants_ms: record.shape.min_run_ms.saturating_sub(ran),
             gives,
             at,
             end: self.expected_end(now, job, run),
@@ -111,22 +125,30 @@ impl Pass<'_> {
         };
         let runs = core.runs.iter().filter(|(job, run)| run.stage == crate::Stage::Execute && below(job));
         let mut victims: Vec<Victim> = runs.filter_map(|(job, run)| core.victim(now, all, *job, run)).collect();
+        let ripe = victims.iter().filter(|victim| victim.wants_ms > 0).map(|victim| victim.wants_ms).min();
+        let wake = ripe.map(|ms| now.saturating_add(ms));
+        self.plan.wake = self.plan.wake.into_iter().chain(wake).min();
+        victims.retain(|victim| victim.wants_ms == 0);
         if victims.is_empty() {
             return None;
         }
         // The youngest first, of those that lose as much.
         victims.sort_unstable_by(|a, b| (a.loses, b.job).cmp(&(b.loses, a.job)));
-        let taken = self.plan.taken;
-        let most = victims.iter().fold(Amounts::default(), |sum, victim| sum.plus(victim.gives));
+        let running = self.running();
+        // The most that there can be room for when all of them are gone: others may be gone by then, too.
+        let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
+        let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
+        let taken = running.taken_at(gone).less(given);
         let expected = |want: &Want| core.expected(candidate.shape, *want).0;
         for want in candidate.wants {
-            if !all.holds(taken.less(most).plus(want.amounts)) {
+            if !all.leaves(taken, want.amounts) {
                 continue;
             }
             let ms = expected(want);
             // What makes room already, or ends by itself in time, is waited for.
             let without = self.future().earliest(want.amounts, ms);
-            if let Some(chosen) = choose(self.future().clone(), &victims, want.amounts, ms, without) {
+            let room = Trial { running: running.clone(), blocked: &self.blocked, amounts: want.amounts, ms };
+            if let Some(chosen) = room.choose(&victims, without) {
                 let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();
                 let victims = chosen.into_iter().map(|victim| victim.job).collect();
                 return Some(Room { job: candidate.job, victims, lost_cpu_ms });
@@ -136,40 +158,47 @@ impl Pass<'_> {
     }
 }
 
-/// The fewest of these, in their order, without which it could start only later.
-fn choose(
-    mut profile: Profile,
-    victims: &[Victim],
+/// A future in which victims are gone, and those of higher rank have taken what they can of that.
+struct Trial<'a> {
+    running: Profile,
+    blocked: &'a [Blocked],
     amounts: Amounts,
     ms: u64,
-    without: Option<u64>,
-) -> Option<Vec<Victim>> {
-    let in_time = |profile: &Profile, gone: u64| profile.earliest(amounts, ms).is_some_and(|at| at <= gone);
-    let mut chosen: Vec<Victim> = Vec::new();
-    let mut gone = 0;
-    for victim in victims {
-        profile.give(victim.at, victim.end, victim.gives);
-        chosen.push(*victim);
-        gone = gone.max(victim.at);
-        if in_time(&profile, gone) {
-            break;
-        }
-    }
-    if !in_time(&profile, gone) || without.is_some_and(|at| at <= gone) {
-        return None;
-    }
-    for place in (0..chosen.len()).rev() {
-        let victim = chosen[place];
-        if victim.at >= victim.end {
-            chosen.remove(place);
-            continue;
-        }
-        profile.take(victim.at, victim.gives, victim.end - victim.at);
-        if in_time(&profile, gone) {
-            chosen.remove(place);
-        } else {
+}
+
+impl Trial<'_> {
+    /// Whether it could start as soon as these are gone.
+    fn fits(&self, victims: &[Victim]) -> bool {
+        let mut profile = self.running.clone();
+        for victim in victims {
             profile.give(victim.at, victim.end, victim.gives);
         }
+        for blocked in self.blocked {
+            blocked.plan(&mut profile);
+        }
+        let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(0);
+        profile.earliest(self.amounts, self.ms).is_some_and(|at| at <= gone)
     }
-    Some(chosen)
+
+    /// The first of these, in their order, and of those none that is not needed; nothing if they are not enough, or if it
+    /// starts as early without.
+    fn choose(&self, victims: &[Victim], without: Option<u64>) -> Option<Vec<Victim>> {
+        if !self.fits(victims) {
+            return None;
+        }
+        let (mut few, mut enough) = (0, victims.len());
+        while enough - few > 1 {
+            let middle = few + (enough - few) / 2;
+            if self.fits(&victims[..middle]) { enough = middle } else { few = middle }
+        }
+        let mut chosen = victims[..enough].to_vec();
+        for place in (0..chosen.len()).rev() {
+            let spared = chosen.remove(place);
+            if !self.fits(&chosen) {
+                chosen.insert(place, spared);
+            }
+        }
+        let gone = chosen.iter().map(|victim| victim.at).max()?;
+        (without.is_none_or(|at| at > gone)).then_some(chosen)
+    }
 }

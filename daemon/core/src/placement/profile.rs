@@ -37,14 +37,20 @@ impl Profile {
 
     /// The first instant from now on at which so much is free for so long; nothing if there never is.
     pub fn earliest(&self, want: Amounts, ms: u64) -> Option<u64> {
-        let fits = |step: &Step| self.all.holds(step.taken.plus(want));
+        self.earliest_from(self.steps[0].from, want, ms)
+    }
+
+    /// The same from a later instant on.
+    pub fn earliest_from(&self, from: u64, want: Amounts, ms: u64) -> Option<u64> {
+        let fits = |step: &Step| self.all.leaves(step.taken, want);
         let mut start: Option<u64> = None;
-        for step in &self.steps {
+        let first = self.steps.partition_point(|step| step.from <= from).saturating_sub(1);
+        for step in &self.steps[first..] {
             if start.is_some_and(|start| step.from >= start.saturating_add(ms)) {
                 return start;
             }
             match (fits(step), start) {
-                (true, None) => start = Some(step.from),
+                (true, None) => start = Some(step.from.max(from)),
                 (true, Some(_)) => {}
                 (false, _) => start = None,
             }
@@ -56,14 +62,20 @@ impl Profile {
     pub fn fits_now(&self, want: Amounts, ms: u64) -> bool {
         let now = self.steps[0].from;
         let meanwhile = self.steps.iter().take_while(|step| step.from < now.saturating_add(ms.max(1)));
-        meanwhile.into_iter().all(|step| self.all.holds(step.taken.plus(want)))
+        meanwhile.into_iter().all(|step| self.all.leaves(step.taken, want))
     }
 
     /// The same from a later instant on.
     pub fn fits_at(&self, start: u64, want: Amounts, ms: u64) -> bool {
         let end = start.saturating_add(ms.max(1));
         let first = self.steps.partition_point(|step| step.from <= start).saturating_sub(1);
-        self.steps[first..].iter().take_while(|step| step.from < end).all(|step| self.all.holds(step.taken.plus(want)))
+        self.steps[first..].iter().take_while(|step| step.from < end).all(|step| self.all.leaves(step.taken, want))
+    }
+
+    /// What is taken at an instant from now on.
+    pub fn taken_at(&self, at: u64) -> Amounts {
+        let place = self.steps.partition_point(|step| step.from <= at).saturating_sub(1);
+        self.steps[place].taken
     }
 
     /// Takes so much from then on, for so long.
@@ -139,9 +151,11 @@ mod tests {
                 }
                 let free = |t: u64| table.get(usize::try_from(t).unwrap()).copied().unwrap_or(0) + n <= all;
                 let fits = |t: u64| (t..t + ms).all(free);
+                prop_assert_eq!(profile.taken_at(start).cpus, table[usize::try_from(start).unwrap()]);
                 prop_assert_eq!(profile.fits_now(cpus(n), ms), fits(0));
                 prop_assert_eq!(profile.fits_at(start, cpus(n), ms), fits(start));
                 prop_assert_eq!(profile.earliest(cpus(n), ms), (0..=END).find(|t| fits(*t)));
+                prop_assert_eq!(profile.earliest_from(start, cpus(n), ms), (start..=END).find(|t| fits(*t)));
             }
         }
     }

@@ -37,9 +37,11 @@ impl Parts {
 
 impl<'a> Ranks<'a> {
     pub fn new(core: &'a Core) -> Self {
-        let user = |user: Uid| core.policy.shares.get(&user).copied().unwrap_or(1).max(1);
+        let user = |user: &Uid| core.policy.shares.get(user).copied().unwrap_or(1).max(1);
         let queue = |queue: &QueueName| core.queues.get(queue).map_or(1, |queue| queue.spec.weight);
-        let (users, queues) = core.shares.left(user, queue);
+        let waiting = || core.accounts.keys();
+        let users = core.shares.of_users(waiting().map(|account| &account.user), user);
+        let queues = core.shares.of_queues(waiting().map(|account| &account.queue), queue);
         Self { core, users, queues }
     }
 
@@ -77,9 +79,12 @@ impl<'a> Ranks<'a> {
 /// Whose turn it is: who is not idle, then the larger rank, then the smaller id.
 pub(crate) type Turn = (Reverse<bool>, i64, Reverse<JobId>);
 
+/// The heads of an account: whether it is idle, what their ranks have more than what stays, and those to come.
+type Turns<'a> = (bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>);
+
 /// Heads of lines, merged.
 pub(crate) struct Merged<'a> {
-    accounts: Vec<(bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>)>,
+    accounts: Vec<Turns<'a>>,
     heap: BinaryHeap<(Turn, usize, &'a Arc<Shape>)>,
 }
 

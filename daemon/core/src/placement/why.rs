@@ -223,8 +223,10 @@ impl Core {
             let since = rare.and_then(|rare| rare.held).unwrap_or(record.submitted);
             causes.push(Cause::new(ReasonCode::Held, "someone holds it").since(since));
         }
-        if !record.needs().is_empty() {
-            let jobs: Vec<String> = record.needs().iter().map(need_text).collect();
+        let needs = record.open_needs(job.task);
+        let is_gated = record.tasks.as_ref().is_none_or(|tasks| tasks.waiting.is_empty() || job.task.is_some());
+        if !needs.is_empty() && (is_gated || !record.needs().is_empty()) {
+            let jobs: Vec<String> = needs.iter().map(need_text).collect();
             let any = rare.is_some_and(|rare| rare.any) && jobs.len() > 1;
             let message = format!("it waits for {}{}", if any { "any of " } else { "the " }, first_few(&jobs));
             let cause = Cause::new(ReasonCode::Dependency, message).since(record.submitted);
@@ -244,7 +246,8 @@ impl Core {
         if let Some(tasks) = record.tasks.as_ref().filter(|tasks| tasks.at_width() && again.is_none()) {
             let message = format!("{} of its tasks run, as many as it allows", tasks.running);
             let holders = self.holders(now, |run, _| u64::from(run.job == job.job && run.task.is_some()));
-            causes.push(Cause { holders, ..Cause::new(ReasonCode::ArrayWidth, message) });
+            let since = self.last_start(|run| run.job == job.job);
+            causes.push(Cause { holders, since, ..Cause::new(ReasonCode::ArrayWidth, message) });
         }
         if record.wants_room() && !self.fits_machine(record) {
             causes.push(Cause::new(ReasonCode::Machine, "it asks for more than the machine offers now"));
@@ -265,12 +268,12 @@ impl Core {
         let plan = &self.seen.plan;
         // The way that comes nearest: the one in which it is planned, else the one that it prefers.
         let planned = plan.planned.get(&id.into()).map_or(0, |planned| usize::from(planned.variant));
-        let fits = wants.iter().find(|want| plan.all.holds(plan.taken.plus(want.amounts)));
+        let fits = wants.iter().find(|want| plan.all.leaves(plan.taken, want.amounts));
         let Some(want) = wants.get(planned).or(wants.first()).copied() else { return };
         if fits.is_none() {
             self.shortages(now, job, want, causes);
         } else if causes.len() == before && self.pressure().is_none() {
-            self.rank_causes(now, id, causes);
+            self.rank_causes(now, id, job, causes);
         }
         self.preempting(now, id, causes);
     }
@@ -289,23 +292,25 @@ impl Core {
             most / 10,
             most % 10
         );
-        Some(Cause { asked: None, ..Cause::new(ReasonCode::Pressure, message) })
+        Some(Cause { since: self.seen.short_since, ..Cause::new(ReasonCode::Pressure, message) })
     }
 
     fn queue_causes(&self, now: Now, job: &Job, causes: &mut Vec<Cause>) {
         let name = &job.shape.queue;
         let Some(queue) = self.queues.get(name) else { return };
         if queue.paused {
-            causes.push(Cause::new(ReasonCode::QueuePaused, format!("queue {name} is paused")));
+            let cause = Cause::new(ReasonCode::QueuePaused, format!("queue {name} is paused"));
+            causes.push(Cause { since: queue.paused_at.map(|at| at.max(job.since())), ..cause });
         }
         let running = self.in_queue.get(name).map_or(0, |within| within.running);
         if let Some(most) = queue.spec.max_running.filter(|most| running >= (*most).into()) {
-            let message = format!("{running} jobs of queue {name} run, and {most} may");
+            let message = Waiting::QueueFull { queue: name.clone(), most }.to_string();
             let of_queue = |run: JobRef| self.jobs.get(&run.job).is_some_and(|job| job.shape.queue == *name);
             let holders = self.holders(now, |run, _| u64::from(of_queue(run)));
             let until = holders.first().and_then(|holder| holder.until);
             let asked = Some((1, u64::from(most).saturating_sub(running)));
-            causes.push(Cause { holders, until, asked, ..Cause::new(ReasonCode::QueueFull, message) });
+            let since = self.last_start(of_queue).map(|at| at.max(job.since()));
+            causes.push(Cause { holders, until, asked, since, ..Cause::new(ReasonCode::QueueFull, message) });
         }
     }
 
@@ -351,7 +356,7 @@ impl Core {
     }
 
     /// It would fit, and others come first.
-    fn rank_causes(&self, now: Now, id: JobId, causes: &mut Vec<Cause>) {
+    fn rank_causes(&self, now: Now, id: JobId, job: &Job, causes: &mut Vec<Cause>) {
         let plan = &self.seen.plan;
         let own = plan.planned.get(&id.into()).map_or(u32::MAX, |planned| planned.place);
         let mut before: Vec<_> = plan.planned.iter().filter(|(_, planned)| planned.place < own).collect();
@@ -374,7 +379,13 @@ impl Core {
                 Cause::new(ReasonCode::Rank, format!("it comes after {whom}"))
             }
         };
-        causes.push(Cause { holders, ..cause });
+        causes.push(Cause { holders, ..cause.since(job.since()) });
+    }
+
+    /// When the last of these runs started.
+    fn last_start(&self, of: impl Fn(JobRef) -> bool) -> Option<Timestamp> {
+        let runs = self.runs.iter().filter(|(job, run)| run.stage == Stage::Execute && of(**job));
+        runs.filter_map(|(_, run)| run.released.map(|(at, _)| at)).max()
     }
 
     /// Who makes room for it already.
@@ -437,9 +448,27 @@ impl Core {
             if let Some(planned) = plan.planned.get(&key) {
                 explained.estimated = Some(now.wall_of(planned.at));
                 variant = planned.variant;
+            } else {
+                explained.estimated = self.after_its_queue(now, record).map(|at| now.wall_of(at));
             }
         }
         self.add_expected(record, variant, explained);
+    }
+
+    /// When one whose queue is at its bound could start: there is a place in that, and room beside all that is planned.
+    fn after_its_queue(&self, now: Now, job: &Job) -> Option<u64> {
+        let name = &job.shape.queue;
+        let queue = self.queues.get(name).filter(|queue| !queue.paused)?;
+        let most = u64::from(queue.spec.max_running?);
+        let of_queue = |id: &JobRef| self.jobs.get(&id.job).is_some_and(|job| job.shape.queue == *name);
+        let runs = self.runs.iter().filter(|(id, run)| run.stage == Stage::Execute && of_queue(id));
+        let mut ends: Vec<u64> = runs.map(|(id, run)| self.expected_end(now.boot_ms, *id, run)).collect();
+        ends.sort_unstable();
+        let over = u64::try_from(ends.len()).ok()?.checked_sub(most)?;
+        let place = *ends.get(usize::try_from(over).ok()?)?;
+        let want = job.shape.way(0);
+        let (ms, _) = self.expected(&job.shape, want);
+        Pass::new(self, now, Limits::of(self)).first_fit(place, want.amounts, ms)
     }
 
     /// The job, or of an array the task that starts next.
@@ -515,7 +544,7 @@ impl Core {
             Some(bucket) => bucket.wants.as_slice(),
             None => &job.shape.wants(),
         };
-        let fits = |want: &Want| plan.all.holds(plan.taken.plus(want.amounts));
+        let fits = |want: &Want| plan.all.leaves(plan.taken, want.amounts);
         let (asks, free) = (own.first()?.amounts, plan.all.less(plan.taken));
         if own.iter().any(fits) {
             let first = plan.planned.iter().min_by_key(|(_, planned)| planned.place);

@@ -2,7 +2,6 @@
 //! events gives the same state. It refuses to know processes; single decisions are in `decisions.rs`.
 #![allow(clippy::unwrap_used, clippy::large_enum_variant)]
 
-mod order;
 mod wishes;
 mod world;
 

@@ -317,7 +317,7 @@ impl World {
             }
             Op::Update(change, job) => {
                 let target = JobRef::whole(self.job(job));
-                let action = Action::Update { targets: vec![target], change, ended: self.past() };
+                let action = Action::Update { targets: vec![target], change: Box::new(change), ended: self.past() };
                 self.step(Input::Command(ME, action));
             }
             Op::Progress(n) => {

@@ -3,6 +3,7 @@
 
 mod options;
 mod values;
+mod variables;
 
 use super::bulk::After;
 use super::script::Directive;
@@ -10,8 +11,11 @@ use jiff::Zoned;
 use options::{Given, Means, OPTIONS, Takes};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::nearest;
+use qrm_protocol::job::DependsOn;
+use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Millis;
 use std::ops::Range;
+pub(super) use variables::variables;
 
 /// What was understood, and what was not.
 #[derive(Debug, Default)]
@@ -19,6 +23,24 @@ pub(super) struct Imported {
     /// Options of submit with their values, and the lines that gave them.
     pub(super) options: Vec<(&'static str, Option<String>, Range<usize>)>,
     pub(super) warnings: Vec<Warning>,
+    /// The queues that it may wait in, as they are named there, and how they are asked for.
+    pub(super) partitions: At<(Vec<String>, String)>,
+}
+
+impl Imported {
+    /// Of the queues that it may wait in takes the first that there is. That there is none of them is no error: the names
+    /// are those of another machine.
+    pub(super) fn choose_queue(&mut self, known: &[QueueName]) {
+        let Some(((names, shown), span)) = self.partitions.take() else { return };
+        match names.into_iter().find(|name| known.iter().any(|known| known.as_str() == name)) {
+            Some(name) => self.options.push(("--queue", Some(name), span)),
+            None => {
+                let known: Vec<&str> = known.iter().map(QueueName::as_str).collect();
+                let what = format!("{shown} is left out: the queues here are {}", known.join(", "));
+                self.warnings.push(Warning { what, span });
+            }
+        }
+    }
 }
 
 /// An option that does not mean here what it means there.
@@ -42,17 +64,6 @@ pub(super) struct Wrong {
 pub(super) fn word(name: &str, value: &Option<String>) -> String {
     value.as_ref().map_or_else(|| name.to_owned(), |value| format!("{name}={value}"))
 }
-
-/// What a job here has of what Slurm would tell it.
-const VARIABLES: &[(&str, &str)] = &[
-    ("SLURM_JOB_ID", "QRM_JOB_ID"),
-    ("SLURM_JOBID", "QRM_JOB_ID"),
-    ("SLURM_ARRAY_TASK_ID", "QRM_ARRAY_INDEX"),
-    ("SLURM_RESTART_COUNT", "QRM_ATTEMPT - 1"),
-];
-
-/// More than so many variables are not named.
-const MAX_VARIABLES: usize = 16;
 
 /// A value with where it stands.
 type At<T> = Option<(T, Range<usize>)>;
@@ -185,6 +196,17 @@ impl Found {
                 read.left_out.iter().for_each(|why| self.warn(format!("{shown}: {why}"), span));
                 self.dependencies = Some((read, at));
             }
+            Means::Exclusive => {
+                if !value.is_empty() {
+                    self.warn(format!("{shown} is --exclusive here: nothing at all runs beside it"), span);
+                }
+                self.set("--exclusive", None, span);
+            }
+            Means::Shared => self.unset(&["--exclusive"]),
+            Means::Partition => {
+                let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+                self.imported.partitions = Some(((names.map(str::to_owned).collect(), shown.to_owned()), at));
+            }
             Means::Export => self.export(shown, &value, span),
             Means::Nice => self.nice(shown, &value, span)?,
             Means::One(why) => {
@@ -232,9 +254,19 @@ impl Found {
     /// What several options say together.
     fn into_imported(mut self) -> Imported {
         self.resources();
-        if let Some((dependencies, span)) = self.dependencies.take() {
+        if let Some((mut dependencies, span)) = self.dependencies.take() {
+            let each = |(_, on): &&mut (After, DependsOn)| matches!(on, DependsOn::Each(_));
+            let is_array = self.is_array();
+            for (_, on) in dependencies.on.iter_mut().filter(each).filter(|_| !is_array) {
+                let job = on.job();
+                *on = DependsOn::One(job.into());
+                self.imported.warnings.push(Warning {
+                    what: format!("aftercorr:{job} is afterok:{job} here, for this is no array"),
+                    span: span.clone(),
+                });
+            }
             for kind in After::ALL {
-                let ids = dependencies.on.iter().filter(|(on, _)| *on == kind).map(|(_, id)| id.to_string());
+                let ids = dependencies.on.iter().filter(|(on, _)| *on == kind).map(|(_, on)| on.to_string());
                 let ids: Vec<String> = ids.collect();
                 if !ids.is_empty() {
                     self.set(option_of(kind), Some(ids.join(",")), &span);
@@ -253,8 +285,12 @@ impl Found {
         self.imported
     }
 
+    fn is_array(&self) -> bool {
+        self.imported.options.iter().any(|(name, ..)| *name == "--array")
+    }
+
     fn files(&mut self) {
-        let is_array = self.imported.options.iter().any(|(name, ..)| *name == "--array");
+        let is_array = self.is_array();
         let error = self.error.take().or(self.output.clone());
         for (option, file) in [("--stdout", self.output.take()), ("--stderr", error), ("--stdin", self.input.take())] {
             let Some((pattern, span)) = file else { continue };
@@ -317,25 +353,60 @@ fn option_of(kind: After) -> &'static str {
     }
 }
 
-/// Slurm's variables that a script reads, each where it does so first, and what they are called here.
-pub(super) fn variables(text: &str) -> Vec<Warning> {
-    let mut found: Vec<Warning> = Vec::new();
-    let mut names: Vec<&str> = Vec::new();
-    for (at, _) in text.match_indices("SLURM_") {
-        let rest = &text[at..];
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        let name = &rest[..end];
-        let before = text[..at].chars().next_back();
-        if names.contains(&name) || before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-            continue;
-        }
-        names.push(name);
-        let here = VARIABLES.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours);
-        let here = here.map(|ours| format!("; it is {ours} here")).unwrap_or_default();
-        found.push(Warning { what: format!("{name} is not set{here}"), span: at..at + end });
-        if names.len() == MAX_VARIABLES {
-            break;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What these words become, and the warnings, where these are the queues that there are.
+    fn imported(line: &str, queues: &[&str]) -> (String, Vec<String>) {
+        let words = shlex::split(line).unwrap();
+        let now = "2026-03-28T12:00:00[Europe/Prague]".parse().unwrap();
+        let mut found =
+            import(&[Directive { words, span: 0..line.len() }], &now).unwrap_or_else(|e| panic!("{}", e.why));
+        let queues: Vec<QueueName> = queues.iter().map(|name| name.parse().unwrap()).collect();
+        found.choose_queue(&queues);
+        let options: Vec<String> = found.options.iter().map(|(name, value, _)| word(name, value)).collect();
+        (options.join(" "), found.warnings.into_iter().map(|warning| warning.what).collect())
+    }
+
+    #[test]
+    fn a_partition_is_the_first_queue_of_that_name_that_there_is() {
+        let queues = ["default", "long", "short"];
+        for (line, options, warnings) in [
+            ("-p long", "--queue=long", &[][..]),
+            ("--partition=gpu,short,long", "--queue=short", &[]),
+            ("-p short --partition long", "--queue=long", &[]),
+            ("-p GPU", "", &["-p GPU is left out: the queues here are default, long, short"]),
+            ("--qos=long", "", &["--qos=long is left out: there are none here"]),
+        ] {
+            let (said, why) = imported(line, &queues);
+            assert_eq!((said.as_str(), why), (options, warnings.iter().map(ToString::to_string).collect()), "{line}");
         }
     }
-    found
+
+    #[test]
+    fn what_is_asked_of_a_whole_node_is_asked_of_the_machine() {
+        let others = "--exclusive=user is --exclusive here: nothing at all runs beside it";
+        for (line, options, warnings) in [
+            ("--exclusive", "--exclusive", &[][..]),
+            ("--exclusive=user", "--exclusive", &[others]),
+            ("--exclusive --oversubscribe", "", &[]),
+            ("-s --exclusive", "--exclusive", &[]),
+        ] {
+            let (said, why) = imported(line, &[]);
+            assert_eq!((said.as_str(), why), (options, warnings.iter().map(ToString::to_string).collect()), "{line}");
+        }
+    }
+
+    #[test]
+    fn tasks_wait_for_those_with_their_index_only_in_an_array() {
+        let plain = "aftercorr:7 is afterok:7 here, for this is no array";
+        for (line, options, warnings) in [
+            ("-a 0-3 -d aftercorr:7:8_2", "--array=0-3 --after-ok=7.*,8.2", &[][..]),
+            ("-d aftercorr:7,afterany:9", "--after=9 --after-ok=7", &[plain]),
+        ] {
+            let (said, why) = imported(line, &[]);
+            assert_eq!((said.as_str(), why), (options, warnings.iter().map(ToString::to_string).collect()), "{line}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use jiff::civil::{Date, Time};
 use jiff::{ToSpan, Zoned};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobRef, MAX_TASKS};
-use qrm_protocol::job::ArraySpec;
+use qrm_protocol::job::{ArraySpec, DependsOn};
 use qrm_protocol::signal::Signal;
 use qrm_protocol::time::{Millis, Timestamp};
 
@@ -69,7 +69,7 @@ pub(super) fn array(text: &str) -> Result<ArraySpec, String> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Dependencies {
     /// Ids by what is waited for.
-    pub(super) on: Vec<(After, JobRef)>,
+    pub(super) on: Vec<(After, DependsOn)>,
     /// One is enough.
     pub(super) any: bool,
     /// What of it can not be meant here.
@@ -85,15 +85,12 @@ pub(super) fn dependencies(text: &str) -> Result<Dependencies, String> {
     }
     for part in text.split([',', '?']) {
         let (word, ids) = part.split_once(':').unwrap_or((part, ""));
-        let kind = match word.to_ascii_lowercase().as_str() {
+        let word = word.to_ascii_lowercase();
+        let kind = match word.as_str() {
             "after" => After::Start,
             "afterany" => After::End,
-            "afterok" => After::Ok,
+            "afterok" | "aftercorr" => After::Ok,
             "afternotok" => After::Fail,
-            "aftercorr" => {
-                found.left_out.push("aftercorr is afterok here, for the whole array".to_owned());
-                After::Ok
-            }
             "singleton" => {
                 found.left_out.push("singleton is left out: names keep no job apart".to_owned());
                 continue;
@@ -111,7 +108,9 @@ pub(super) fn dependencies(text: &str) -> Result<Dependencies, String> {
                 found.left_out.push(format!("+{delay} is left out: it may run once {id} has started"));
             }
             let id = id.strip_suffix("_*").unwrap_or(id).replacen('_', ".", 1);
-            found.on.push((kind, id.parse().map_err(|_| bad(part))?));
+            let on: JobRef = id.parse().map_err(|_| bad(part))?;
+            let each = word == "aftercorr" && on.task.is_none();
+            found.on.push((kind, if each { DependsOn::Each(on.job) } else { on.into() }));
         }
     }
     Ok(found)
@@ -360,7 +359,8 @@ mod tests {
             ("afternotok:5?after:6_*", "Fail 5, Start 6", true, 0),
             ("after:7+10", "Start 7", false, 1),
             ("singleton", "", false, 1),
-            ("aftercorr:9,afterburstbuffer:1", "Ok 9", false, 2),
+            ("aftercorr:9,afterburstbuffer:1", "Ok 9.*", false, 1),
+            ("aftercorr:9_2:10_*", "Ok 9.2, Ok 10.*", false, 0),
         ] {
             let read = dependencies(text).unwrap();
             let shown: Vec<String> = read.on.iter().map(|(kind, id)| format!("{kind:?} {id}")).collect();

@@ -1,0 +1,140 @@
+//! A pass, by the page: one job after the other in the order of rank, each against every instant of the future.
+//! It refuses to be fast.
+
+use super::{Amounts, Clock, Job, Naive, Way};
+use qrm_protocol::ids::JobRef;
+use std::collections::BTreeMap;
+
+/// What one pass finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What starts, in this order: which of its ways, and how long it is expected to run.
+    pub starts: Vec<(JobRef, usize, u64)>,
+    /// When others are planned to start.
+    pub planned: BTreeMap<JobRef, u64>,
+    /// Who makes room, and for whom.
+    pub room: Option<Made>,
+}
+
+/// Room that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub for_whom: JobRef,
+    pub victims: Vec<JobRef>,
+}
+
+/// One that has its place: it starts in this way for so long, or it is planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub job: JobRef,
+    pub starts: Option<(usize, u64)>,
+}
+
+/// What is taken from when until when.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub takes: Amounts,
+    pub from: u64,
+    pub until: u64,
+}
+
+/// The future: what there is, and what is taken of it.
+#[derive(Clone, Debug)]
+pub struct Future {
+    pub now: u64,
+    pub all: Amounts,
+    pub taken: Vec<Taken>,
+}
+
+impl Future {
+    /// Whether this is free at an instant.
+    fn is_free(&self, at: u64, takes: Amounts) -> bool {
+        (0..4).all(|i| {
+            let taken = self.taken.iter().filter(|taken| taken.from <= at && at < taken.until);
+            takes[i] == 0 || taken.map(|taken| taken.takes[i]).sum::<u64>() + takes[i] <= self.all[i]
+        })
+    }
+
+    /// Whether this is free from then on for so long.
+    pub fn fits(&self, start: u64, takes: Amounts, ms: u64) -> bool {
+        let begins = self.taken.iter().map(|taken| taken.from).filter(|at| (start..start + ms).contains(at));
+        std::iter::once(start).chain(begins).all(|at| self.is_free(at, takes))
+    }
+
+    /// The first instant from which this is free for so long.
+    pub fn earliest(&self, takes: Amounts, ms: u64) -> Option<u64> {
+        let ends = self.taken.iter().map(|taken| taken.until).filter(|at| *at >= self.now);
+        std::iter::once(self.now).chain(ends).filter(|at| self.fits(*at, takes, ms)).min()
+    }
+
+    pub fn take(&mut self, takes: Amounts, from: u64, ms: u64) {
+        self.taken.push(Taken { takes, from, until: from + ms });
+    }
+}
+
+impl Naive {
+    /// What runs, as it is expected to go on.
+    pub fn future(&self, now: Clock) -> Future {
+        let run = |job: &JobRef| Taken { takes: self.held(*job), from: 0, until: self.ends(now, *job) };
+        Future { now: now.boot, all: self.all(), taken: self.runs.keys().map(run).collect() }
+    }
+
+    /// The ways of a job that the machine has room for at all, with how long it is expected to run in each.
+    pub fn ways(&self, job: &Job) -> Vec<(usize, Way, u64)> {
+        let ways = job.ways().into_iter().enumerate().filter(|(_, way)| self.could_ever(*way));
+        ways.map(|(i, way)| (i, way, self.expected(job, way))).collect()
+    }
+
+    /// The earliest start of a job, of equal ones in the way that it prefers.
+    pub fn earliest(&self, future: &Future, job: &Job) -> Option<(u64, usize, Amounts, u64)> {
+        let starts = self.ways(job).into_iter().filter_map(|(i, way, ms)| {
+            let start = future.earliest(way.takes, ms)?;
+            Some((start, i, way.takes, ms))
+        });
+        starts.min_by_key(|(start, i, ..)| (*start, *i))
+    }
+
+    /// Whether as many of its queue, or of its tasks, have their place as may.
+    pub fn is_at_bound(&self, job: JobRef, placed: &[Placed]) -> bool {
+        let record = &self.jobs[&job.job];
+        let queue = record.demand.queue();
+        let of_queue = placed.iter().filter(|other| self.jobs[&other.job.job].demand.queue() == queue).count();
+        let of_array = placed.iter().filter(|other| other.job.job == job.job).count();
+        let most = self.queues[&queue].spec.max_running.map_or(usize::MAX, |most| most as usize);
+        self.running_in(&queue) + of_queue >= most || record.running() + of_array >= record.width()
+    }
+
+    pub fn pass(&self, now: Clock) -> Found {
+        let mut found = Found::default();
+        let mut future = self.future(now);
+        let mut placed: Vec<Placed> = Vec::new();
+        for id in self.line(now) {
+            let job = &self.jobs[&id.job];
+            let pressed = self.host.short.is_some() && (!self.runs.is_empty() || !found.starts.is_empty());
+            if pressed || self.queue_of(job).paused || self.is_at_bound(id, &placed) || self.ways(job).is_empty() {
+                continue;
+            }
+            let fits = |(_, way, ms): &(usize, Way, u64)| future.fits(now.boot, way.takes, *ms);
+            if let Some((i, way, ms)) = self.ways(job).into_iter().find(fits) {
+                future.take(way.takes, now.boot, ms);
+                found.starts.push((id, i, ms));
+                placed.push(Placed { job: id, starts: Some((i, ms)) });
+                continue;
+            }
+            if job.is_idle() {
+                continue;
+            }
+            if found.planned.len() < self.policy.planned_starts as usize
+                && let Some((start, _, takes, ms)) = self.earliest(&future, job)
+            {
+                if found.room.is_none() {
+                    found.room = self.room(now, &placed, id, start);
+                }
+                future.take(takes, start, ms);
+                found.planned.insert(id, start);
+                placed.push(Placed { job: id, starts: None });
+            }
+        }
+        found
+    }
+}

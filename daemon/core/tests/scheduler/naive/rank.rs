@@ -1,0 +1,109 @@
+//! Who is first, and what users and queues used, by the formulas of the page in plain integers.
+//! It refuses to keep anything sorted.
+
+use super::{Clock, Job, Naive, Run, Task};
+use qrm_protocol::ids::{JobId, JobRef, Uid};
+use qrm_protocol::job::OnConflict;
+use qrm_protocol::queue::QueueName;
+use std::collections::BTreeSet;
+
+const HALF_LIFE: u128 = 7 * 24 * 3_600_000;
+/// A rank is counted in so many parts, which is the milliseconds of an hour.
+const PARTS: i128 = 3_600_000;
+/// All of a share, which is counted in millionths.
+const WHOLE: u64 = 1_000_000;
+
+impl Naive {
+    fn weight_of_user(&self, user: Uid) -> u64 {
+        self.policy.shares.get(&user).copied().unwrap_or(1).into()
+    }
+
+    fn weight_of_queue(&self, queue: &QueueName) -> u64 {
+        self.queues.get(queue).map_or(1, |queue| queue.spec.weight).into()
+    }
+
+    /// Jobs that wait for nothing but room that there could be.
+    pub fn waiting(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        let waits = |job: &&Job| {
+            let some_do = job.tasks.values().any(|task| *task == Task::Waits) && job.running() < job.width();
+            job.wants_room() && some_do && job.ways().into_iter().any(|way| self.could_ever(way))
+        };
+        self.jobs.iter().map(|(id, job)| (*id, job)).filter(move |(_, job)| waits(job))
+    }
+
+    /// The share that a user has left, and a queue, in millionths.
+    pub fn left(&self, job: &Job) -> (u64, u64) {
+        let mut users: BTreeSet<Uid> =
+            self.users.iter().filter(|(_, used)| **used > 0).map(|(user, _)| *user).collect();
+        users.extend(self.waiting().map(|(_, job)| job.user));
+        let weights: u64 = users.iter().map(|user| self.weight_of_user(*user)).sum();
+        let of = |all: u64, used: u64, weight: u64, weights: u64| {
+            let own = u128::from(all) * u128::from(weight);
+            let whole = own + u128::from(used) * u128::from(weights);
+            if whole == 0 { WHOLE } else { u64::try_from(own * u128::from(WHOLE) / whole).unwrap() }
+        };
+        let used = self.users.get(&job.user).copied().unwrap_or(0);
+        let user = of(self.users.values().sum(), used, self.weight_of_user(job.user), weights);
+        let mut lines: BTreeSet<QueueName> =
+            self.lines.iter().filter(|(_, used)| **used > 0).map(|(queue, _)| queue.clone()).collect();
+        lines.extend(self.waiting().map(|(_, job)| job.demand.queue()));
+        let weights: u64 = lines.iter().map(|queue| self.weight_of_queue(queue)).sum();
+        let queue = job.demand.queue();
+        let used = self.lines.get(&queue).copied().unwrap_or(0);
+        (user, of(self.lines.values().sum(), used, self.weight_of_queue(&queue), weights))
+    }
+
+    /// The larger the earlier.
+    pub fn rank(&self, now: Clock, job: &Job) -> i128 {
+        let weights = self.policy.weights;
+        let by_age_alone = self.conflict(job) == OnConflict::Queuing;
+        let priority = if by_age_alone { 50 } else { i128::from(job.demand.priority().get()) };
+        let (user, queue) = if by_age_alone { (WHOLE / 2, WHOLE / 2) } else { self.left(job) };
+        let age = i128::from(now.wall) - i128::from(job.since);
+        let share = |left: u64| i128::from(weights.fair_share) * i128::from(left) * PARTS / i128::from(WHOLE);
+        i128::from(weights.priority) * priority * PARTS
+            + i128::from(weights.age_per_hour) * age
+            + share(user)
+            + share(queue)
+    }
+
+    /// All that wait for room, task by task: those that were promised a time, then by rank, then those that are idle.
+    pub fn line(&self, now: Clock) -> Vec<JobRef> {
+        let mut line: Vec<_> = Vec::new();
+        for (id, job) in self.waiting() {
+            let turn = (job.promised.is_none(), job.promised, job.is_idle(), -self.rank(now, job));
+            let waits = job.tasks.iter().filter(|(_, task)| **task == Task::Waits);
+            line.extend(waits.map(|(task, _)| (turn, JobRef { job: id, task: *task })));
+        }
+        line.sort_unstable();
+        line.into_iter().map(|(_, job)| job).collect()
+    }
+
+    /// What a time on a part of the machine counts that was used at `at`: what is later counts for more.
+    fn counts(at: i64, part: u64, ms: u64) -> u64 {
+        let plain = u128::from(part * ms / 1_024);
+        let since = u128::try_from(at).unwrap();
+        let doubled = plain << (since / HALF_LIFE);
+        u64::try_from(doubled + doubled * (since % HALF_LIFE) / HALF_LIFE).unwrap()
+    }
+
+    pub fn charge(&mut self, at: i64, id: JobRef, run: Run) -> u64 {
+        let job = &self.jobs[&id.job];
+        let charged = Self::counts(at, self.part(job.ways()[run.way].takes), run.expected);
+        let (user, queue) = (job.user, job.demand.queue());
+        *self.users.entry(user).or_default() += charged;
+        *self.lines.entry(queue).or_default() += charged;
+        charged
+    }
+
+    /// What was used instead of what was charged.
+    pub fn settle(&mut self, at: i64, id: JobRef, ran: u64) {
+        let job = &self.jobs[&id.job];
+        let used = Self::counts(at, self.part(self.granted(id).takes), ran);
+        let charged = self.runs[&id].charged;
+        let (user, queue) = (job.user, job.demand.queue());
+        let change = |usage: &mut u64| *usage = usage.saturating_sub(charged) + used;
+        change(self.users.entry(user).or_default());
+        change(self.lines.entry(queue).or_default());
+    }
+}
