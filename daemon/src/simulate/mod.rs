@@ -4,16 +4,21 @@
 mod easy;
 mod fifo;
 mod gantt;
+mod naive;
+mod qrm;
 mod report;
 mod rows;
 mod swf;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use clap::ValueEnum;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Code, Error};
 use report::Report;
-use std::io::{BufReader, Write};
+use serde::Serialize;
+use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use workload::{Amount, Workload};
@@ -48,6 +53,12 @@ pub struct Args {
     /// Who starts when.
     #[arg(long, value_enum)]
     policy: Policy,
+    /// With --policy qrm: whether those who used much lately come later; on unless this is given.
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    fair_share: Option<Switch>,
+    /// With --policy qrm: how many jobs that wait for room have a planned start, as scheduler.planned_starts says for the daemon.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=256))]
+    planned_starts: Option<u32>,
     /// Draw the schedule there: cpus from top to bottom, time from left to right, a colour for each user.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -57,12 +68,64 @@ pub struct Args {
 }
 
 /// A way to decide who starts when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 enum Policy {
-    /// First in, first out, and nobody overtakes.
+    /// First in, first out: nobody overtakes
     Fifo,
-    /// EASY backfill: others go ahead of the first of the line if they do not delay it, by what they requested.
+    /// EASY backfill: others go ahead of the first of the line if they do not delay it, by the times that were requested
     Easy,
+    /// What this daemon does, with all that is built in; see qrm-scheduling(7)
+    Qrm,
+    /// The same, made the plain and slow way, which is what it is compared with.
+    #[value(hide = true)]
+    Naive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// What was replayed, and how, beside the figures.
+#[derive(Debug, Serialize)]
+struct Said<'a> {
+    policy: Policy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fair_share: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    planned_starts: Option<u32>,
+    cpus: u32,
+    memory_bytes: Option<u64>,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl Args {
+    /// How the core decides: as it does without a configuration, but for what is said here. Nothing for other policies.
+    ///
+    /// # Errors
+    /// Something is said that they do not have.
+    fn core(&self) -> Result<Option<qrm_core::Policy>, Error> {
+        let said = [("--fair-share", self.fair_share.is_some()), ("--planned-starts", self.planned_starts.is_some())];
+        match self.policy {
+            Policy::Fifo | Policy::Easy => match said.into_iter().find(|(_, said)| *said) {
+                Some((option, _)) => {
+                    Err(Error::invalid(format!("{option} is for --policy qrm, and the others have nothing like it")))
+                }
+                None => Ok(None),
+            },
+            Policy::Qrm | Policy::Naive => {
+                let mut policy = qrm_core::Policy::default();
+                if self.fair_share == Some(Switch::Off) {
+                    policy.weights.fair_share = 0;
+                }
+                policy.planned_starts = self.planned_starts.unwrap_or(policy.planned_starts);
+                Ok(Some(policy))
+            }
+        }
+    }
 }
 
 /// Replays what the arguments say.
@@ -70,33 +133,68 @@ enum Policy {
 /// # Errors
 /// The log can not be read or is none, the machine can run nothing of it, or the picture can not be written.
 pub fn simulate(args: &Args) -> Result<(), Error> {
+    let core = args.core()?;
     let machine = Amount { cpus: args.cpus, memory: args.memory.map_or(0, |memory| memory.0) };
     let workload = Workload::of(&read(&args.trace)?, machine, args.load)?;
+    let jobs = &workload.jobs;
     let began = Instant::now();
-    let starts = match args.policy {
-        Policy::Fifo => fifo::schedule(&workload.jobs, machine),
-        Policy::Easy => easy::schedule(&workload.jobs, machine),
+    let starts = match (args.policy, core.clone()) {
+        (Policy::Fifo, _) => fifo::schedule(jobs, machine),
+        (Policy::Easy, _) => easy::schedule(jobs, machine),
+        (Policy::Naive, Some(core)) => naive::schedule(jobs, machine, way(&core)),
+        (_, core) => qrm::schedule(jobs, machine, core.unwrap_or_default())?,
     };
     let report = Report::of(&workload, &starts, machine.cpus, began.elapsed());
+    let (fair_share, planned_starts) = core.map(|core| (core.weights.fair_share > 0, core.planned_starts)).unzip();
+    let (policy, cpus, memory_bytes) = (args.policy, machine.cpus, args.memory.map(|memory| memory.0));
+    let said = Said { policy, fair_share, planned_starts, cpus, memory_bytes, report: &report };
     if let Some(file) = &args.svg {
-        let policy = format!("{:?}", args.policy).to_lowercase();
-        let title = format!("{policy}: {} jobs on {} cpus", workload.jobs.len(), machine.cpus);
-        let drawn = gantt::draw(&title, &workload.jobs, &starts, machine.cpus);
+        let drawn = gantt::draw(&title(&said), jobs, &starts, machine.cpus);
         std::fs::write(file, drawn).map_err(|error| at(file, &error))?;
     }
-    let text = if args.json { json(&report)? } else { report.to_string() };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Error::new(Code::Unavailable, format!("standard output: {e}")))
+    let text = match args.json {
+        true => {
+            serde_json::to_string(&said).map_err(|e| Error::new(Code::Internal, format!("the report: {e}")))? + "\n"
+        }
+        false => format!("{}\n{report}", title(&said)),
+    };
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Error::new(Code::Unavailable, format!("standard output: {error}")))
 }
 
-fn json(report: &Report) -> Result<String, Error> {
-    let json = serde_json::to_string(report).map_err(|e| Error::new(Code::Internal, format!("the report: {e}")))?;
-    Ok(json + "\n")
+/// The same in the words of the naive scheduler.
+fn way(core: &qrm_core::Policy) -> naive::Way {
+    let qrm_core::Policy { planned_starts, weights, .. } = core;
+    naive::Way {
+        planned: usize::try_from(*planned_starts).unwrap_or(usize::MAX),
+        age_per_hour: weights.age_per_hour,
+        fair_share: weights.fair_share,
+    }
+}
+
+/// What was replayed, in a line.
+fn title(said: &Said) -> String {
+    let how = match said.policy {
+        Policy::Fifo => "fifo",
+        Policy::Easy => "easy",
+        Policy::Qrm => "qrm",
+        Policy::Naive => "naive",
+    };
+    let fair_share = match said.fair_share {
+        Some(true) => " with fair share",
+        Some(false) => " without fair share",
+        None => "",
+    };
+    format!("{how}{fair_share}: {} jobs on {} cpus", said.report.jobs, said.cpus)
 }
 
 fn at(file: &Path, error: &std::io::Error) -> Error {
-    Error::new(Code::NotFound, format!("{}: {error}", file.display()))
+    let code = match error.kind() {
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::PermissionDenied => Code::PermissionDenied,
+        _ => Code::Unavailable,
+    };
+    Error::new(code, format!("{}: {error}", file.display()))
 }
 
 fn read(file: &Path) -> Result<swf::Log, Error> {

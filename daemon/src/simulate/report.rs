@@ -141,7 +141,7 @@ impl fmt::Display for Report {
                 notes.push(format!("; {count} {what}"));
             }
         }
-        writeln!(f, "jobs            {} of {} users{}", self.jobs, self.users, notes.concat())?;
+        writeln!(f, "jobs            {}, of {} users{}", self.jobs, self.users, notes.concat())?;
         match (self.log_load, self.stretched) {
             (Some(log), Some(factor)) => {
                 let load = log / factor;
