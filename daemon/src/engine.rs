@@ -290,6 +290,7 @@ impl Engine {
             }
             Request::Wait(wait) => self.wait(wait),
             Request::Look(look) => {
+                self.look_beside(clock::now());
                 self.batch.urgent = true;
                 self.batch.looks.push(look);
             }

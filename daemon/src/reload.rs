@@ -55,9 +55,10 @@ async fn use_anew(shared: &Shared) -> Result<Vec<ChangedSetting>, Error> {
     let (state, boot_id) = (shared.state.clone(), shared.boot_id.clone());
     // It may wait for the disk, for users' names, and for its place in the engine's channel.
     let told = tokio::task::spawn_blocking(move || {
+        // First how it is decided, then what may start by that.
+        tell_configured(&engine, &config);
         engine.set_bounds(config.bounds());
         engine.observed(Observed::Machine(machine::offered(&config, &state, &boot_id)));
-        tell_configured(&engine, &config);
     });
     told.await.map_err(|e| Error::new(Code::Internal, format!("the engine: {e}")))?;
     for change in &changed {

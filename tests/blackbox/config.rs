@@ -166,6 +166,117 @@ fn a_reload_uses_what_it_can_and_names_what_needs_a_restart() {
     }
 }
 
+const NIGHT: &str = "[[queue]]\nname = \"night\"\nmax_running = 1\nmax_time = \"12h\"\npreemptible = true\n";
+
+/// The events of queues and of the policy, each as its kind and its queue.
+fn decided(world: &World) -> Vec<String> {
+    let events = world.run("--json events").ok();
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let word = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let mut words: Vec<String> =
+        events.map(|event| format!("{} {}", word(&event, "kind"), word(&event, "queue"))).collect();
+    words.retain(|one| one.starts_with("queue.") || one.starts_with("policy."));
+    words
+}
+
+#[test]
+fn a_queue_of_the_configuration_is_there_before_the_first_job_and_is_nobody_elses() {
+    let world = World::with(&[("QRM_HOST_CPUS", "4")]);
+    let file = configure(&world, &format!("[scheduler]\nweights = {{ fair_share = 0 }}\n\n{NIGHT}"));
+    let id = world.submit("--queue night", "true");
+    assert_eq!(world.ended(&id)["time_limit_ms"], 12 * 3_600_000);
+    let night = world.run("--json queue list").json()[1].clone();
+    let shown = ["name", "configured", "max_running", "preemptible"].map(|key| night[key].clone());
+    assert_eq!(shown, [json!("night"), json!(true), json!(1), json!(true)], "{night}");
+    for line in ["queue set night --weight 2", "queue remove night"] {
+        let said = world.run(line);
+        assert!(said.code == 2 && said.err.contains("configuration"), "{line}: {said:?}");
+    }
+    let queue = setting(&world, "queue.night");
+    let shown = ["value", "default", "origin"].map(|key| queue[key].as_str().unwrap().to_owned());
+    assert_eq!(shown, ["weight=1,max_running=1,max_time=12h,preemptible=true", "none", &format!("{file}:4")]);
+    assert_eq!(setting(&world, "scheduler.weights")["value"], "priority=10,age_per_hour=10,fair_share=0");
+    // What is as it was is not written down again.
+    assert_eq!(decided(&world), ["policy.set ", "queue.set night"]);
+    world.kill_daemon();
+    world.run("run -- true").ok();
+    assert_eq!(world.run("daemon reload").ok(), "nothing has changed\n");
+    assert_eq!(decided(&world), ["policy.set ", "queue.set night"]);
+}
+
+#[test]
+fn a_reload_says_which_queues_are_others_and_one_with_jobs_stays() {
+    let world = World::with(&[("QRM_HOST_CPUS", "4")]);
+    configure(&world, &format!("{NIGHT}\n[[queue]]\nname = \"old\"\n"));
+    let gate = Gate::new(&world, "gate");
+    let ids = [world.submit("--queue night", &gate.wait()), world.submit("--queue night", &gate.wait())];
+    world.executing(&ids[0]);
+    let changed = |key: &str, from: &str, to: &str| json!({"key": key, "from": from, "to": to, "applied": true});
+    let night = "weight=1,max_running=1,max_time=12h,preemptible=true";
+    configure(&world, &format!("{}\n[[queue]]\nname = \"new\"\nweight = 3\n", NIGHT.replace("= 1", "= 2")));
+    assert_eq!(
+        world.run("--json daemon reload").json()["changed"],
+        json!([
+            changed("queue.new", "none", "weight=3"),
+            changed("queue.night", night, &night.replace("running=1", "running=2")),
+            changed("queue.old", "weight=1", "none"),
+        ])
+    );
+    // There is room in it now.
+    world.executing(&ids[1]);
+    configure(&world, "");
+    world.run("daemon reload").ok();
+    let queues = world.run("--json queue list").json();
+    let shown: Vec<(&str, bool)> = queues
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["configured"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(shown, [("default", false), ("night", false)], "jobs are in it, and it is anybody's now");
+    world.run("queue set night --weight 2").ok();
+    gate.open(2);
+    ids.iter().for_each(|id| assert_eq!(world.ended(id)["state"], "completed"));
+}
+
+#[test]
+fn a_queue_that_can_not_be_meant_is_shown_where_it_stands() {
+    let world = World::new();
+    let file = configure(&world, "[[queue]]\nname = \"night\"\n  max_runing = 4\n\n[[queue]]\nname = \"night\"\n");
+    let said = world.run("config check");
+    assert_eq!(said.code, 2);
+    for part in [
+        &format!("{file}:3:3: there is no 'max_runing' of a queue"),
+        "  3 |   max_runing = 4\n    |   ^",
+        "did you mean max_running?",
+    ] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    configure(&world, &format!("{NIGHT}\n{NIGHT}"));
+    let said = world.run("config check");
+    assert!(said.out.contains(&format!("{file}:8:8: two queues are named 'night'")), "{said:?}");
+    assert!(said.out.contains(&format!("the other is at {file}:1")), "{said:?}");
+    configure(&world, "");
+    world.run("daemon start").ok();
+    configure(&world, "[[queue]]\nname = \"Night\"\n");
+    let said = world.run("daemon reload");
+    assert!(said.code == 2 && said.err.contains("'Night' can not be the name of a queue"), "{said:?}");
+    assert_eq!(world.run("--json queue list").json().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn users_weigh_as_they_are_configured_and_who_is_unknown_is_named() {
+    let world = World::new();
+    configure(&world, "[users]\nshares = [\"root=3\", \"nobody-here=2\"]\n");
+    world.run("daemon start").ok();
+    let events = world.run("--json events").ok();
+    let policy = events.lines().find(|line| line.contains("policy.set")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(policy).unwrap()["policy"]["shares"], json!([[0, 3]]));
+    let said = world.run("--json doctor").json();
+    let found = said["findings"].as_array().unwrap().iter().find(|one| one["topic"] == "shares").unwrap().clone();
+    assert!(found["found"].as_str().unwrap().contains("names nobody-here,") && found["health"] == "limited", "{found}");
+}
+
 #[test]
 fn a_job_may_have_as_many_files_open_as_who_submits_it_and_no_more_than_who_started_the_daemon() {
     let world = World::new();

@@ -134,8 +134,8 @@ fn an_array_and_its_tasks_have_started_if_they_have() {
     let rest = world.submit("--array 0-1", "true");
     world.run(&format!("cancel {rest}.1")).ok();
     for (line, says) in [
-        (format!("--after-start {array}"), "would wait: behind"),
-        (format!("--after-start {array}.3"), "would wait: behind"),
+        (format!("--after-start {array}"), "would wait: needs 1 cpu, 0 free"),
+        (format!("--after-start {array}.3"), "would wait: needs 1 cpu, 0 free"),
         (format!("--after-start {rest}.1"), "would wait: cancelled: "),
         (format!("--after-start {rest}.0"), "would wait: after start of"),
         (format!("--after {array}.4"), &*format!("there is no job {array}.4")),

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-fn events(world: &World, line: &str) -> Vec<Value> {
+pub fn events(world: &World, line: &str) -> Vec<Value> {
     world.run(line).ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -17,6 +17,12 @@ fn at(value: &Value) -> i64 {
     serde_json::from_value::<Timestamp>(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}")).0
 }
 
+/// What is planned is kept by the clock that never jumps and shown by the other, which are not read at one instant.
+#[track_caller]
+fn same(one: i64, other: i64) {
+    assert!(one.abs_diff(other) < 1_000, "{one} is not {other}");
+}
+
 #[test]
 fn who_waits_for_cpus_is_told_who_has_them_and_when_it_starts() {
     let world = World::with(&[("QRM_HOST_CPUS", "2")]);
@@ -31,12 +37,13 @@ fn who_waits_for_cpus_is_told_who_has_them_and_when_it_starts() {
     );
     let started = at(&world.show(&first)["started_at"]);
     let planned = at(&why["planned_start"]);
-    assert_eq!(planned - started, 3_600_000);
+    same(planned, started + 3_600_000);
     let reason = &why["reasons"][0];
     assert_eq!((&reason["code"], &reason["asked"], &reason["free"]), (&json!("cpus"), &json!(1), &json!(0)));
     let holder = &reason["holders"][0];
-    assert_eq!((&holder["id"], &holder["amount"], at(&holder["until"])), (&json!(first), &json!(2), planned));
-    assert_eq!(at(&world.show(&second)["planned_start"]), planned);
+    assert_eq!((&holder["id"], &holder["amount"]), (&json!(first), &json!(2)));
+    same(at(&holder["until"]), planned);
+    same(at(&world.show(&second)["planned_start"]), planned);
     let text = world.run(&format!("explain {second}")).ok();
     assert!(text.starts_with(&format!("job {second} is queued: planned to start at ")), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80) && text.contains("\nrank "), "{text}");
@@ -85,10 +92,8 @@ fn when_says_the_same_and_submits_nothing() {
     let id = world.submit("--cpus 1 --time 10m", "true");
     assert_eq!(id, "2");
     let why = explained(&world, &id);
-    assert_eq!(
-        (&would["planned_start"], &would["reasons"][0]["code"]),
-        (&why["planned_start"], &why["reasons"][0]["code"])
-    );
+    assert_eq!(would["reasons"][0]["code"], why["reasons"][0]["code"]);
+    same(at(&would["planned_start"]), at(&why["planned_start"]));
     for (line, says) in [
         ("when --cpus 3 -- true", "--cpus 2 is the most"),
         ("when --after 9 -- true", "there is no job 9"),

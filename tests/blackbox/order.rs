@@ -1,6 +1,7 @@
 //! What is granted, and who starts first.
 //! A gate holds the machine while the line forms behind it.
 
+use crate::events::events;
 use crate::hands::{Gate, words};
 use crate::world::World;
 
@@ -48,14 +49,12 @@ fn memory_is_counted_only_where_it_is_asked_for() {
     let reason = world.show(&too)["waiting_reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("memory"), "{reason}");
     assert_eq!(world.run("--json status").json()["machine"]["mem_used_bytes"], 600 << 20);
-    // It stands behind the head, whatever it needs.
+    // Who asks for none takes nothing of what it waits for, and goes before it.
     let none = world.submit("--mem 0", "true");
-    assert_eq!(world.show(&none)["state"], "queued");
-    let urgent = world.submit("--priority high", "true");
-    world.ended(&urgent);
+    assert_eq!(world.ended(&none)["state"], "completed");
+    assert_eq!(world.show(&too)["state"], "queued");
     gate.open(1);
     assert_eq!(world.ended(&too)["state"], "completed");
-    assert_eq!(world.ended(&none)["state"], "completed");
 }
 
 #[test]
@@ -76,7 +75,7 @@ fn what_can_never_be_granted_is_refused_with_the_most_that_can() {
 }
 
 #[test]
-fn nobody_overtakes_a_head_that_does_not_fit() {
+fn nobody_who_would_delay_it_overtakes_a_head_that_does_not_fit() {
     let world = World::with(&[("QRM_HOST_CPUS", "2")]);
     let gate = Gate::new(&world, "gate");
     let holder = world.submit("", &gate.wait());
@@ -84,7 +83,7 @@ fn nobody_overtakes_a_head_that_does_not_fit() {
     let head = world.submit("--cpus 2", "echo head >>order");
     let small = world.submit("", "echo small >>order");
     assert_eq!(world.show(&head)["waiting_reason"], "needs 2 cpus, 1 free");
-    assert_eq!(world.show(&small)["waiting_reason"], format!("behind job {head}"));
+    assert_eq!(world.show(&small)["waiting_reason"], format!("would delay job {head}, which comes first"));
     let status = world.run("status").ok();
     assert!(status.contains("cpus 1 of 2 granted") && status.contains("needs 2 cpus"), "{status}");
     gate.open(1);
@@ -97,4 +96,31 @@ fn nobody_overtakes_a_head_that_does_not_fit() {
     world.run(&format!("cancel {head}")).ok();
     assert_eq!(world.ended(&small)["state"], "completed");
     gate.open(1);
+}
+
+#[test]
+fn who_is_over_by_then_overtakes_a_head_and_does_not_delay_it() {
+    let world = World::with(&[("QRM_HOST_CPUS", "2")]);
+    let gate = Gate::new(&world, "gate");
+    let holder = world.submit("--time 1h", &gate.wait());
+    world.executing(&holder);
+    let head = world.submit("--cpus 2 --time 1h", "true");
+    let planned = world.show(&head)["planned_start"].clone();
+    assert!(planned.is_string(), "{planned}");
+    let long = world.submit("--time 2h", "true");
+    assert_eq!(world.show(&long)["waiting_reason"], format!("would delay job {head}, which comes first"));
+    let short = world.submit("--time 10m", &gate.wait());
+    world.executing(&short);
+    // What is planned stays as it was announced, and behind it the long one is planned, too.
+    let announced = |job: &str| {
+        let events = events(&world, &format!("--json events --job {job}"));
+        events.into_iter().filter(|event| event["kind"] == "job.planned").collect::<Vec<_>>()
+    };
+    for id in [&head, &long] {
+        let all = announced(id);
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert!(all[0]["start"].is_string() && all[0]["was"].is_null(), "{all:?}");
+    }
+    gate.open(2);
+    world.run(&format!("wait {head} {long}")).ok();
 }

@@ -52,6 +52,9 @@ fn params(method: &str, id: &str) -> Value {
         "log.subscribe" => json!({"id": id, "stream": "stdout"}),
         "bulk.begin" => json!({"count": 1, "context": {"cwd": "/", "umask": 18, "env": []}}),
         "job.attach" => json!({"id": id}),
+        "job.explain" => json!({"id": id}),
+        "offer.accept" => json!({"id": format!("{id}-1")}),
+        "queue.set" | "queue.pause" | "queue.resume" | "queue.remove" => json!({"name": "of-a-test"}),
         "job.exec" => json!({"id": id, "command": ["true"]}),
         name if name.starts_with("job.") => json!({"targets": [id]}),
         _ => json!({}),
@@ -86,6 +89,7 @@ fn every_call_is_for_whom_the_manual_says_and_nobody_else() {
                 // The limits of a job are those of a process that is the user's.
                 "job.submit" => system.run(user, "submit -- true").code != 0,
                 "job.check" => system.run(user, "submit --dry-run -- true").code != 0,
+                "job.when" => system.run(user, "when -- true").code != 0,
                 "bulk.begin" | "bulk.add" | "bulk.commit" => {
                     system
                         .shell(user, "exec >/dev/null; echo '{\"command\":[\"true\"]}' | \"$QRM\" submit --bulk -")

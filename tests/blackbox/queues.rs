@@ -65,7 +65,7 @@ fn a_paused_queue_starts_nothing_until_it_goes_on() {
     for id in &ids {
         assert_eq!(codes(&world, id), ["queue_paused"]);
     }
-    assert_eq!(world.run("queue pause night").ok(), "queue night is paused; what runs goes on (2 wait)\n");
+    assert_eq!(world.run("queue pause night").ok(), "queue night is paused; what runs goes on (2 waiting)\n");
     world.run("queue resume night").ok();
     ids.iter().for_each(|id| drop(world.ended(id)));
     assert_eq!(words(&world, "order"), ["2", "1"]);

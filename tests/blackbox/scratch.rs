@@ -10,17 +10,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Tells when something goes from a directory.
-struct Goings(OwnedFd);
+pub struct Goings(OwnedFd);
 
 impl Goings {
-    fn of(dir: &Path) -> Self {
+    pub fn of(dir: &Path) -> Self {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
-        inotify::add_watch(&fd, dir, inotify::WatchFlags::DELETE).unwrap();
+        inotify::add_watch(&fd, dir, inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM).unwrap();
         Self(fd)
     }
 
     /// Returns when this is not there.
-    fn gone(&self, path: &Path) {
+    pub fn gone(&self, path: &Path) {
         let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
         while path.exists() {
             inotify::Reader::new(&self.0, &mut buffer).next().unwrap();

@@ -215,7 +215,8 @@ fn who_waits_for_the_next_sample_of_a_job_is_told_of_its_end() {
 
 #[test]
 fn the_machine_is_shown_as_the_kernel_tells_it() {
-    let world = World::with(&[("QRM_MONITOR_MOUNTS", "/,/proc,/nowhere")]);
+    let mut world = World::with(&[("QRM_MONITOR_MOUNTS", "/,/proc,/nowhere")]);
+    world.unset("QRM_TEST_PROC");
     world.run("daemon start").ok();
     let mut wire = Wire::new(&world);
     let first = wire.call("host.stats", &json!({}));

@@ -22,7 +22,7 @@ fn a_line_says_how_a_job_is_and_is_gone_when_it_has_ended() {
     let mut one = Screen::new(qrm(&world, "wait 1"), 80);
     let mut other = Screen::new(qrm(&world, &format!("wait {second}")), 80);
     assert!(one.until("job 1  first  executing  ").ends_with('s'));
-    assert!(other.until("job 2  second  queued  ").contains("needs 1 cpus, 0 free"));
+    assert!(other.until("job 2  second  queued  ").contains("needs 1 cpu, 0 free"));
     // The time goes on although nothing happens.
     one.until_changed();
     gate.open(1);

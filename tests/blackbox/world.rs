@@ -50,12 +50,38 @@ impl World {
         Self::with(&[])
     }
 
-    /// With variables for the daemon and the commands, such as `QRM_HOST_CPUS`.
+    /// With variables for the daemon and the commands, such as `QRM_HOST_CPUS`. What others do on the machine makes no
+    /// difference: as far as the daemon sees, most of its memory is free, and nobody waits for anything.
     pub fn with(env: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("qrm-test-").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self { dir, env }
+        let mut world = Self { dir, env };
+        std::fs::create_dir_all(world.dir().join("proc/pressure")).unwrap();
+        world.free(60 << 10);
+        ["memory", "cpu", "io"].iter().for_each(|what| world.pressure(what, "0.00"));
+        let proc = world.dir().join("proc").display().to_string();
+        world.set("QRM_TEST_PROC", &proc);
+        world
+    }
+
+    /// So many MiB of memory are available from now on, as far as the daemon sees.
+    pub fn free(&self, mib: u64) {
+        let text = format!("MemTotal: {} kB\nMemAvailable: {} kB\n", 64 << 20, mib << 10);
+        self.replace("proc/meminfo", &text);
+    }
+
+    /// For so many percent of the last ten seconds processes waited for memory, cpus or disks, as far as the daemon sees.
+    pub fn pressure(&self, what: &str, percent: &str) {
+        let line = |kind| format!("{kind} avg10={percent} avg60=0.00 avg300=0.00 total=1\n");
+        self.replace(&format!("proc/pressure/{what}"), &(line("some") + &line("full")));
+    }
+
+    /// Nobody ever sees half of it.
+    fn replace(&self, name: &str, text: &str) {
+        let next = self.dir().join("next");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, self.dir().join(name)).unwrap();
     }
 
     /// A directory of the test's own, beside the state.

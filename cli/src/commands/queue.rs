@@ -19,7 +19,7 @@ use qrm_protocol::time::Millis;
 /// The queues: named lines of jobs with a weight, a bound, and what their jobs have that do not say.
 ///
 /// The queue default is always there, and has the jobs that name none. Others are in the configuration file (see
-/// qrm-config(5)), or made by `qrm queue set`. All but list is for those who control the daemon.
+/// qrm-config(5)), which alone can change those, or made by `qrm queue set`. All but list is for those who control the daemon.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -139,7 +139,7 @@ where
     match context.out.json {
         true => context.out.document(&queue),
         false => {
-            let waiting = context.out.tone(Tone::Quiet, &format!(" ({} wait)", queue.waiting));
+            let waiting = context.out.tone(Tone::Quiet, &format!(" ({} waiting)", queue.waiting));
             said(context, &queue.name, &format!("{is}{}", if queue.waiting > 0 { &waiting } else { "" }));
         }
     }

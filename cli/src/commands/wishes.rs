@@ -41,7 +41,9 @@ pub(crate) struct Wishes {
     #[arg(long, overrides_with = "preemptible")]
     no_preemptible: bool,
     /// What tells it to save its work when it has to make room: a name as USR1, or a number; it has --grace to do so. At
-    /// first it is what asks it to end.
+    /// first it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and preemptible
+    /// and idle ones, have a directory for that: QRM_CHECKPOINT_DIR is the same for each attempt, and goes when the job has
+    /// completed.
     #[arg(long, value_name = "SIGNAL", add = signals())]
     checkpoint_signal: Option<Signal>,
     /// It has not to make room before it has run for so long, as 30m; 0 is at once, as at first.

@@ -48,7 +48,8 @@ fn headline(out: &Out, clock: &Clock, why: &Explanation) -> String {
         (None, Some(start)) => format!("it could start at {}, as things are", at(start)),
         (None, None) => "when it starts is not known".to_owned(),
     };
-    let at_once = why.reasons.is_empty();
+    // That it would not be over by its deadline keeps none from starting.
+    let at_once = why.planned_start.is_none() && why.reasons.iter().all(|r| r.code == ReasonCode::Deadline);
     let (subject, what) = match why.id {
         Some(id) if why.state.is_terminal() => (format!("job {id} has ended:"), why.state.to_string()),
         Some(id) => {
@@ -226,6 +227,7 @@ instead of waiting it can, until 12:00:48:
             );
             shown(Some(80), &json).lines().next().unwrap_or_default().to_owned()
         };
+        let late = r#"{"code":"deadline","message":"its deadline comes first","since":null,"until":null}"#;
         let (soon, held) =
             (r#""2026-03-01T12:01:30Z""#, r#"{"code":"held","message":"it is held","since":null,"until":null}"#);
         for (id, state, planned, estimated, reasons, headline) in [
@@ -243,6 +245,7 @@ instead of waiting it can, until 12:00:48:
             (r#""12""#, "executing", "null", "null", "", "job 12 is executing: it waits for nothing"),
             (r#""12""#, "failed", "null", "null", "", "job 12 has ended: failed"),
             ("null", "queued", "null", "null", "", "it would start at once"),
+            ("null", "queued", "null", soon, late, "it would start at once"),
             ("null", "queued", soon, "null", held, "it would wait: planned to start at 12:01:30, in 1m30s"),
             ("null", "queued", "null", "null", held, "it would wait: when it starts is not known"),
         ] {

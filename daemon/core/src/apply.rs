@@ -121,21 +121,24 @@ impl Core {
             Event::Signalled { .. } => {}
             Event::Held { job, .. } => drop(self.change(at, job.job, |j| {
                 j.hold = true;
-                j.change_rare(|rare| rare.held = Some(at));
+                // The room that was made for it is not kept meanwhile.
+                j.change_rare(|rare| (rare.held, rare.room) = (Some(at), false));
             })),
             Event::Released { job, .. } => drop(self.change(at, job.job, |j| {
                 j.hold = false;
                 j.change_rare(|rare| rare.held = None);
             })),
-            Event::Suspended { job, boot_ms, room_for, .. } => self.change_run(*job, |run| {
-                run.suspended = Some(*boot_ms);
-                run.yields = room_for.is_some();
-            }),
+            Event::Suspended { job, boot_ms, room_for, .. } => {
+                self.change_run(*job, |run| {
+                    run.suspended = Some(*boot_ms);
+                    run.yields = room_for.is_some();
+                });
+                self.promise_room(at, *room_for);
+            }
             Event::Resumed { job, boot_ms, .. } => self.change_run(*job, |run| {
                 run.yields = false;
-                if let Some(since) = run.suspended.take() {
-                    run.stood_ms = run.stood_ms.saturating_add(boot_ms.saturating_sub(since));
-                }
+                run.stood_ms = run.stood_ms.saturating_add(run.stands_for(*boot_ms));
+                run.suspended = None;
             }),
             Event::Updated { job, change, gates, .. } => self.updated(at, job.job, change, gates.as_ref()),
             // What a job says of itself is for people.
@@ -145,7 +148,14 @@ impl Core {
             Event::Stopping { job, why, by, kill_at_boot_ms, room_for } => {
                 let room_for = *room_for;
                 let stop = Stop { why: *why, by: *by, kill_at: *kill_at_boot_ms, killed: false, room_for };
-                self.change_run(*job, |run| (run.stop, run.suspended) = (Some(stop), None));
+                // It goes on from now on, to hear that; its patience began just now.
+                let grace = self.jobs.get(&job.job).map_or(0, Job::grace_ms);
+                let now = kill_at_boot_ms.saturating_sub(grace);
+                self.change_run(*job, |run| {
+                    run.stood_ms = run.stood_ms.saturating_add(run.stands_for(now));
+                    (run.stop, run.suspended) = (Some(stop), None);
+                });
+                self.promise_room(at, room_for);
             }
             Event::Killing { job } => {
                 self.change_run(*job, |run| run.stop = run.stop.map(|stop| Stop { killed: true, ..stop }));
@@ -189,6 +199,13 @@ impl Core {
         *self = self.rebuilt();
     }
 
+    /// What makes room for a job is not in its way again, whatever its rank.
+    fn promise_room(&mut self, at: Timestamp, room_for: Option<JobRef>) {
+        if let Some(job) = room_for {
+            self.change(at, job.job, |j| j.change_rare(|rare| rare.room = true));
+        }
+    }
+
     fn change_queue(&mut self, name: &QueueName, with: impl FnOnce(&mut Queue)) {
         if let Some(queue) = self.queues.get_mut(name) {
             with(queue);
@@ -224,8 +241,13 @@ impl Core {
     fn settle_run(&mut self, at: Timestamp, job: JobRef, ended_at: Timestamp, whole: bool) {
         let Some(run) = self.runs.get(&job).copied().filter(|run| run.stage == Stage::Execute) else { return };
         let Some(shape) = self.jobs.get(&job.job).map(|job| job.shape.clone()) else { return };
-        let since = run.released.map_or(ended_at.0, |(began, _)| began.0);
-        let ran = u64::try_from(ended_at.0.saturating_sub(since)).unwrap_or(0).saturating_sub(run.stood_ms);
+        let ran = match (run.released, run.suspended) {
+            // It stood still to its end.
+            (Some((_, began)), Some(since)) => since.saturating_sub(began),
+            (Some((began, _)), None) => u64::try_from(ended_at.0.saturating_sub(began.0)).unwrap_or(0),
+            (None, _) => 0,
+        };
+        let ran = ran.saturating_sub(run.stood_ms);
         let part = Amounts::of(&self.machine).part(self.granted(job, &run).amounts);
         let account = share::Account { user: shape.user, queue: &shape.queue };
         self.shares.settle(at, account, run.charged, part, ran);
@@ -282,17 +304,20 @@ impl Core {
     fn started(&mut self, at: Timestamp, job: JobRef, run: RunState) {
         let attempt = run.attempt;
         self.announced.remove(&job);
-        self.change(at, job.job, |j| match (job.task, &mut j.tasks) {
-            (Some(task), Some(tasks)) => {
-                let Some(ordinal) = tasks.ordinal(task) else { return };
-                tasks.waiting.remove(ordinal);
-                tasks.again.remove(&ordinal);
-                tasks.running += 1;
-                tasks.started = true;
-            }
-            _ => {
-                j.phase = Phase::Running;
-                j.attempt = attempt;
+        self.change(at, job.job, |j| {
+            j.keep_promise();
+            match (job.task, &mut j.tasks) {
+                (Some(task), Some(tasks)) => {
+                    let Some(ordinal) = tasks.ordinal(task) else { return };
+                    tasks.waiting.remove(ordinal);
+                    tasks.again.remove(&ordinal);
+                    tasks.running += 1;
+                    tasks.started = true;
+                }
+                _ => {
+                    j.phase = Phase::Running;
+                    j.attempt = attempt;
+                }
             }
         });
         let run = self.charge(at, job, run);

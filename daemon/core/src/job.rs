@@ -146,6 +146,9 @@ pub struct Rare {
     /// It was promised to start then.
     #[serde(default, skip_serializing_if = "is_default")]
     pub promised: Option<Timestamp>,
+    /// Others make room for it, or did, and it has not started since.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub room: bool,
     /// It could first have started then, if not when it was accepted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub since: Option<Timestamp>,
@@ -212,6 +215,7 @@ impl From<&JobSpec> for Demand {
             min_run_ms: spec.min_run_ms.map_or(0, |time| time.0),
             on_conflict: spec.on_conflict,
             promised: None,
+            room: false,
             since: None,
             held: None,
             offers: None,
@@ -274,7 +278,7 @@ impl Demand {
         rare.on_conflict = change.on_conflict.or(rare.on_conflict);
         rare.any = change.any.unwrap_or(rare.any);
         if !change.promises_hold() {
-            rare.promised = None;
+            (rare.promised, rare.room) = (None, false);
         }
         let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
         for (list, when) in lists.into_iter().zip(LISTS) {
@@ -384,6 +388,15 @@ pub(crate) enum Phase {
     Queued,
     /// It has a run.
     Running,
+}
+
+/// What a job was promised; what comes first is kept first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Promise {
+    /// To start then: it took an offer.
+    Start(Timestamp),
+    /// The room that others made for it.
+    Room,
 }
 
 /// The tasks of an array, by ordinal: the place in the array from 0.
@@ -697,9 +710,17 @@ impl Job {
         self.rare().and_then(|rare| rare.deadline).filter(|_| !self.overdue)
     }
 
-    /// When it was promised to start, as long as it waits.
-    pub fn promise(&self) -> Option<Timestamp> {
-        self.rare().and_then(|rare| rare.promised).filter(|_| self.wants_room())
+    /// What it was promised, as long as it waits.
+    pub fn promise(&self) -> Option<Promise> {
+        let rare = self.rare().filter(|_| self.wants_room())?;
+        rare.promised.map(Promise::Start).or(rare.room.then_some(Promise::Room))
+    }
+
+    /// It has what it was promised.
+    pub fn keep_promise(&mut self) {
+        if self.rare().is_some_and(|rare| rare.promised.is_some() || rare.room) {
+            self.change_rare(|rare| (rare.promised, rare.room) = (None, false));
+        }
     }
 
     /// What it was offered, as long as that can be accepted.
@@ -709,7 +730,12 @@ impl Job {
 
     /// Whether nothing but room, and time between attempts, is wanting.
     pub fn wants_room(&self) -> bool {
-        self.phase == Phase::Queued && !self.hold && self.begun && self.needs().is_empty()
+        self.phase == Phase::Queued && self.is_free()
+    }
+
+    /// Whether it waits for nobody and no time.
+    pub fn is_free(&self) -> bool {
+        !self.hold && self.begun && self.needs().is_empty()
     }
 
     /// Whether it, or one of its tasks, may start when there is room for it.

@@ -2,7 +2,7 @@
 //! It refuses to decide what fits.
 
 use crate::event::{Event, Run, Stage, StopWhy, Takes};
-use crate::placement::{Limits, Pass, Plan, Room, Start};
+use crate::placement::{Limits, Pass, Plan, Planned, Room, Start};
 use crate::shape::{Amounts, Want};
 use crate::step::{Deciding, Effect, RunSignal};
 use qrm_protocol::ids::JobRef;
@@ -82,9 +82,14 @@ impl Deciding<'_> {
         }
         let gone = self.core.announced.iter().filter(|(job, _)| !plan.planned.contains_key(*job));
         changes.extend(gone.map(|(job, was)| (*job, None, Some(*was))));
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.tell_changes(changes);
         }
+        let slip = self.next_slip();
+        self.core.seen.plan.slip = slip;
+    }
+
+    fn tell_changes(&mut self, changes: Vec<(JobRef, Option<Timestamp>, Option<Timestamp>)>) {
         let cause = self.cause();
         for (job, start, was) in changes {
             let why = match (start, was) {
@@ -97,6 +102,16 @@ impl Deciding<'_> {
             };
             self.emit(Event::Planned { job, start, was, why });
         }
+    }
+
+    /// When there may be something to tell if nothing happens: a planned start that was announced comes, and something runs
+    /// longer than expected. What is told is more than a minute, so it is asked for at most once in one: some ends, as that of
+    /// a run that stands still, are always a little later than now.
+    fn next_slip(&self) -> Option<u64> {
+        let told = |(job, _): &(&JobRef, &Planned)| self.core.announced.contains_key(job);
+        let starts = self.core.seen.plan.planned.iter().filter(told).map(|(_, planned)| planned.at);
+        let soonest = self.now.boot_ms.saturating_add(ANNOUNCED);
+        starts.min().map(|at| at.saturating_add(1).max(soonest))
     }
 
     /// What happened in this step, in words.
@@ -148,10 +163,8 @@ fn takes(want: Want) -> Takes {
 }
 
 impl Plan {
-    /// When time alone changes it: a run can make room, or a planned start comes that was announced. Then something runs
-    /// longer than expected, if nothing happened.
-    pub fn next_change(&self, announced: impl Fn(&JobRef) -> bool) -> Option<u64> {
-        let slips = self.planned.iter().filter(|(job, _)| announced(job)).map(|(_, planned)| planned.at);
-        slips.chain(self.wake).min()
+    /// When time alone changes it: a run can make room, or an announced start is late.
+    pub fn next_change(&self) -> Option<u64> {
+        self.slip.into_iter().chain(self.wake).min()
     }
 }

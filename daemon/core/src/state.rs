@@ -3,7 +3,7 @@
 
 use crate::event::{Run, Stage, StopWhy};
 use crate::job::is_default;
-use crate::job::{Job, Phase, Tasks};
+use crate::job::{Job, Phase, Promise, Tasks};
 use crate::line::{Account, Bucket, Past};
 use crate::placement::Seen;
 use crate::policy::Policy;
@@ -93,6 +93,11 @@ impl RunState {
         }
     }
 
+    /// For how long it stands still by now.
+    pub fn stands_for(&self, now_boot_ms: u64) -> u64 {
+        self.suspended.map_or(0, |since| now_boot_ms.saturating_sub(since))
+    }
+
     pub fn of(&self, job: JobRef) -> Run {
         Run { job, stage: self.stage, attempt: self.attempt }
     }
@@ -168,8 +173,8 @@ pub struct Core {
     pub(crate) accounts: BTreeMap<Account, crate::line::Heads>,
     /// Lines of jobs that can do without a cpu.
     pub(crate) thin: u64,
-    /// Jobs that were promised a start.
-    pub(crate) promised: BTreeSet<(Timestamp, JobId)>,
+    /// Jobs that come before all others.
+    pub(crate) promised: BTreeSet<(Promise, JobId)>,
     /// Runs that stand still to make room.
     pub(crate) yielding: BTreeSet<JobRef>,
     /// Jobs whose next stage command waits for a place.
@@ -252,8 +257,8 @@ impl Core {
         if job.tasks.as_ref().is_some_and(|tasks| !tasks.barred.is_empty()) {
             self.barred.insert(id);
         }
-        if let Some(start) = job.promise() {
-            self.promised.insert((start, id));
+        if let Some(promise) = job.promise() {
+            self.promised.insert((promise, id));
         }
         self.dates.extend(dates(id, job));
         if let Some(due) = job.due_boot_ms {
@@ -276,8 +281,8 @@ impl Core {
         }
         self.stage_line.remove(&id);
         self.barred.remove(&id);
-        if let Some(start) = job.promise() {
-            self.promised.remove(&(start, id));
+        if let Some(promise) = job.promise() {
+            self.promised.remove(&(promise, id));
         }
         for date in dates(id, job) {
             self.dates.remove(&date);
@@ -291,9 +296,10 @@ impl Core {
     pub(crate) fn change<T>(&mut self, at: Timestamp, id: JobId, with: impl FnOnce(&mut Job) -> T) -> Option<T> {
         self.unindex(id);
         let result = self.jobs.get_mut(&id).map(|job| {
-            let waited = job.wants_room();
+            let (waited, was_free) = (job.wants_room(), job.is_free());
             let result = with(job);
-            if !waited && job.wants_room() && !job.has_started() {
+            // One that waits for another attempt has its old age, unless it was held meanwhile.
+            if !waited && job.wants_room() && !job.has_started() || !was_free && job.is_free() {
                 job.change_rare(|rare| rare.since = Some(at));
             }
             result

@@ -378,7 +378,7 @@ impl Core {
     /// When time alone changes something next: by the wall clock, and by the clock that never jumps.
     #[must_use]
     pub fn next_wake(&self) -> (Option<Timestamp>, Option<u64>) {
-        let change = self.seen.plan.next_change(|job| self.announced.contains_key(job));
+        let change = self.seen.plan.next_change();
         let alarm = self.alarms.first().map(|(at, _)| *at);
         (self.dates.first().map(|(at, _)| *at), alarm.into_iter().chain(change).min())
     }

@@ -60,7 +60,7 @@ pub const QUEUE_KEYS: &[QueueKey] = &[
         name: "weight",
         takes: "a number from 1 to 1000",
         default: "1",
-        means: "Its share beside that of other queues, of what is free for all.",
+        means: "What it weighs beside other queues in fair share.",
         set: |q, word| number(word, 1..=MAX_WEIGHT, "").map(|weight| q.weight = weight),
         get: |q| q.weight.to_string(),
     },
@@ -174,7 +174,7 @@ impl Queue {
             value: self.text(),
             default: NONE.to_owned(),
             origin: self.origin.to_string(),
-            means: "A queue, which nobody else can change.".to_owned(),
+            means: "A queue; what is not said of it is as it is built in.".to_owned(),
             at_reload: true,
         }
     }

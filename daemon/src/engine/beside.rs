@@ -7,7 +7,7 @@ use crate::monitor::{Bounds, Sampled};
 use qrm_core::{Input, Now, Observed};
 
 impl Engine {
-    /// Has the next decision see the machine as it is now, or was some milliseconds ago.
+    /// Has the next decision, or look, see the machine as it is now, or was some milliseconds ago.
     pub(super) fn look_beside(&mut self, now: Now) {
         if self.beside.is_old() {
             self.beside.look(self.core.granted_memory());

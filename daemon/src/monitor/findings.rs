@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn memory_that_is_kept_back_entirely_is_no_memory_for_jobs() {
         let memory = |total: u64| {
-            let (total, available) = (total * GIB >> 10, total * GIB / 2 >> 10);
+            let (total, available) = (total << 20, total << 19);
             Memory::parse(format!("MemTotal: {total} kB\nMemAvailable: {available} kB\n").as_bytes())
         };
         for (memory, offers, health, found) in [

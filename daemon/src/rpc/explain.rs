@@ -52,7 +52,7 @@ pub(super) async fn check(
     Ok(match foreseen {
         Foreseen::Known(id) => m::CheckReply { starts: false, waiting_reason: None, existing: Some(id), job },
         Foreseen::New(explained) => {
-            let waiting_reason = explained.causes.first().map(view::cause);
+            let waiting_reason = explained.waiting.as_ref().map(view::reason);
             m::CheckReply { starts: waiting_reason.is_none(), waiting_reason, existing: None, job }
         }
     })

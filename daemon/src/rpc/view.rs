@@ -4,9 +4,9 @@
 use super::{Client, Shared};
 use crate::store::Row;
 use crate::supervise::job_dir;
-use qrm_core::{Caller, Cause, Live, Waiting};
+use qrm_core::{Caller, Live, Waiting};
 use qrm_protocol::amount::Bytes;
-use qrm_protocol::explain::{OfferView, ReasonCode};
+use qrm_protocol::explain::OfferView;
 use qrm_protocol::ids::{JobRef, Uid};
 use qrm_protocol::job::{Enforcement, Expansion, JobState, JobView, Offer, OfferId, TaskCounts, UsageView};
 use qrm_protocol::signal::Signal;
@@ -190,14 +190,6 @@ fn complete(view: &mut JobView, live: Live) {
 /// An offer with its id.
 pub(super) fn offer((id, offer, lapses_at): (OfferId, Offer, Timestamp)) -> OfferView {
     OfferView { id, offer, lapses_at }
-}
-
-/// A cause in one line, with its time as it is here.
-pub(super) fn cause(cause: &Cause) -> String {
-    match (cause.code, cause.until) {
-        (ReasonCode::Begin, Some(at)) => reason(&Waiting::Begin(at)),
-        _ => cause.message.clone(),
-    }
 }
 
 /// Why a job waits, with times as they are here.

@@ -34,13 +34,38 @@ pub fn page() -> String {
         let text = text.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         page.item(key.name, key.takes, &text);
     }
+    page.section("QUEUES");
+    page.text(
+        "Each `[[queue]]` is a queue, with its `name`: at most 32 of a-z, 0-9, - and _, beginning with a letter or digit. It is there \
+         before the first job, and a reload changes it; `qrm queue set` does not. One that the file does not name any more is removed, \
+         or, as long as jobs are in it, stays as it is and can be changed as any other. What of `default` is said holds for \
+         jobs that name no queue. Queues stand in the file alone: no variable sets them, and neither does `--set`.",
+    );
+    page.text("Beside the name can be said of a queue:");
+    for key in qrm_daemon::config::QUEUE_KEYS {
+        page.item(key.name, key.takes, &format!("{} Not said, it is `{}`.", key.means, key.default));
+    }
     page.section("EXAMPLE");
     page.example(EXAMPLE);
-    page.see_also(&["qrm(1)", "qrmd(8)", "qrm-doctor(1)"]);
+    page.see_also(&["qrm(1)", "qrmd(8)", "qrm-doctor(1)", "qrm-scheduling(7)"]);
     page.done()
 }
 
-const EXAMPLE: &str = "[store]\nretention = \"30d\"\n\n[host]\ncpus = 14\nmemory = \"56G\"";
+const EXAMPLE: &str = r#"[store]
+retention = "30d"
+
+[host]
+cpus = 14
+memory = "56G"
+
+[scheduler]
+weights = { priority = 10, age_per_hour = 10, fair_share = 500 }
+
+[[queue]]
+name = "night"
+max_running = 4
+max_time = "12h"
+preemptible = true"#;
 
 #[test]
 fn the_example_of_the_page_is_a_configuration() {
@@ -50,4 +75,5 @@ fn the_example_of_the_page_is_a_configuration() {
     std::fs::write(&file, EXAMPLE).unwrap();
     let machine = world.run("--json status").json()["machine"].clone();
     assert_eq!((machine["cpus"].as_u64(), machine["mem_bytes"].as_u64()), (Some(14), Some(56 << 30)));
+    assert_eq!(world.run("--json queue list").json()[1]["name"], "night");
 }

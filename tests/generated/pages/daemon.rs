@@ -103,7 +103,7 @@ const FILES: [(&str, &str); 9] = [
     ("qrm.sock", "The socket. qrm-protocol(7) says what is spoken there."),
     (
         "jobs/",
-        "The directories of jobs, by hundreds: `jobs/0/12`, and of tasks: `jobs/0/12/0/12.3`. In them are `stdout`, `stderr` and what the job leaves there.",
+        "The directories of jobs, by hundreds: `jobs/0/12`, and of tasks: `jobs/0/12/0/12.3`. In them are `stdout`, `stderr`, `qrm-checkpoint` with what a job saves for its next attempt, and what the job leaves there.",
     ),
     ("runs/", "The records that outlive the daemon: what was started, and how it ended."),
     (

@@ -16,6 +16,7 @@ pub fn page(document: &Value) -> String {
     order(&mut page);
     planning(&mut page);
     queues(&mut page);
+    machine(&mut page);
     conflicts(&mut page);
     page.section("REASONS");
     page.text("The `code` of a reason in `qrm --json explain`. They stay what they are; more may be added.");
@@ -41,7 +42,8 @@ fn order(page: &mut Page) {
         "fair share",
         "",
         "the share that its user has left, and that its queue has left, each from 0 to 1, times `scheduler.weights.fair_share`. \
-         Who used nothing lately has all of it; what was used counts half after seven days.",
+         Who used nothing lately has all of it; what was used counts half after seven days. Users weigh what \
+         `users.shares` says.",
     );
     page.text(
         "Equal ranks go by the smaller id. Jobs with `--idle` come after all others. In a queue whose way is `queuing`, or with \
@@ -52,7 +54,7 @@ fn order(page: &mut Page) {
 fn planning(page: &mut Page) {
     page.section("PLANNED STARTS");
     page.text(
-        "How long a job is expected to run is the mean of the last two runs of its kind, but never more than its time limit; \
+        "How long a job is expected to run is the longer of the last two runs of its kind, but never more than its time limit; \
          else its time limit, else `scheduler.assumed_time`. So a job with `--time` starts earlier: it fits into gaps.",
     );
     page.text(
@@ -60,6 +62,10 @@ fn planning(page: &mut Page) {
          of its alternatives (`--or`), fits beside what runs and what was planned before it. Nothing of lower rank delays that, if \
          runs take no longer than expected. All others start as soon as they fit beside these plans. A plan that is a minute away \
          or more is announced by an event, and so is every change of it by more than a minute and a tenth of what is left.",
+    );
+    page.text(
+        "While processes wait for memory or cpus for more of the time than `scheduler.pressure_memory` and \
+         `scheduler.pressure_cpu` say, nothing more starts, unless no job runs.",
     );
 }
 
@@ -73,6 +79,20 @@ fn queues(page: &mut Page) {
     );
 }
 
+fn machine(page: &mut Page) {
+    page.section("THE MACHINE BESIDE JOBS");
+    page.text(
+        "A job that asks for memory starts when as much is available on the machine, less `scheduler.memory_reserve` and less what \
+         jobs that run asked for and have not used yet: also what jobs without `--mem`, other daemons and other people use is \
+         not given to it. Jobs that ask for none start all the same.",
+    );
+    page.text(
+        "While processes wait for memory for more of the time than `scheduler.pressure_memory` says, no more jobs start, but for \
+         one when none runs; `scheduler.pressure_cpu` does the same for cpus. Both go by what the kernel tells in /proc/pressure of \
+         the last ten seconds, and are over when it is below three quarters of the setting.",
+    );
+}
+
 fn conflicts(page: &mut Page) {
     page.section("WHEN A JOB CAN NOT START AT ONCE");
     page.text("What is done is said by `--on-conflict`, else by its queue:");
@@ -83,14 +103,15 @@ fn conflicts(page: &mut Page) {
             "And jobs of a lower class that may have to (`--preemptible`, or a queue that says so) make room for it, as soon as \
              they have run for their `--min-run`. The classes are idle, priority below 50, 50 to 74, 75 to 99, and 100. Those \
              go that lose the least work, and no more of them than it takes. Each gets its `--checkpoint-signal`, or what asks it to \
-             end, and has its `--grace`; then it waits for its next attempt, or is cancelled or suspended if its queue says so.",
+             end, and has its `--grace`; then it waits for its next attempt, which finds what was saved in `QRM_CHECKPOINT_DIR`, or is cancelled or suspended \
+             if its queue says so.",
         ),
         ("sharing", "A job that wants the machine for itself runs beside others, if it fits there."),
         ("queuing", "It waits for its turn by age alone."),
         (
             "negotiation",
             "It waits, and is offered what it could have instead: to start now with fewer cpus, at its planned start for certain, \
-             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after a minute it lapses.",
+             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after `scheduler.offer_time` it lapses.",
         ),
     ] {
         page.item(way, "", what);

@@ -28,13 +28,22 @@ impl From {
     }
 }
 
+/// What is expected of one that was expected to take so long, and took longer.
+fn grown(expected: u64, took: u64) -> u64 {
+    let mut whole = expected;
+    while whole < took {
+        whole = whole.saturating_add((whole / 2).max(LEAST_MORE));
+    }
+    whole
+}
+
 impl Core {
     /// How long a job of this shape is expected to run in this way.
     pub(crate) fn expected(&self, shape: &Shape, want: Want) -> (u64, From) {
-        let mean = self.past.get(shape).and_then(crate::line::Past::mean);
+        let before = self.past.get(shape).and_then(crate::line::Past::longest);
         let limit = if want.time_ms > 0 { want.time_ms } else { MOST };
-        match mean {
-            Some(mean) => (mean.clamp(1, limit), From::History),
+        match before {
+            Some(before) => (before.clamp(1, limit), From::History),
             None if want.time_ms > 0 => (want.time_ms, From::Limit),
             None => (self.policy.assumed_ms.clamp(1, MOST), From::Assumed),
         }
@@ -44,7 +53,9 @@ impl Core {
     pub(crate) fn expected_end(&self, now: u64, job: JobRef, run: &RunState) -> u64 {
         let grace = || self.jobs.get(&job.job).map_or(crate::GRACE_MS, crate::job::Job::grace_ms);
         if let Some(stop) = run.stop {
-            return stop.kill_at.max(now + 1);
+            // One that is not gone then is late as any other.
+            let late = now.saturating_sub(stop.kill_at);
+            return stop.kill_at.saturating_add(grown(0, late)).max(now + 1);
         }
         let want = self.granted(job, run);
         let expected = if run.expected_ms > 0 { run.expected_ms } else { self.policy.assumed_ms }.clamp(1, MOST);
@@ -53,10 +64,7 @@ impl Core {
             return now + if run.boot_is_over { 1 } else { expected };
         };
         let ran = run.suspended.unwrap_or(now).saturating_sub(began).saturating_sub(run.stood_ms);
-        let mut whole = expected;
-        while whole < ran {
-            whole = whole.saturating_add((whole / 2).max(LEAST_MORE));
-        }
+        let mut whole = grown(expected, ran);
         if want.time_ms > 0 {
             whole = if ran >= want.time_ms { want.time_ms.saturating_add(grace()) } else { whole.min(want.time_ms) };
         }

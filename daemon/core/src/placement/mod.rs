@@ -67,6 +67,8 @@ pub(crate) struct Plan {
     pub taken: Amounts,
     /// Then a run has run for as long as it wants to before it makes room for one that waits for that.
     pub wake: Option<u64>,
+    /// Then an announced start is late.
+    pub slip: Option<u64>,
     /// The first job in rank that did not start.
     pub first: Option<JobId>,
     /// Something did not start that would have, if others than jobs used no memory.

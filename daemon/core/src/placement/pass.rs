@@ -4,10 +4,10 @@
 use super::profile::Profile;
 use super::rank::{Merged, Ranks, Turn};
 use super::{Plan, Planned, Start};
-use crate::job::{Job, Tasks};
+use crate::job::{Job, Promise, Tasks};
 use crate::line::Bucket;
 use crate::shape::{Amounts, Shape, Want};
-use crate::state::Core;
+use crate::state::{Core, RunState};
 use crate::step::Now;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::queue::QueueName;
@@ -54,6 +54,15 @@ pub(super) struct Candidate<'a> {
     pub wants: &'a [Want],
     /// From 1; nothing for a run that goes on.
     pub attempt: Option<u32>,
+    /// How long a run that goes on is expected to do so.
+    pub left: Option<u64>,
+}
+
+impl Candidate<'_> {
+    /// How long it is expected to run in this way.
+    pub fn expected(&self, core: &Core, want: Want) -> u64 {
+        self.left.unwrap_or_else(|| core.expected(self.shape, want).0)
+    }
 }
 
 /// One that was planned, for planning it once more as if there were more room.
@@ -66,14 +75,11 @@ pub(super) struct Blocked {
 impl Blocked {
     /// Takes its place in this future.
     pub fn plan(&self, profile: &mut Profile) {
-        let fits = |(amounts, ms): &(Amounts, u64)| profile.fits_at(self.not_before, *amounts, *ms);
-        let start = |(amounts, ms): &(Amounts, u64)| match fits(&(*amounts, *ms)) {
-            true => Some(self.not_before),
-            false => profile.earliest(*amounts, *ms),
-        };
-        let starts = self.ways.iter().filter_map(|way| Some((start(way)?, *way)));
-        if let Some((at, (amounts, ms))) = starts.min_by_key(|(at, _)| *at) {
-            profile.take(at, amounts, ms);
+        let then = self.ways.iter().find(|(amounts, ms)| profile.fits_at(self.not_before, *amounts, *ms));
+        let starts = self.ways.iter().filter_map(|way| Some((profile.earliest(way.0, way.1)?, way)));
+        let start = then.map(|way| (self.not_before, way)).or_else(|| starts.min_by_key(|(at, _)| *at));
+        if let Some((at, (amounts, ms))) = start {
+            profile.take(at, *amounts, *ms);
         }
     }
 }
@@ -118,8 +124,7 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
         let mut all = Amounts::of(&core.machine);
-        // What runs hold is theirs, whatever others use, and is in the way of no job that asks for none.
-        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room.max(core.used.mem)));
+        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room));
         let plan = Plan { all, taken: core.used, ..Plan::default() };
         Self {
             core,
@@ -145,8 +150,7 @@ impl<'a> Pass<'a> {
 
     /// Looks at all.
     pub fn run(mut self) -> Plan {
-        let pressed = self.core.seen.host.short.is_some();
-        if pressed && !self.core.runs.is_empty() {
+        if self.core.seen.host.short.is_some() && !self.core.runs.is_empty() {
             self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
             return self.plan;
         }
@@ -158,13 +162,13 @@ impl<'a> Pass<'a> {
         let mut yielding = self.yielding();
         let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
-        // Under pressure the first that starts is the only one: then some job runs.
-        while !self.is_done(new.is_some()) && !(pressed && !self.plan.starts.is_empty()) {
-            // Whose turn it is: of those that stand still, of heads, of those behind a head, or of the one that is not there.
+        while !self.is_done(new.is_some()) && !self.is_enough_under_pressure() {
+            // Whose turn it is: of heads, of those behind a head, of those that stand still, or of the one that is not there.
+            // What comes last here is first where turns are equal.
             let turns = [
-                yielding.last().map(|(turn, _)| *turn),
                 heads.peek().filter(|_| lines < self.limits.lines),
                 nexts.peek().map(|(turn, _)| *turn),
+                yielding.last().map(|(turn, _)| *turn),
                 new,
             ];
             let Some((which, _)) = turns.iter().enumerate().filter(|(_, t)| t.is_some()).max_by_key(|(_, t)| **t)
@@ -173,10 +177,6 @@ impl<'a> Pass<'a> {
             };
             match which {
                 0 => {
-                    let Some((_, run)) = yielding.pop() else { break };
-                    self.go_on(run);
-                }
-                1 => {
                     lines += 1;
                     if let Some(cursor) = self.open(&mut heads) {
                         // Behind a head that was promised a start there may be one whose turn is later.
@@ -184,9 +184,13 @@ impl<'a> Pass<'a> {
                         cursors.push(cursor);
                     }
                 }
-                2 => {
+                1 => {
                     let Some((_, at)) = nexts.pop() else { break };
                     self.advance(&mut cursors[at], at, &mut nexts);
+                }
+                2 => {
+                    let Some((_, Reverse(run))) = yielding.pop() else { break };
+                    self.go_on(run);
                 }
                 _ => {
                     new = None;
@@ -213,8 +217,11 @@ impl<'a> Pass<'a> {
         let of = |(job, planned): (&JobRef, &Planned)| {
             let shape = &self.core.jobs.get(&job.job)?.shape;
             let want = shape.way(planned.variant);
-            let (ms, _) = self.core.expected(shape, want);
-            Some(Blocked { not_before: planned.at, ways: vec![(want.amounts, ms)] })
+            let way = match self.core.runs.get(job) {
+                Some(run) => self.rest_of(*job, run),
+                None => (want.amounts, self.core.expected(shape, want).0),
+            };
+            Some(Blocked { not_before: planned.at, ways: vec![way] })
         };
         planned.into_iter().filter_map(of).collect()
     }
@@ -230,6 +237,11 @@ impl<'a> Pass<'a> {
         let (taken, all) = (self.plan.taken, self.plan.all);
         let is_full = taken.places >= all.places || taken.cpus >= all.cpus && self.core.thin == 0;
         is_full && self.plan.planned.len() >= self.limits.planned && self.core.yielding.is_empty()
+    }
+
+    /// Under pressure the first that starts is the only one: then some job runs.
+    fn is_enough_under_pressure(&self) -> bool {
+        self.core.seen.host.short.is_some() && !self.plan.starts.is_empty()
     }
 
     fn turn(&self, shape: &Shape, since: Timestamp, id: JobId) -> Turn {
@@ -291,6 +303,7 @@ impl<'a> Pass<'a> {
                     shape: cursor.shape,
                     wants: &cursor.bucket.wants,
                     attempt: Some(attempt),
+                    left: None,
                 });
             }
             let (_, id) = cursor.rest.next()?;
@@ -342,7 +355,7 @@ impl<'a> Pass<'a> {
             if !self.plan.all.leaves(self.plan.taken, want.amounts) {
                 return None;
             }
-            let (expected, _) = self.core.expected(candidate.shape, *want);
+            let expected = candidate.expected(self.core, *want);
             let profile = self.profile.as_ref().filter(|_| !self.plan.planned.is_empty());
             let fits = profile.is_none_or(|profile| profile.fits_now(want.amounts, expected));
             fits.then_some((variant, expected))
@@ -352,10 +365,8 @@ impl<'a> Pass<'a> {
     /// Whether there would be room for it now, if others than jobs used no memory.
     fn lacks_memory(&self, candidate: Candidate<'_>) -> bool {
         let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
-        candidate.wants.iter().any(|want| {
-            let then = self.plan.taken.plus(want.amounts);
-            then.mem > self.plan.all.mem && offered.leaves(self.plan.taken, want.amounts)
-        })
+        let leaves = |all: Amounts, want: &Want| all.leaves(self.plan.taken, want.amounts);
+        candidate.wants.iter().any(|want| leaves(offered, want) && !leaves(self.plan.all, want))
     }
 
     fn start(&mut self, candidate: Candidate<'a>, variant: u8, expected_ms: u64) {
@@ -376,22 +387,33 @@ impl<'a> Pass<'a> {
     }
 
     fn plan_start(&mut self, candidate: Candidate<'_>) {
-        let Some((at, variant, expected)) = self.earliest(candidate) else { return };
+        self.plan_start_from(self.now.boot_ms, candidate);
+    }
+
+    /// Plans it for then if it fits then in one of its ways, else as early as it does; whether it ever does.
+    fn plan_start_from(&mut self, not_before: u64, candidate: Candidate<'_>) -> bool {
+        let core = self.core;
+        let way = |want: &Want| (want.amounts, candidate.expected(core, *want));
+        let ways: Vec<(Amounts, u64)> = candidate.wants.iter().map(way).collect();
+        let profile = self.future();
+        let then = ways.iter().position(|(amounts, ms)| profile.fits_at(not_before, *amounts, *ms));
+        let then = then.and_then(|variant| Some((not_before, u8::try_from(variant).ok()?, ways[variant].1)));
+        let Some((at, variant, expected)) = then.or_else(|| self.earliest(candidate)) else { return false };
         self.count_placed(candidate);
         let want = candidate.wants[usize::from(variant)];
         self.future().take(at, want.amounts, expected);
         let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
         self.plan.planned.insert(candidate.job, Planned { at, variant, place });
-        let ways = candidate.wants.iter().map(|want| (want.amounts, self.core.expected(candidate.shape, *want).0));
-        self.blocked.push(Blocked { not_before: self.now.boot_ms, ways: ways.collect() });
+        self.blocked.push(Blocked { not_before, ways });
+        true
     }
 
     /// The earliest start in any of its ways: when, in which, and how long it is expected to run then.
-    fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
+    pub(super) fn earliest(&mut self, candidate: Candidate<'_>) -> Option<(u64, u8, u64)> {
         let core = self.core;
         let profile = self.future();
         let starts = (0u8..).zip(candidate.wants).filter_map(|(variant, want)| {
-            let (expected, _) = core.expected(candidate.shape, *want);
+            let expected = candidate.expected(core, *want);
             profile.earliest(want.amounts, expected).map(|at| (at, variant, expected))
         });
         starts.min_by_key(|(at, variant, _)| (*at, *variant))
@@ -421,38 +443,35 @@ impl<'a> Pass<'a> {
         profile
     }
 
-    /// Jobs that were promised a start come before all others.
+    /// Jobs that were promised a start, or that others make room for, come before all others.
     fn keep_promises(&mut self) {
         let core = self.core;
-        for (start, id) in &core.promised {
+        for (promise, id) in &core.promised {
+            if self.is_enough_under_pressure() {
+                return;
+            }
             let Some(job) = core.jobs.get(id).filter(|job| job.eligible()) else { continue };
             let Some(bucket) = core.buckets.get(&job.shape).filter(|bucket| bucket.fits) else { continue };
             let Some(one) = self.first_of(*id, job, &bucket.wants) else { continue };
-            if self.queue_lets(&job.shape.queue)
-                && let Some((variant, expected)) = self.fitting(one)
-            {
+            let lets = self.queue_lets(&job.shape.queue);
+            if lets && let Some((variant, expected)) = self.fitting(one) {
                 self.start(one, variant, expected);
                 continue;
             }
             self.plan.lacks_memory |= self.lacks_memory(one);
-            // By then, or as soon as it can.
-            let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
-            let at = self.now.boot_ms.saturating_add(left);
-            let want = one.wants[0];
-            let (expected, _) = core.expected(one.shape, want);
-            let profile = self.future();
-            let at = if profile.fits_at(at, want.amounts, expected) {
-                Some(at)
-            } else {
-                profile.earliest(want.amounts, expected)
+            let not_before = match promise {
+                // By then, or as soon as it can.
+                Promise::Start(start) => {
+                    let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
+                    self.now.boot_ms.saturating_add(left)
+                }
+                Promise::Room if lets => self.now.boot_ms,
+                Promise::Room => continue,
             };
-            let Some(at) = at else { continue };
-            profile.take(at, want.amounts, expected);
-            self.count_placed(one);
-            self.blocked.push(Blocked { not_before: at, ways: vec![(want.amounts, expected)] });
-            let place = u32::try_from(self.plan.planned.len()).unwrap_or(u32::MAX);
-            self.plan.planned.insert(one.job, Planned { at, variant: 0, place });
-            self.limits.planned = self.limits.planned.saturating_add(1);
+            self.make_room(one);
+            if self.plan_start_from(not_before, one) {
+                self.limits.planned = self.limits.planned.saturating_add(1);
+            }
         }
     }
 
@@ -466,30 +485,36 @@ impl<'a> Pass<'a> {
             shape: &job.shape,
             wants,
             attempt: Some(attempt),
+            left: None,
         })
     }
 
-    /// Runs that stand still to make room, the first in rank last.
-    fn yielding(&self) -> Vec<(Turn, JobRef)> {
+    /// Runs that stand still to make room, the first in rank last, and of an array the smaller index.
+    fn yielding(&self) -> Vec<(Turn, Reverse<JobRef>)> {
         let turn = |run: &JobRef| {
             let job = self.core.jobs.get(&run.job)?;
-            Some((self.turn(&job.shape, job.since(), run.job), *run))
+            Some((self.turn(&job.shape, job.since(), run.job), Reverse(*run)))
         };
-        let mut yielding: Vec<(Turn, JobRef)> = self.core.yielding.iter().filter_map(turn).collect();
-        yielding.retain(|(_, run)| self.core.runs.get(run).is_some_and(|run| run.stop.is_none()));
+        let mut yielding: Vec<(Turn, Reverse<JobRef>)> = self.core.yielding.iter().filter_map(turn).collect();
+        yielding.retain(|(_, Reverse(run))| self.core.runs.get(run).is_some_and(|run| run.stop.is_none()));
         yielding.sort_unstable();
         yielding
+    }
+
+    /// What one of them wants to go on, and for how long.
+    fn rest_of(&self, job: JobRef, run: &RunState) -> (Amounts, u64) {
+        let rest = Amounts { mem: 0, disk: 0, ..self.core.granted(job, run).amounts };
+        let end = self.core.expected_end(self.now.boot_ms, job, run);
+        (rest, end.saturating_sub(self.now.boot_ms))
     }
 
     /// Has one of them go on if there is room.
     fn go_on(&mut self, job: JobRef) {
         let core = self.core;
         let (Some(run), Some(record)) = (core.runs.get(&job), core.jobs.get(&job.job)) else { return };
-        let granted = core.granted(job, run);
-        let rest = Amounts { mem: 0, disk: 0, ..granted.amounts };
-        let wants = [Want { amounts: rest, ..granted }];
-        let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None };
-        let left = core.expected_end(self.now.boot_ms, job, run).saturating_sub(self.now.boot_ms);
+        let (rest, left) = self.rest_of(job, run);
+        let wants = [Want { amounts: rest, ..core.granted(job, run) }];
+        let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None, left: Some(left) };
         let fits = self.plan.all.leaves(self.plan.taken, rest)
             && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
         if fits {
@@ -506,7 +531,8 @@ impl<'a> Pass<'a> {
     fn place_newcomer(&mut self) {
         let Some(new) = self.newcomer else { return };
         let wants = std::mem::take(&mut self.wants_of_newcomer);
-        let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1) };
+        let candidate =
+            Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1), left: None };
         if self.queue_lets(&new.shape.queue)
             && let Some((variant, expected_ms)) = self.fitting(candidate)
         {
@@ -522,5 +548,5 @@ impl<'a> Pass<'a> {
 }
 
 fn candidate<'a>(id: JobId, job: &'a Job, wants: &'a [Want]) -> Candidate<'a> {
-    Candidate { job: id.into(), shape: &job.shape, wants, attempt: Some(job.attempt + 1) }
+    Candidate { job: id.into(), shape: &job.shape, wants, attempt: Some(job.attempt + 1), left: None }
 }

@@ -110,8 +110,8 @@ impl Pass<'_> {
     /// The runs that could make room for a job that waits; nothing if they are not enough.
     pub fn room_of(mut self, id: JobId, job: &Job) -> Option<Room> {
         let bucket = self.core.buckets.get(&job.shape)?;
-        let candidate =
-            Candidate { job: id.into(), shape: &job.shape, wants: &bucket.wants, attempt: Some(job.attempt + 1) };
+        let attempt = Some(job.attempt + 1);
+        let candidate = Candidate { job: id.into(), shape: &job.shape, wants: &bucket.wants, attempt, left: None };
         self.room_for(candidate, true)
     }
 
@@ -139,14 +139,14 @@ impl Pass<'_> {
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
         let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
         let taken = running.taken_at(gone).less(given);
-        let expected = |want: &Want| core.expected(candidate.shape, *want).0;
+        let expected = |want: &Want| candidate.expected(core, *want);
+        // What makes room already, or ends by itself in time for one of its ways, is waited for.
+        let without = self.earliest(candidate).map(|(at, ..)| at);
         for want in candidate.wants {
             if !all.leaves(taken, want.amounts) {
                 continue;
             }
             let ms = expected(want);
-            // What makes room already, or ends by itself in time, is waited for.
-            let without = self.future().earliest(want.amounts, ms);
             let room = Trial { running: running.clone(), blocked: &self.blocked, amounts: want.amounts, ms };
             if let Some(chosen) = room.choose(&victims, without) {
                 let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();

@@ -149,7 +149,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                let free = |t: u64| table.get(usize::try_from(t).unwrap()).copied().unwrap_or(0) + n <= all;
+                let free = |t: u64| n == 0 || table.get(usize::try_from(t).unwrap()).copied().unwrap_or(0) + n <= all;
                 let fits = |t: u64| (t..t + ms).all(free);
                 prop_assert_eq!(profile.taken_at(start).cpus, table[usize::try_from(start).unwrap()]);
                 prop_assert_eq!(profile.fits_now(cpus(n), ms), fits(0));

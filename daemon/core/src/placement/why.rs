@@ -1,6 +1,7 @@
 //! Why a job does not start: every cause with who holds what and since when, and when it will.
 //! It refuses to guess: what it names is what the last pass met.
 
+use super::expect::From;
 use super::pass::{Limits, Newcomer, Pass};
 use super::preempt::Class;
 use crate::access::Caller;
@@ -81,8 +82,10 @@ pub struct Rank {
 pub struct Explained {
     /// Where it is.
     pub state: JobState,
-    /// Every cause; none if it runs or would start at once.
+    /// Every cause; none but its deadline if it runs or would start at once.
     pub causes: Vec<Cause>,
+    /// The first of them in few words; nothing if it runs or would start at once.
+    pub waiting: Option<Waiting>,
     /// It is planned to start then.
     pub planned: Option<Timestamp>,
     /// It could then, as things are.
@@ -120,6 +123,7 @@ impl Core {
         let mut explained = Explained {
             state,
             causes: Vec::new(),
+            waiting: None,
             planned: None,
             estimated: None,
             expected: None,
@@ -134,6 +138,7 @@ impl Core {
             }
             Some(_) => causes.push(Cause::new(ReasonCode::Stage, "its validate or compile command runs")),
             None => {
+                explained.waiting = self.waiting(now, job, record);
                 self.own_causes(now, job, record, &mut causes);
                 if self.is_in_line(job, record) {
                     self.causes_of_room(now, job.job, record, &mut causes);
@@ -160,6 +165,7 @@ impl Core {
         let mut explained = Explained {
             state,
             causes: Vec::new(),
+            waiting: None,
             planned: None,
             estimated: None,
             expected: None,
@@ -169,19 +175,25 @@ impl Core {
         if let Some(on) = never {
             let message = format!("it would be cancelled: job {on} ended in a way that it can not follow");
             explained.causes.push(Cause::new(ReasonCode::Never, message));
+            explained.waiting = Some(Waiting::Never(on));
             return Ok(explained);
         }
         let is_free = self.stage_line.is_empty() && self.stages_running < self.stage_places();
         if !(matches!(job.phase, Phase::Pending(_)) && is_free) {
             self.own_causes(now, id.into(), &job, &mut causes);
+            explained.waiting = self.waiting(now, id.into(), &job);
         }
         if job.eligible() {
             let newcomer = Newcomer { id, shape: job.shape.clone(), since: now.wall };
             let plan = Pass::new(self, now, Limits::of(self)).with(&newcomer).run();
-            if plan.starts.iter().any(|start| start.job.job == id) {
+            if let Some(start) = plan.starts.iter().find(|start| start.job.job == id) {
                 explained.estimated = Some(now.wall);
-                self.add_expected(&job, 0, &mut explained);
+                explained.waiting = None;
+                self.add_expected(&job, start.variant, &mut explained);
             } else {
+                // It may be the first of all that wait.
+                let first = plan.first.filter(|first| *first != id).map(Waiting::Behind);
+                explained.waiting = explained.waiting.or(first);
                 self.causes_of_room(now, id, &job, &mut causes);
                 match plan.planned.get(&id.into()) {
                     Some(planned) => {
@@ -487,7 +499,9 @@ impl Core {
     /// One that can not be over by its deadline.
     fn add_deadline(&self, job: &Job, explained: &mut Explained, causes: &mut Vec<Cause>) {
         let (Some(deadline), Some(start)) = (job.deadline(), explained.planned.or(explained.estimated)) else { return };
-        let runs = i64::try_from(explained.expected.map_or(0, |(ms, _)| ms)).unwrap_or(i64::MAX);
+        // What is only assumed is no reason to warn of.
+        let expected = explained.expected.filter(|(_, from)| *from != From::Assumed.word());
+        let runs = i64::try_from(expected.map_or(0, |(ms, _)| ms)).unwrap_or(i64::MAX);
         if start.0.saturating_add(runs) > deadline.0 {
             let message = format!(
                 "its deadline comes before it would be over: it is expected to run {}",
@@ -545,7 +559,10 @@ impl Core {
             None => &job.shape.wants(),
         };
         let fits = |want: &Want| plan.all.leaves(plan.taken, want.amounts);
-        let (asks, free) = (own.first()?.amounts, plan.all.less(plan.taken));
+        // The way that comes nearest: the one in which it is planned, else one that the machine has.
+        let planned = plan.planned.get(&id.into()).and_then(|planned| own.get(usize::from(planned.variant)));
+        let nearest = planned.or_else(|| own.iter().find(|want| plan.all.holds(want.amounts))).or(own.first())?;
+        let (asks, free) = (nearest.amounts, plan.all.less(plan.taken));
         if own.iter().any(fits) {
             let first = plan.planned.iter().min_by_key(|(_, planned)| planned.place);
             return match (first, plan.first) {
@@ -555,7 +572,7 @@ impl Core {
             };
         }
         if asks.places > free.places {
-            return Some(match own.first()?.is_exclusive() {
+            return Some(match nearest.is_exclusive() {
                 true => Waiting::Exclusive,
                 false => Waiting::Runs(crate::MAX_RUNS),
             });

@@ -3,9 +3,9 @@
 
 use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
-use qrm_core::{Action, Host, Observed, Policy, Short, StopWhy};
+use qrm_core::{Action, Control, Host, Observed, Policy, Short, StopWhy};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::queue::QueueChange;
+use qrm_protocol::queue::{OnPreempt, QueueChange};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -87,4 +87,104 @@ fn room_is_made_beside_what_is_gone_by_then() {
     job(&mut lab, json!({"cpus": 2, "on_conflict": "preemption"}), HOUR);
     let stopping = lab.core.look(lab.at(), gives_way).unwrap().stopping;
     assert_eq!(stopping, Some(StopWhy::Preempted));
+}
+
+#[test]
+fn nobody_makes_room_for_one_that_starts_as_early_in_another_way() {
+    let mut lab = lab([2, 0, 0]);
+    job(&mut lab, json!({"time_limit_ms": 5_000}), 4_000);
+    let idle = job(&mut lab, json!({"idle": true}), HOUR);
+    let ways = json!({"cpus": 2, "or": [{"cpus": 1}]});
+    let waits = job(&mut lab, ways, HOUR);
+    assert_eq!(lab.core.look(lab.at(), idle).unwrap().stopping, None, "it would be gone later than the other");
+    lab.passes(4_000);
+    assert!(runs(&lab, waits) && runs(&lab, idle));
+}
+
+#[test]
+fn room_is_for_whom_it_was_made() {
+    for (word, on_preempt) in [("waits", OnPreempt::Requeue), ("stands", OnPreempt::Suspend)] {
+        let mut lab = lab([1, 0, 0]);
+        let change = QueueChange { on_preempt: Some(on_preempt), ..QueueChange::default() };
+        lab.does(Action::QueueSet { name: "low".parse().unwrap(), change }).unwrap();
+        // It came so much earlier that it ranks higher, and is of a lower class all the same.
+        job(&mut lab, json!({"time_limit_ms": 100 * HOUR}), 100 * HOUR);
+        let old = job(&mut lab, json!({"priority": 25, "preemptible": true, "queue": "low"}), HOUR);
+        lab.passes(100 * HOUR);
+        assert!(runs(&lab, old));
+        lab.passes(MINUTE);
+        let urgent = job(&mut lab, json!({"priority": 75, "on_conflict": "preemption"}), HOUR);
+        lab.passes(0);
+        assert!(runs(&lab, urgent), "what made room and {word} took it again");
+        lab.passes(HOUR);
+        assert!(lab.core.look(lab.at(), old).is_some_and(|old| old.started_at.is_some() && !old.suspended));
+    }
+}
+
+#[test]
+fn what_stands_still_is_expected_to_go_on_for_what_is_left_of_it() {
+    let mut lab = lab([1, 0, 0]);
+    let change = QueueChange { on_preempt: Some(OnPreempt::Suspend), ..QueueChange::default() };
+    lab.does(Action::QueueSet { name: "low".parse().unwrap(), change }).unwrap();
+    let low = json!({"priority": 40, "preemptible": true, "queue": "low", "time_limit_ms": HOUR});
+    job(&mut lab, low, HOUR);
+    lab.passes(HOUR - MINUTE);
+    job(&mut lab, json!({"on_conflict": "preemption", "time_limit_ms": 10 * MINUTE}), HOUR);
+    let behind = job(&mut lab, json!({"priority": 0}), HOUR);
+    let planned = lab.core.look(lab.at(), behind).unwrap().planned.unwrap();
+    assert_eq!(planned.0 - lab.now.wall, 11 * 60_000, "it waits for ten minutes, and for the last one of the other");
+}
+
+#[test]
+fn the_time_in_which_a_run_stood_still_tells_nothing_of_the_next() {
+    let mut lab = lab([1, 0, 0]);
+    let first = job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    let next = job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+    lab.passes(10 * MINUTE);
+    lab.controls(Control::Suspend, first);
+    lab.passes(20 * MINUTE);
+    let run = lab.runs()[0];
+    lab.ends(run, 1);
+    let expected = lab.core.explain(lab.at(), next).unwrap().expected;
+    assert_eq!(expected, Some((10 * MINUTE, "history")));
+}
+
+#[test]
+fn what_does_not_go_away_wakes_nobody_again_and_again() {
+    let mut lab = lab([1, 0, 0]);
+    let stays = Habit { runs_for: 100 * HOUR, goes_on_for: 100 * HOUR, ..Habit::default() };
+    // One of them stands still with a second left, the other is not gone by being killed.
+    for stands in [true, false] {
+        let first = lab.submits(1, json!({"time_limit_ms": HOUR}), stays).unwrap();
+        let next = job(&mut lab, json!({"time_limit_ms": HOUR}), HOUR);
+        lab.passes(HOUR - 1_000);
+        match stands {
+            true => drop(lab.controls(Control::Suspend, first)),
+            false => drop(lab.does(Action::Cancel { targets: vec![first] }).unwrap()),
+        }
+        lab.survives = !stands;
+        let before = lab.said.iter().filter(|said| said.ends_with("Tick")).count();
+        lab.passes(HOUR);
+        let wakes = lab.said.iter().filter(|said| said.ends_with("Tick")).count() - before;
+        assert!(wakes < 150, "it woke {wakes} times in an hour");
+        assert!(lab.core.look(lab.at(), next).unwrap().planned.unwrap().0 > lab.now.wall);
+        lab.survives = false;
+        lab.does(Action::Cancel { targets: vec![next] }).unwrap();
+        let run = lab.runs()[0];
+        lab.ends(run, 1);
+    }
+}
+
+#[test]
+fn an_array_does_not_age_while_it_is_held() {
+    let mut lab = lab([1, 0, 0]);
+    let first = job(&mut lab, json!({"array": "0-1"}), HOUR);
+    lab.controls(Control::Hold, first);
+    lab.passes(HOUR / 2);
+    let second = job(&mut lab, json!({}), HOUR);
+    lab.passes(HOUR / 4);
+    lab.controls(Control::Release, first);
+    lab.passes(HOUR / 4);
+    assert_eq!(lab.core.running(9), [second]);
 }

@@ -54,6 +54,8 @@ pub struct Lab {
     pub said: Vec<String>,
     /// Whether the naive scheduler comes along.
     pub compares: bool,
+    /// Whether processes go on that were killed, for now.
+    pub survives: bool,
 }
 
 impl Lab {
@@ -67,6 +69,7 @@ impl Lab {
             ids: Vec::new(),
             said: Vec::new(),
             compares: true,
+            survives: false,
         };
         lab.offers(machine);
         lab.sees(Observed::Configured(policy, BTreeMap::new()));
@@ -190,11 +193,17 @@ impl Lab {
     }
 
     fn decisions(&self, found: &Found) -> Vec<String> {
-        if let (true, Some(room)) = (found.starts.is_empty(), &found.room) {
+        let is_quiet = found.starts.is_empty() && found.goes_on.is_empty();
+        if let (true, Some(room)) = (is_quiet, &found.room) {
             let victim = |victim| format!("{victim} makes room for {}", room.for_whom);
             return room.victims.iter().map(victim).collect();
         }
-        found.starts.iter().map(|(job, way, ms)| format!("start of {job} in way {way} for {ms}")).collect()
+        let start = |(job, way, ms): &(JobRef, usize, u64)| format!("start of {job} in way {way} for {ms}");
+        let mut decisions: Vec<String> = found.starts.iter().map(start).collect();
+        for (at, job) in found.goes_on.iter().rev() {
+            decisions.insert(*at, format!("{job} goes on"));
+        }
+        decisions
     }
 
     fn compare_plans(&self, found: &Found) {
@@ -235,6 +244,7 @@ impl Lab {
                 let habit = self.habits[&run.job.job];
                 let Some(process) = self.processes.get_mut(&run) else { return };
                 match signal {
+                    RunSignal::Kill if self.survives => {}
                     RunSignal::Kill => process.ends = boot,
                     RunSignal::Number(_) if process.frozen => process.ends = process.ends.min(habit.goes_on_for),
                     RunSignal::Number(_) => process.ends = process.ends.min(boot + habit.goes_on_for),
@@ -378,6 +388,7 @@ fn said(event: &Event) -> String {
         Event::Suspended { job, room_for: Some(whom), .. } | Event::Stopping { job, room_for: Some(whom), .. } => {
             format!("{job} makes room for {whom}")
         }
+        Event::Resumed { job, by: None, .. } => format!("{job} goes on"),
         other => format!("{other:?}"),
     }
 }

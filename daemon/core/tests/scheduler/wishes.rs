@@ -209,9 +209,9 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
-/// The queues beside the one that always is; what has to make room waits again or is cancelled.
+/// The queues beside the one that always is.
 pub fn queues(wild: Wild) -> impl Strategy<Value = BTreeMap<QueueName, QueueSpec>> {
-    let ends = prop::sample::select(vec![OnPreempt::Requeue, OnPreempt::Cancel]);
+    let ends = prop::sample::select(OnPreempt::ALL.to_vec());
     let one = (1u32..5, prop::option::of(1u32..4), any::<bool>(), ends, conflict());
     prop::collection::vec(one, 2..3).prop_map(move |specs| {
         let spec = |(weight, max_running, preemptible, on_preempt, on_conflict)| QueueSpec {

@@ -1,7 +1,7 @@
 //! What happened, as far as it decides what may start. It refuses to take the core's word for what it decided:
 //! starts and room are found here and compared.
 
-use super::{Clock, Job, Naive, Queue, Run, Task};
+use super::{Clock, Job, Naive, Promise, Queue, Run, Task};
 use qrm_core::{Demand, Event, Need, When};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{DependsOn, JobChange, JobState, Offer};
@@ -39,17 +39,27 @@ impl Naive {
             Event::Executing { job, started_at, boot_ms, .. } => {
                 self.runs.get_mut(job).unwrap().began = Some((*boot_ms, started_at.0));
             }
-            Event::Held { job, .. } => self.job(*job).held = true,
+            Event::Held { job, .. } => {
+                let job = self.job(*job);
+                job.held = true;
+                job.promised = job.promised.filter(|promise| *promise != Promise::Room);
+            }
             Event::Released { job, .. } => self.job(*job).held = false,
             Event::Due { job } => self.due(*job),
             Event::Suspended { job, boot_ms, room_for, .. } => {
                 let run = self.runs.get_mut(job).unwrap();
                 (run.stands, run.yields) = (Some(*boot_ms), room_for.is_some());
+                self.makes_room(*room_for);
             }
-            Event::Resumed { job, boot_ms, .. } => self.goes_on(*job, *boot_ms),
-            Event::Stopping { job, kill_at_boot_ms, .. } => {
+            Event::Resumed { job, boot_ms, .. } => {
+                self.goes_on(*job, *boot_ms);
+                self.runs.get_mut(job).unwrap().yields = false;
+            }
+            Event::Stopping { job, kill_at_boot_ms, room_for, .. } => {
+                // What it gave back it has not again.
                 self.goes_on(*job, now.boot);
                 self.runs.get_mut(job).unwrap().gone_at = Some(*kill_at_boot_ms);
+                self.makes_room(*room_for);
             }
             Event::Updated { job, change, .. } => self.job(*job).update(change),
             Event::OfferAccepted { job, what, .. } => self.job(*job).accept(what),
@@ -103,13 +113,20 @@ impl Naive {
         let run = Run { way, expected, began: None, gone_at: None, stands: None, stood: 0, yields: false, charged: 0 };
         let charged = self.charge(now.wall, job, run);
         self.runs.insert(job, Run { charged, ..run });
-        self.job(job).tasks.insert(job.task, Task::Runs);
+        let record = self.job(job);
+        record.tasks.insert(job.task, Task::Runs);
+        record.promised = None;
         self.started.extend([job, job.job.into()]);
+    }
+
+    fn makes_room(&mut self, for_whom: Option<JobRef>) {
+        if let Some(job) = for_whom {
+            self.job(job).promised.get_or_insert(Promise::Room);
+        }
     }
 
     fn goes_on(&mut self, job: JobRef, boot: u64) {
         let run = self.runs.get_mut(&job).unwrap();
-        run.yields = false;
         if let Some(since) = run.stands.take() {
             run.stood += boot - since;
         }
@@ -159,7 +176,7 @@ impl Job {
         match what {
             Offer::Less { cpus } => self.demand.cpus = Some(*cpus),
             Offer::Share => self.demand.rare.get_or_insert_default().exclusive = false,
-            Offer::At { start } => self.promised = Some(start.0),
+            Offer::At { start } => self.promised = Some(Promise::Start(start.0)),
             Offer::Preempt { .. } => {}
         }
     }

@@ -37,6 +37,13 @@ pub enum Task {
     Over,
 }
 
+/// Those that were promised a start come first, then those that others make room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    Start(i64),
+    Room,
+}
+
 #[derive(Clone, Debug)]
 pub struct Job {
     pub user: Uid,
@@ -47,8 +54,7 @@ pub struct Job {
     pub begun: bool,
     /// Those that are not met.
     pub needs: Vec<Need>,
-    /// When it was promised to start.
-    pub promised: Option<i64>,
+    pub promised: Option<Promise>,
     /// One, or those of an array by their index.
     pub tasks: BTreeMap<Option<u32>, Task>,
 }
@@ -229,11 +235,10 @@ impl Naive {
         self.runs.keys().filter(|job| self.jobs[&job.job].demand.queue() == *queue).count()
     }
 
-    /// What the machine offers now; of memory at most what runs hold and what is really free.
+    /// What the machine offers now; of memory at most what there really is for jobs.
     pub fn all(&self) -> Amounts {
         let [places, cpus, mem, disk] = self.machine;
-        let held: u64 = self.runs.keys().map(|run| self.held(*run)[2]).sum();
-        [places, cpus, self.host.mem_bytes.map_or(mem, |really| mem.min(really.max(held))), disk]
+        [places, cpus, self.host.mem_bytes.map_or(mem, |really| mem.min(really)), disk]
     }
 
     pub fn could_ever(&self, way: Way) -> bool {
@@ -257,10 +262,10 @@ impl Naive {
     /// How long a job is expected to run in this way.
     pub fn expected(&self, job: &Job, way: Way) -> u64 {
         let past = self.past.get(&job.shape()).filter(|past| !past.is_empty());
-        let mean = past.map(|past| past.iter().sum::<u64>() / past.len() as u64);
+        let longest = past.map(|past| *past.iter().max().unwrap());
         let most = if way.limit == 0 { u64::MAX } else { way.limit };
         let unknown = if way.limit == 0 { self.policy.assumed_ms } else { way.limit };
-        mean.map_or(unknown, |mean| mean.min(most)).max(1)
+        longest.map_or(unknown, |longest| longest.min(most)).max(1)
     }
 
     /// When a run is expected to be gone. It is there now, so that is later.
@@ -271,15 +276,18 @@ impl Naive {
     fn would_end(&self, now: Clock, job: JobRef) -> u64 {
         let run = &self.runs[&job];
         if let Some(gone) = run.gone_at {
-            return gone;
+            return gone + grown(0, now.boot.saturating_sub(gone));
         }
         let ran = self.ran(now, job);
         let limit = self.granted(job).limit;
-        let mut whole = run.expected;
-        while whole < ran {
-            whole += (whole / 2).max(60_000);
-        }
+        let whole = grown(run.expected, ran);
         let most = if limit == 0 { u64::MAX } else { limit.saturating_sub(ran) };
         now.boot + (whole - ran).min(most)
     }
+}
+
+/// What is expected of one that took longer than was expected: it grows by half of itself, at least a minute.
+fn grown(expected: u64, took: u64) -> u64 {
+    let more = |whole: &u64| Some(whole + (whole / 2).max(60_000));
+    std::iter::successors(Some(expected), more).find(|whole| *whole >= took).unwrap()
 }

@@ -1,7 +1,7 @@
 //! A pass, by the page: one job after the other in the order of rank, each against every instant of the future.
 //! It refuses to be fast.
 
-use super::{Amounts, Clock, Job, Naive, Way};
+use super::{Amounts, Clock, Job, Naive, Promise, Way};
 use qrm_protocol::ids::JobRef;
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ pub struct Found {
     pub starts: Vec<(JobRef, usize, u64)>,
     /// When others are planned to start.
     pub planned: BTreeMap<JobRef, u64>,
+    /// What stood still and goes on, in its place among the starts.
+    pub goes_on: Vec<(usize, JobRef)>,
     /// Who makes room, and for whom.
     pub room: Option<Made>,
 }
@@ -28,6 +30,13 @@ pub struct Made {
 pub struct Placed {
     pub job: JobRef,
     pub starts: Option<(usize, u64)>,
+}
+
+impl Placed {
+    /// One that is planned.
+    fn later(job: JobRef) -> Self {
+        Self { job, starts: None }
+    }
 }
 
 /// What is taken from when until when.
@@ -94,12 +103,31 @@ impl Naive {
         starts.min_by_key(|(start, i, ..)| (*start, *i))
     }
 
+    /// When a job is to start: at the time that it was promised, if it can then, else as early as it can.
+    pub fn planned(&self, now: Clock, future: &Future, job: &Job) -> Option<(u64, Amounts, u64)> {
+        if let Some(Promise::Start(at)) = job.promised {
+            let at = now.boot + u64::try_from(at - now.wall).unwrap_or(0);
+            let fits = |(_, way, ms): &(usize, Way, u64)| future.fits(at, way.takes, *ms);
+            if let Some((_, way, ms)) = self.ways(job).into_iter().find(fits) {
+                return Some((at, way.takes, ms));
+            }
+        }
+        self.earliest(future, job).map(|(start, _, takes, ms)| (start, takes, ms))
+    }
+
+    /// What one that stands still wants to go on, and for how long it will.
+    pub fn rest(&self, now: Clock, run: JobRef) -> (Amounts, u64) {
+        let [places, cpus, ..] = self.granted(run).takes;
+        ([places, cpus, 0, 0], self.ends(now, run) - now.boot)
+    }
+
     /// Whether as many of its queue, or of its tasks, have their place as may.
     pub fn is_at_bound(&self, job: JobRef, placed: &[Placed]) -> bool {
         let record = &self.jobs[&job.job];
         let queue = record.demand.queue();
-        let of_queue = placed.iter().filter(|other| self.jobs[&other.job.job].demand.queue() == queue).count();
-        let of_array = placed.iter().filter(|other| other.job.job == job.job).count();
+        let mut placed = placed.iter().filter(|other| !self.runs.contains_key(&other.job));
+        let of_queue = placed.clone().filter(|other| self.jobs[&other.job.job].demand.queue() == queue).count();
+        let of_array = placed.by_ref().filter(|other| other.job.job == job.job).count();
         let most = self.queues[&queue].spec.max_running.map_or(usize::MAX, |most| most as usize);
         self.running_in(&queue) + of_queue >= most || record.running() + of_array >= record.width()
     }
@@ -108,9 +136,26 @@ impl Naive {
         let mut found = Found::default();
         let mut future = self.future(now);
         let mut placed: Vec<Placed> = Vec::new();
+        let (mut planned, most) = (0, self.policy.planned_starts);
         for id in self.line(now) {
             let job = &self.jobs[&id.job];
             let pressed = self.host.short.is_some() && (!self.runs.is_empty() || !found.starts.is_empty());
+            if self.runs.contains_key(&id) {
+                let (takes, ms) = self.rest(now, id);
+                if pressed {
+                    continue;
+                }
+                if future.fits(now.boot, takes, ms) {
+                    future.take(takes, now.boot, ms);
+                    found.goes_on.push((found.starts.len(), id));
+                    placed.push(Placed { job: id, starts: Some((0, 0)) });
+                } else if let Some(start) = future.earliest(takes, ms).filter(|_| !job.is_idle() && planned < most) {
+                    future.take(takes, start, ms);
+                    placed.push(Placed::later(id));
+                    planned += 1;
+                }
+                continue;
+            }
             if pressed || self.queue_of(job).paused || self.is_at_bound(id, &placed) || self.ways(job).is_empty() {
                 continue;
             }
@@ -124,15 +169,18 @@ impl Naive {
             if job.is_idle() {
                 continue;
             }
-            if found.planned.len() < self.policy.planned_starts as usize
-                && let Some((start, _, takes, ms)) = self.earliest(&future, job)
-            {
-                if found.room.is_none() {
-                    found.room = self.room(now, &placed, id, start);
-                }
+            if job.promised.is_none() && planned >= most {
+                continue;
+            }
+            if found.room.is_none() {
+                let start = self.earliest(&future, job).map_or(u64::MAX, |(start, ..)| start);
+                found.room = self.room(now, &placed, id, start);
+            }
+            if let Some((start, takes, ms)) = self.planned(now, &future, job) {
                 future.take(takes, start, ms);
                 found.planned.insert(id, start);
-                placed.push(Placed { job: id, starts: None });
+                placed.push(Placed::later(id));
+                planned += u32::from(job.promised.is_none());
             }
         }
         found

@@ -67,16 +67,30 @@ impl Naive {
             + share(queue)
     }
 
-    /// All that wait for room, task by task: those that were promised a time, then by rank, then those that are idle.
+    /// All that wait for room, task by task: what was promised, then by rank, then those that are idle.
     pub fn line(&self, now: Clock) -> Vec<JobRef> {
         let mut line: Vec<_> = Vec::new();
         for (id, job) in self.waiting() {
-            let turn = (job.promised.is_none(), job.promised, job.is_idle(), -self.rank(now, job));
             let waits = job.tasks.iter().filter(|(_, task)| **task == Task::Waits);
-            line.extend(waits.map(|(task, _)| (turn, JobRef { job: id, task: *task })));
+            let waits = waits.map(|(task, _)| JobRef { job: id, task: *task });
+            match job.promised {
+                // Of an array only one comes first.
+                Some(promise) => {
+                    line.extend(waits.take(1).map(|job| ((false, Some(promise), false, 0), id, true, job)))
+                }
+                None => {
+                    let turn = (true, None, job.is_idle(), -self.rank(now, job));
+                    line.extend(waits.map(|job| (turn, id, true, job)));
+                }
+            }
+        }
+        // And those that stand still to make room: of the tasks of an array they are the first.
+        for (id, _) in self.runs.iter().filter(|(_, run)| run.yields && run.gone_at.is_none()) {
+            let job = &self.jobs[&id.job];
+            line.push(((true, None, job.is_idle(), -self.rank(now, job)), id.job, false, *id));
         }
         line.sort_unstable();
-        line.into_iter().map(|(_, job)| job).collect()
+        line.into_iter().map(|(.., job)| job).collect()
     }
 
     /// What a time on a part of the machine counts that was used at `at`: what is later counts for more.

@@ -26,7 +26,9 @@ impl Naive {
     pub fn may_end(&self, now: Clock, id: JobRef, victim: JobRef) -> bool {
         let (job, other, run) = (&self.jobs[&id.job], &self.jobs[&victim.job], &self.runs[&victim]);
         let over_it = self.conflict(job) == OnConflict::Preemption && self.is_preemptible(other) || other.is_idle();
-        let is_there = run.began.is_some() && run.gone_at.is_none() && !run.yields;
+        // One that somebody suspended is theirs to let go on.
+        let could_yield = self.on_preempt(other) != OnPreempt::Suspend || run.stands.is_none();
+        let is_there = run.began.is_some() && run.gone_at.is_none() && !run.yields && could_yield;
         over_it && is_there && other.class() < job.class() && self.ran(now, victim) >= other.min_run()
     }
 
@@ -70,7 +72,7 @@ impl Naive {
         victims.sort_by_key(|run| (self.lost(now, *run), Reverse(*run)));
         let fits = |victims: &[JobRef]| {
             let (mut future, gone) = self.without(now, victims);
-            before.iter().for_each(|placed| self.place(&mut future, *placed));
+            before.iter().for_each(|placed| self.place(now, &mut future, *placed));
             future.earliest(way.takes, ms).is_some_and(|at| at <= gone)
         };
         let enough = (1..=victims.len()).find(|n| fits(&victims[..*n]))?;
@@ -86,12 +88,17 @@ impl Naive {
     }
 
     /// Has one that was placed take its place in a future in which there is more room.
-    fn place(&self, future: &mut Future, placed: Placed) {
+    fn place(&self, now: Clock, future: &mut Future, placed: Placed) {
         let job = &self.jobs[&placed.job.job];
+        if self.runs.contains_key(&placed.job) {
+            let (takes, ms) = self.rest(now, placed.job);
+            let start = if placed.starts.is_some() { Some(future.now) } else { future.earliest(takes, ms) };
+            return start.into_iter().for_each(|start| future.take(takes, start, ms));
+        }
         match placed.starts {
             Some((way, ms)) => future.take(job.ways()[way].takes, future.now, ms),
             None => {
-                if let Some((start, _, takes, ms)) = self.earliest(future, job) {
+                if let Some((start, takes, ms)) = self.planned(now, future, job) {
                     future.take(takes, start, ms);
                 }
             }
