@@ -11,7 +11,7 @@ const PLACES: usize = 1_000;
 const LEAST_MORE_MS: u64 = 60_000;
 /// How long a run has that is told to end.
 const GRACE_MS: u64 = 10_000;
-/// A planned start that is so far away is announced, and looked at when it comes.
+/// A planned start that is so far away is announced, and it is looked whether it comes, as seldom as this.
 const ANNOUNCED_MS: u64 = 60_000;
 /// Usage halves in this time.
 const HALF_LIFE_MS: u64 = 7 * 24 * 3_600_000;
@@ -62,8 +62,12 @@ struct Naive<'a> {
     waiting: Vec<usize>,
     running: Vec<Running>,
     starts: Vec<u64>,
-    /// Planned starts that were announced, and when they are to come now.
-    announced: BTreeMap<usize, u64>,
+    /// When the first blocked jobs are to start.
+    planned: BTreeMap<usize, u64>,
+    /// Those of them that were told so.
+    announced: BTreeSet<usize>,
+    /// When it is to be looked whether they do.
+    wake: Option<u64>,
     /// How long the last two runs of a shape were, the later one first.
     ran: BTreeMap<Shape, Vec<u64>>,
     /// What each user used, as it counted so many half-lives after the first submit: what comes later counts for more.
@@ -81,7 +85,9 @@ pub fn schedule(jobs: &[Job], machine: Amount, way: Way) -> Vec<u64> {
         waiting: Vec::new(),
         running: Vec::new(),
         starts: vec![0; jobs.len()],
-        announced: BTreeMap::new(),
+        planned: BTreeMap::new(),
+        announced: BTreeSet::new(),
+        wake: None,
         ran: BTreeMap::new(),
         used: BTreeMap::new(),
         epoch: 0,
@@ -95,8 +101,7 @@ pub fn schedule(jobs: &[Job], machine: Amount, way: Way) -> Vec<u64> {
         };
         let ends = naive.running.iter().map(end).min();
         let comes = jobs.get(coming).map(|job| job.submit_ms);
-        let planned = naive.announced.values().copied().min();
-        let Some(now) = ends.map(|(at, ..)| at).into_iter().chain(comes).chain(planned).min() else {
+        let Some(now) = ends.map(|(at, ..)| at).into_iter().chain(comes).chain(naive.wake).min() else {
             return naive.starts;
         };
         naive.now = now;
@@ -106,10 +111,11 @@ pub fn schedule(jobs: &[Job], machine: Amount, way: Way) -> Vec<u64> {
                 naive.waiting.push(coming);
                 coming += 1;
             }
-            // A start that was planned for now does not come, for something runs for longer than expected.
+            // A start that was planned did not come, for something runs for longer than expected.
             _ => {}
         }
         while naive.pass() {}
+        naive.announce();
     }
 }
 
@@ -126,13 +132,11 @@ impl Naive<'_> {
         *used = used.saturating_sub(run.charged) + counts;
     }
 
-    /// The mean of the last two runs of the shape, but never more than the time limit.
+    /// As long as the longer of the last two runs of the shape, but never more than the time limit.
     fn expected(&self, job: usize) -> u64 {
         let asked = self.jobs[job].asked_ms;
-        self.ran.get(&shape(&self.jobs[job])).map_or(asked, |last| {
-            let sum: u64 = last.iter().sum();
-            (sum / last.len() as u64).clamp(1, asked)
-        })
+        let longer = self.ran.get(&shape(&self.jobs[job])).and_then(|last| last.iter().max());
+        longer.map_or(asked, |longer| (*longer).clamp(1, asked))
     }
 
     /// When a run will be over, as far as can be said now.
@@ -230,12 +234,19 @@ impl Naive<'_> {
                 planned.insert(job, from);
             }
         }
-        planned.retain(|job, from| *from - self.now >= ANNOUNCED_MS || self.announced.contains_key(job));
-        self.announced = planned;
+        self.planned = planned;
         for job in &starting {
             self.start(*job);
         }
         !starting.is_empty()
+    }
+
+    /// Tells of planned starts, and sees to it that it is looked at them again when they should have come.
+    fn announce(&mut self) {
+        let told = |(job, from): &(&usize, &u64)| **from - self.now >= ANNOUNCED_MS || self.announced.contains(job);
+        self.announced = self.planned.iter().filter(told).map(|(job, _)| *job).collect();
+        let first = self.announced.iter().map(|job| self.planned[job]).min();
+        self.wake = first.map(|first| (first + 1).max(self.now + ANNOUNCED_MS));
     }
 
     /// Whether there is room for so much from some time on for so long: at its beginning, and wherever something else begins.
