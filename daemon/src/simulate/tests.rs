@@ -6,6 +6,9 @@ use super::workload::{Amount, Job};
 use super::{easy, fifo, naive, qrm, way};
 use proptest::prelude::*;
 
+/// The gap before a job in seconds, how long it runs and asked for, its cpus, memory and user.
+type Drawn = (u64, u64, u64, u32, u64, Option<u32>);
+
 /// Up to so many jobs of a few users, for a machine with so many cpus and so much memory.
 fn jobs(cpus: u32, memory: u64) -> impl Strategy<Value = Vec<Job>> {
     // Some come at once, and many runs end at once or just when they should, where order matters most.
@@ -14,7 +17,8 @@ fn jobs(cpus: u32, memory: u64) -> impl Strategy<Value = Vec<Job>> {
     let one = (gap, time.clone(), time, 1..=cpus, 0..=memory, prop::option::of(1..=3u32));
     prop::collection::vec(one, 1..30).prop_map(|all| {
         let mut submit_ms = 0;
-        let job = |(number, (gap, run, asked, cpus, memory, user)): (u64, (u64, u64, u64, u32, u64, Option<u32>))| {
+        let job = |(number, drawn): (u64, Drawn)| {
+            let (gap, run, asked, cpus, memory, user) = drawn;
             submit_ms += gap * 1000;
             let (run_ms, asked_ms) = (run.min(asked) * 1000, asked * 1000);
             Job { number, user, submit_ms, run_ms, asked_ms, holds: Amount { cpus, memory } }
