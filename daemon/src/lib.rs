@@ -18,13 +18,14 @@ mod remove;
 mod replace;
 pub mod rpc;
 mod shares;
+mod simulate;
 pub mod state_dir;
 pub mod store;
 pub mod supervise;
 mod telemetry;
 mod trace;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 use config::{Config, Sources};
 use engine::{Channel, Parts};
 use interprocess::local_socket::tokio::Listener;
@@ -52,8 +53,10 @@ pub use qrm_protocol::place::STOPPED_NAME as STOPPED;
 
 /// The daemon of qrm: owns the queue and the jobs of one user, or of a test. People use it through qrm.
 #[derive(Debug, Parser)]
-#[command(name = "qrmd", version)]
+#[command(name = "qrmd", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Serve all users of the machine: as root, with each job as its submitter, from /var/lib/qrm, at /run/qrm/qrm.sock and
     /// with /etc/qrm/config.toml.
     #[arg(long)]
@@ -88,6 +91,12 @@ struct Args {
     /// Fold the events into a snapshot and end: how qrmd starts itself.
     #[arg(long, hide = true)]
     fold: bool,
+}
+
+/// What it can do instead of serving.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Simulate(simulate::Args),
 }
 
 /// The tree of its options, for the manual.
@@ -148,6 +157,9 @@ fn system(what: &str) -> impl Fn(std::io::Error) -> Error {
 }
 
 fn run(args: Args) -> Result<(), Error> {
+    if let Some(Verb::Simulate(args)) = &args.verb {
+        return simulate::simulate(args);
+    }
     let mode = Mode::new(args.system)?;
     let state = match args.state {
         Some(dir) => std::path::absolute(&dir).map_err(system("the state directory"))?,

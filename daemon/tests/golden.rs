@@ -232,6 +232,7 @@ const KEPT: &[&str] = &[
     "queue_timeout_ms",
     "retries",
     "retry_on",
+    "room",
     "room_for",
     "since",
     "stood_ms",

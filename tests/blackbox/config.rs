@@ -272,6 +272,8 @@ fn users_weigh_as_they_are_configured_and_who_is_unknown_is_named() {
     let events = world.run("--json events").ok();
     let policy = events.lines().find(|line| line.contains("policy.set")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(policy).unwrap()["policy"]["shares"], json!([[0, 3]]));
+    // The next daemon reads what this one wrote down.
+    world.kill_daemon();
     let said = world.run("--json doctor").json();
     let found = said["findings"].as_array().unwrap().iter().find(|one| one["topic"] == "shares").unwrap().clone();
     assert!(found["found"].as_str().unwrap().contains("names nobody-here,") && found["health"] == "limited", "{found}");

@@ -4,6 +4,7 @@
 use crate::hands::{Gate, words};
 use crate::queues::codes;
 use crate::world::World;
+use qrm_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 /// Submits a shell command with options of which some have blanks; its id.
@@ -160,4 +161,49 @@ fn what_a_job_wants_beside_others_is_changed_before_it_starts() {
     assert_eq!(nobody, json!([]));
     world.run(&format!("update {id} --after none")).ok();
     assert_eq!(world.ended(&id)["state"], "completed");
+}
+
+#[test]
+fn who_makes_room_stands_still_or_is_cancelled_where_its_queue_says_so() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let (gate, urgent_gate) = (Gate::new(&world, "gate"), Gate::new(&world, "urgent"));
+    for what in ["suspend", "cancel"] {
+        world.run(&format!("queue set {what} --preemptible --on-preempt {what}")).ok();
+    }
+    let victim = world.submit("--queue suspend", &gate.wait());
+    world.executing(&victim);
+    let urgent = world.submit("--priority high --on-conflict preemption", &urgent_gate.wait());
+    world.executing(&urgent);
+    let job = world.show(&victim);
+    assert_eq!(
+        (&job["state"], &job["waiting_reason"]),
+        (&json!("executing"), &json!("stands still to make room for another job"))
+    );
+    assert_eq!(codes(&world, &victim), ["preempting"]);
+    assert_eq!(world.run("--json status").json()["machine"]["cpus_used"], 1);
+    let said = world.run(&format!("resume {victim}"));
+    assert!(said.code == 2 && said.err.contains("goes on by itself"), "{said:?}");
+    // It could end now, and does not before it goes on.
+    gate.open(1);
+    urgent_gate.open(1);
+    let (urgent, job) = (world.ended(&urgent), world.ended(&victim));
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("completed"), &json!(1)));
+    let at = |job: &Value| serde_json::from_value::<Timestamp>(job["ended_at"].clone()).unwrap();
+    assert!(at(&job) >= at(&urgent), "{job} {urgent}");
+    let victim = world.submit("--queue cancel", &gate.wait());
+    world.executing(&victim);
+    let urgent = world.submit("--priority high --on-conflict preemption", "true");
+    let job = world.ended(&victim);
+    assert_eq!((&job["state"], &job["failure"]["cause"]), (&json!("cancelled"), &json!("preempted")));
+    assert_eq!(job["failure"]["message"], format!("it made room for job {urgent}"));
+    assert_eq!(world.ended(&urgent)["state"], "completed");
+    // And one that stands still for another can be cancelled.
+    let victim = world.submit("--queue suspend", &gate.wait());
+    world.executing(&victim);
+    let urgent = world.submit("--priority high --on-conflict preemption", &urgent_gate.wait());
+    world.executing(&urgent);
+    world.run(&format!("cancel {victim}")).ok();
+    assert_eq!(world.ended(&victim)["state"], "cancelled");
+    urgent_gate.open(1);
+    assert_eq!(world.ended(&urgent)["state"], "completed");
 }

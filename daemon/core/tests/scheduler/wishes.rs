@@ -16,6 +16,7 @@ pub const HOUR: u64 = 60 * MINUTE;
 pub const QUEUES: [&str; 2] = ["a", "b"];
 pub const MACHINE: [u64; 3] = [4, 8, 4];
 
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Op {
     Submit(Wish),

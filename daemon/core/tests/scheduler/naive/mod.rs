@@ -247,7 +247,7 @@ impl Naive {
 
     /// The largest part of the machine that this is, in millionths.
     pub fn part(&self, takes: Amounts) -> u64 {
-        let part = |(of, all): (u64, u64)| if all == 0 { 0 } else { of * 1_000_000 / all };
+        let part = |(of, all): (u64, u64)| (of * 1_000_000).checked_div(all).unwrap_or(0);
         takes.into_iter().zip(self.machine).map(part).max().unwrap_or(0).min(1_000_000)
     }
 

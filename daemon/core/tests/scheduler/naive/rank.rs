@@ -40,7 +40,7 @@ impl Naive {
         let of = |all: u64, used: u64, weight: u64, weights: u64| {
             let own = u128::from(all) * u128::from(weight);
             let whole = own + u128::from(used) * u128::from(weights);
-            if whole == 0 { WHOLE } else { u64::try_from(own * u128::from(WHOLE) / whole).unwrap() }
+            (own * u128::from(WHOLE)).checked_div(whole).map_or(WHOLE, |left| u64::try_from(left).unwrap())
         };
         let used = self.users.get(&job.user).copied().unwrap_or(0);
         let user = of(self.users.values().sum(), used, self.weight_of_user(job.user), weights);
