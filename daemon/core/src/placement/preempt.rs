@@ -5,7 +5,7 @@ use super::Room;
 use super::pass::{Candidate, Pass};
 use super::profile::Profile;
 use crate::job::Job;
-use crate::shape::{Amounts, Shape, Want};
+use crate::shape::{Amounts, Shape};
 use crate::state::{Core, RunState};
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::OnConflict;
@@ -140,41 +140,33 @@ impl Pass<'_> {
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
         let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
         let taken = self.running().taken_at(gone).less(given);
-        let expected = |want: &Want| candidate.expected(core, *want);
         // What makes room already, or ends by itself in time for one of its ways, is waited for.
         let without = self.earliest(candidate).map(|(at, ..)| at);
-        for want in candidate.wants {
-            if !all.leaves(taken, want.amounts) {
-                continue;
-            }
-            let ms = expected(want);
-            let room = Trial { future: &future, amounts: want.amounts, ms };
-            if let Some(chosen) = room.choose(&victims, without) {
-                let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();
-                let victims = chosen.into_iter().map(|victim| victim.job).collect();
-                return Some(Room { job: candidate.job, victims, lost_cpu_ms });
-            }
-        }
-        None
+        let ways = candidate.wants.iter().filter(|want| all.leaves(taken, want.amounts));
+        let ways: Vec<(Amounts, u64)> = ways.map(|want| (want.amounts, candidate.expected(core, *want))).collect();
+        let chosen = Trial { future: &future, ways: &ways }.choose(&victims, without)?;
+        let lost_cpu_ms = chosen.iter().map(|victim| victim.lost_cpu_ms).sum();
+        let victims = chosen.into_iter().map(|victim| victim.job).collect();
+        Some(Room { job: candidate.job, victims, lost_cpu_ms })
     }
 }
 
 /// What it would be like if victims were gone. With more of them there is never less room.
 struct Trial<'a> {
     future: &'a Profile,
-    amounts: Amounts,
-    ms: u64,
+    /// The ways in which it can run, and how long it is expected to in each.
+    ways: &'a [(Amounts, u64)],
 }
 
 impl Trial<'_> {
-    /// Whether it could start as soon as these are gone.
+    /// Whether it could start in one of its ways as soon as these are gone.
     fn fits(&self, victims: &[Victim]) -> bool {
         let mut profile = self.future.clone();
         for victim in victims {
             profile.give(victim.at, victim.end, victim.gives);
         }
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(0);
-        profile.earliest(self.amounts, self.ms).is_some_and(|at| at <= gone)
+        self.ways.iter().any(|(amounts, ms)| profile.earliest(*amounts, *ms).is_some_and(|at| at <= gone))
     }
 
     /// The first of these, in their order, and of those none that is not needed; nothing if they are not enough, or if it

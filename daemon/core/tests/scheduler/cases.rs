@@ -203,3 +203,16 @@ fn room_is_made_beside_those_of_higher_rank_where_they_are_planned() {
     lab.passes(0);
     assert!(runs(&lab, urgent) && !runs(&lab, small));
 }
+
+#[test]
+fn as_few_make_room_as_one_of_the_alternatives_needs() {
+    let mut lab = lab([4, 0, 0]);
+    let low = |cpus: u64| json!({"cpus": cpus, "priority": 25, "preemptible": true});
+    let old = job(&mut lab, low(2), 2 * HOUR);
+    lab.passes(MINUTE);
+    let young = job(&mut lab, low(2), 2 * HOUR);
+    let ways = json!({"exclusive": true, "cpus": 2, "on_conflict": "preemption", "or": [{"exclusive": false}]});
+    let urgent = job(&mut lab, ways, HOUR);
+    lab.passes(0);
+    assert!(runs(&lab, urgent) && runs(&lab, old) && !runs(&lab, young));
+}

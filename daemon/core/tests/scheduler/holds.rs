@@ -5,17 +5,19 @@ use crate::lab::Lab;
 use crate::naive::pass::Future;
 use crate::naive::{Amounts, Clock, Job, Naive, Task};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::OnConflict;
 use std::collections::BTreeMap;
 
 /// When jobs start, and in which of their ways: later is worse, and so is a way that is liked less.
 type Starts = BTreeMap<JobRef, (u64, usize)>;
 
 impl Naive {
-    /// Says what a run that started just now has too much of. The machine may have become smaller than what others hold,
+    /// Says what a run that started or goes on just now has too much of; one that goes on had its memory and files. The machine may have become smaller than what others hold,
     /// and of what it does not ask for there may be less than nothing.
-    pub fn has_too_much(&self, job: JobRef) -> Option<String> {
+    pub fn has_too_much(&self, job: JobRef, goes_on: bool) -> Option<String> {
         let (record, all, takes) = (&self.jobs[&job.job], self.all(), self.held(job));
-        for (i, what) in ["places", "cpus", "memory", "disk"].iter().enumerate() {
+        let parts = ["places", "cpus", "memory", "disk"];
+        for (i, what) in parts.iter().enumerate().take(if goes_on { 2 } else { 4 }) {
             let held: u64 = self.runs.keys().map(|run| self.held(*run)[i]).sum();
             if takes[i] > 0 && held > all[i] {
                 return Some(format!("{job} has {what} that are not there: {held} of {} are taken", all[i]));
@@ -29,12 +31,55 @@ impl Naive {
         (record.running() > record.width()).then(|| format!("{job} runs beyond the width of its array"))
     }
 
+    /// That these are the right ones to make room for a job: each may be asked to, together they are enough, and none of them
+    /// could be left out.
+    pub fn is_right_room(&self, now: Clock, id: JobRef, victims: &[JobRef]) -> Result<(), String> {
+        let job = &self.jobs[&id.job];
+        for victim in victims {
+            let (other, run) = (&self.jobs[&victim.job], &self.runs[victim]);
+            let claims = [
+                (other.class() < job.class(), "is not of a lower class"),
+                (other.is_idle() || self.is_preemptible(other), "is not preemptible"),
+                (
+                    other.is_idle() || self.conflict(job) == OnConflict::Preemption,
+                    "makes room for one whose way that is not",
+                ),
+                (self.ran(now, *victim) >= other.min_run(), "has not run for as long as it wants to"),
+                (run.gone_at.is_none() && !run.yields, "makes room already"),
+            ];
+            if let Some((_, what)) = claims.iter().find(|(holds, _)| !holds) {
+                return Err(format!("{victim} {what}, and makes room for {id}"));
+            }
+        }
+        // Those that come before it have their places.
+        let line = self.line(now);
+        let mut before: Vec<JobRef> = line.into_iter().take_while(|other| *other != id).collect();
+        let planned = self.pass(now).planned;
+        before.retain(|other| planned.contains_key(other) || self.runs.contains_key(other));
+        let mut future = self.future(now);
+        self.place(now, &mut future, &before);
+        let is_enough = |victims: &[JobRef]| self.fits_without(now, &future, id, victims);
+        if !is_enough(victims) {
+            return Err(format!("{victims:?} make room for {id}, and are not enough"));
+        }
+        let others = |at: usize| [&victims[..at], &victims[at + 1..]].concat();
+        match (0..victims.len()).find(|at| is_enough(&others(*at))) {
+            Some(at) => Err(format!("{} makes room for {id}, and is not needed: {victims:?}", victims[at])),
+            None => Ok(()),
+        }
+    }
+
     /// When these start, each planned as early as it can beside what runs, what is taken, and those before it.
     fn starts_of(&self, now: Clock, taken: Option<(Amounts, u64)>, jobs: &[JobRef]) -> Starts {
         let mut future = self.future(now);
         if let Some((takes, ms)) = taken {
             future.take(takes, now.boot, ms);
         }
+        self.place(now, &mut future, jobs)
+    }
+
+    /// The same, each beside what is taken already.
+    fn place(&self, now: Clock, future: &mut Future, jobs: &[JobRef]) -> Starts {
         let mut starts = BTreeMap::new();
         for id in jobs {
             let place = match self.runs.contains_key(id) {
@@ -42,7 +87,7 @@ impl Naive {
                     let (takes, ms) = self.rest(now, *id);
                     future.earliest(takes, ms).map(|at| (at, 0, takes, ms))
                 }
-                false => self.planned(now, &future, &self.jobs[&id.job]),
+                false => self.planned(now, future, &self.jobs[&id.job]),
             };
             if let Some((at, way, takes, ms)) = place {
                 future.take(takes, at, ms);

@@ -34,6 +34,17 @@ impl Default for Habit {
     }
 }
 
+/// How long processes run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As their habit is.
+    Habit,
+    /// So, but no longer than is expected of them, and from the instant at which they start.
+    Within,
+    /// For as long as is expected of them.
+    AsExpected,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Process {
     /// When its command is released, if that is to come.
@@ -54,6 +65,7 @@ pub struct Lab {
     pub said: Vec<String>,
     /// Whether the naive scheduler comes along.
     pub compares: bool,
+    pub length: Length,
     /// Whether processes go on that were killed, for now.
     pub survives: bool,
 }
@@ -69,6 +81,7 @@ impl Lab {
             ids: Vec::new(),
             said: Vec::new(),
             compares: true,
+            length: Length::Habit,
             survives: false,
         };
         lab.offers(machine);
@@ -117,6 +130,10 @@ impl Lab {
     pub fn submits(&mut self, user: Uid, spec: serde_json::Value, habit: Habit) -> Option<JobRef> {
         let mut spec = spec;
         spec["command"] = serde_json::json!(["true"]);
+        if self.length != Length::Habit {
+            // What is ended by its limit in the instant in which it ends by itself is gone in that instant.
+            spec["grace_ms"] = 0.into();
+        }
         let spec: JobSpec = serde_json::from_value(spec).unwrap();
         let id = JobId(self.habits.len() as u64 + 1);
         // It may start, and end, before it is answered.
@@ -148,9 +165,12 @@ impl Lab {
             return result;
         };
         self.said.extend(step.events.iter().map(|event| format!("    {event:?}")));
-        if self.compares {
-            self.compare(&step.events.clone());
-            self.holds();
+        match self.compares {
+            true => {
+                self.compare(&step.events.clone());
+                self.holds();
+            }
+            false => step.events.clone().iter().for_each(|event| self.naive.fact(self.now, event)),
         }
         if let Err(why) = self.core.check(self.at()) {
             self.fails(&why);
@@ -182,6 +202,13 @@ impl Lab {
                 }
                 return self.compare_plans(&found);
             }
+            let room: Vec<(JobRef, JobRef)> = events.clone().map_while(makes_room).collect();
+            if let Some((_, for_whom)) = room.first() {
+                let victims: Vec<JobRef> = room.iter().map(|(victim, _)| *victim).collect();
+                if let Err(why) = self.naive.is_right_room(self.now, *for_whom, &victims) {
+                    self.fails(&why);
+                }
+            }
             for expected in expected {
                 let next = events.next();
                 let said = next.map(said);
@@ -189,9 +216,12 @@ impl Lab {
                     self.fails(&format!("the naive scheduler has {expected}, and the core {said:?}"));
                 }
                 self.naive.fact(self.now, next.unwrap());
-                if let Some(Event::Started { job, .. } | Event::Resumed { job, .. }) = next
-                    && let Some(why) = self.naive.has_too_much(*job)
-                {
+                let too_much = match next {
+                    Some(Event::Started { job, .. }) => self.naive.has_too_much(*job, false),
+                    Some(Event::Resumed { job, .. }) => self.naive.has_too_much(*job, true),
+                    _ => None,
+                };
+                if let Some(why) = too_much {
                     self.fails(&why);
                 }
             }
@@ -242,8 +272,14 @@ impl Lab {
         match effect {
             Effect::Launch(run) => {
                 let habit = self.habits[&run.job.job];
-                let begins = boot + habit.begins_in;
-                let process = Process { begins: Some(begins), ends: begins + habit.runs_for, frozen: false };
+                let expected = self.naive.runs.get(&run.job).map_or(0, |run| run.expected);
+                let (begins_in, runs_for) = match self.length {
+                    Length::Habit => (habit.begins_in, habit.runs_for),
+                    Length::Within => (0, habit.runs_for.min(expected)),
+                    Length::AsExpected => (0, expected),
+                };
+                let begins = boot + begins_in;
+                let process = Process { begins: Some(begins), ends: begins + runs_for, frozen: false };
                 self.processes.insert(run, process);
             }
             Effect::Signal(run, signal) => {
@@ -285,6 +321,11 @@ impl Lab {
 
     /// Lets time pass, and everything happen that is due meanwhile.
     pub fn passes(&mut self, ms: u64) {
+        self.passes_and(ms, &mut |_| {});
+    }
+
+    /// The same, with a look at all that happens.
+    pub fn passes_and(&mut self, ms: u64, looks: &mut impl FnMut(&Self)) {
         let until = self.now.boot + ms;
         for round in 0.. {
             if round > 1_000 {
@@ -294,6 +335,7 @@ impl Lab {
             if let Some((run, _)) = over {
                 let run = *run;
                 self.ends(run, self.habits[&run.job.job].code);
+                looks(self);
                 continue;
             }
             let (wall, boot) = self.core.next_wake();
@@ -307,6 +349,7 @@ impl Lab {
             self.begin();
             if wakes || at == until {
                 self.step(Input::Tick).unwrap();
+                looks(self);
             }
             let is_over = |p: &Process| !p.frozen && p.begins.is_none() && p.ends <= self.now.boot;
             if at == until && !self.processes.values().any(is_over) {
@@ -326,6 +369,15 @@ impl Lab {
 
     fn pick(&self, n: u8) -> Option<JobRef> {
         self.ids.get(usize::from(n) % self.ids.len().max(1)).copied()
+    }
+
+    /// Does it, with a look at all that happens.
+    pub fn apply_and(&mut self, op: &Op, looks: &mut impl FnMut(&Self)) {
+        match op {
+            Op::Pass(ms) => self.passes_and(*ms, looks),
+            _ => self.apply(op),
+        }
+        looks(self);
     }
 
     /// Does it; what is refused has done nothing.
@@ -383,6 +435,14 @@ fn is_decision(event: &Event) -> bool {
         Event::Suspended { room_for, .. } | Event::Stopping { room_for, .. } => room_for.is_some(),
         Event::Resumed { by, .. } => by.is_none(),
         _ => false,
+    }
+}
+
+/// Who makes room by this, and for whom.
+fn makes_room(event: &Event) -> Option<(JobRef, JobRef)> {
+    match event {
+        Event::Suspended { job, room_for, .. } | Event::Stopping { job, room_for, .. } => Some((*job, (*room_for)?)),
+        _ => None,
     }
 }
 

@@ -6,5 +6,13 @@ mod cases;
 mod holds;
 mod lab;
 mod naive;
+mod planned;
 mod same;
 mod wishes;
+
+use proptest::prelude::ProptestConfig;
+
+/// So many cases. What was found once is a case of its own in `cases`, and not a seed.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 3_000, ..ProptestConfig::default() }
+}

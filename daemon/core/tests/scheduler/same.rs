@@ -4,15 +4,11 @@ use crate::lab::Lab;
 use crate::wishes::{MACHINE, Wild, op, policy, queues};
 use proptest::prelude::*;
 
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 3_000, ..ProptestConfig::default() }
-}
-
 const CALM: Wild = Wild { queues: false, room: false, changes: false };
 const ALL: Wild = Wild { queues: true, room: true, changes: true };
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(crate::cases(200))]
 
     #[test]
     fn jobs_start_and_are_planned_as_the_page_says(policy in policy(), ops in prop::collection::vec(op(CALM), 1..40)) {

@@ -32,6 +32,13 @@ pub enum Op {
     Machine([u64; 3]),
 }
 
+impl Op {
+    /// Whether a run ends by this, before its time.
+    pub fn ends_a_run(&self) -> bool {
+        matches!(self, Self::End(..) | Self::Cancel(_))
+    }
+}
+
 /// A job, after which of those that there are then, and how it behaves.
 #[derive(Clone, Debug)]
 pub struct Wish {

@@ -59,20 +59,12 @@ impl Naive {
         (future, gone)
     }
 
-    /// Who makes room for a job that could otherwise start only then: one of the ways that it prefers after the other.
+    /// Who makes room for a job that could otherwise start only then.
     pub fn room(&self, now: Clock, future: &Future, id: JobRef, start: u64) -> Option<Made> {
-        let ways = self.ways(&self.jobs[&id.job]);
-        ways.into_iter().find_map(|(_, way, ms)| self.room_in(now, future, id, start, (way, ms)))
-    }
-
-    fn room_in(&self, now: Clock, future: &Future, id: JobRef, start: u64, (way, ms): (Way, u64)) -> Option<Made> {
         let mut victims: Vec<JobRef> = self.runs.keys().copied().filter(|run| self.may_end(now, id, *run)).collect();
         // Of those that lose as much the youngest first.
         victims.sort_by_key(|run| (self.lost(now, *run), Reverse(*run)));
-        let fits = |victims: &[JobRef]| {
-            let (future, gone) = self.without(now, future, victims);
-            future.earliest(way.takes, ms).is_some_and(|at| at <= gone)
-        };
+        let fits = |victims: &[JobRef]| self.fits_without(now, future, id, victims);
         let enough = (1..=victims.len()).find(|n| fits(&victims[..*n]))?;
         let mut victims = victims[..enough].to_vec();
         for at in (0..victims.len()).rev() {
@@ -83,5 +75,12 @@ impl Naive {
         }
         let gone = self.without(now, future, &victims).1;
         (gone < start).then_some(Made { for_whom: id, victims })
+    }
+
+    /// Whether a job could start, in one of its ways, as soon as these are gone.
+    pub fn fits_without(&self, now: Clock, future: &Future, id: JobRef, victims: &[JobRef]) -> bool {
+        let (future, gone) = self.without(now, future, victims);
+        let in_time = |(_, way, ms): (usize, Way, u64)| future.earliest(way.takes, ms).is_some_and(|at| at <= gone);
+        self.ways(&self.jobs[&id.job]).into_iter().any(in_time)
     }
 }
