@@ -272,6 +272,14 @@ impl Screen {
         self.text()
     }
 
+    /// Returns when this was shown, be it for so short that the next drawing came with it.
+    #[track_caller]
+    pub fn until_shown(&mut self, says: &str) {
+        while !String::from_utf8_lossy(&self.bytes).contains(says) {
+            assert!(self.more(), "{says:?} never came: {:?}", String::from_utf8_lossy(&self.bytes));
+        }
+    }
+
     /// Returns when something else stands there.
     #[track_caller]
     pub fn until_changed(&mut self) {

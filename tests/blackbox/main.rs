@@ -42,6 +42,7 @@ mod run;
 mod schema;
 mod scratch;
 mod scripts;
+mod simulate;
 mod stages;
 mod stats;
 mod stop;

@@ -131,7 +131,7 @@ fn signals_and_a_closed_terminal_end_it_as_they_end_others() {
     let mut screen = Screen::new(qrm(&world, "wait 1"), 24);
     screen.until("executing");
     screen.press(3);
-    screen.until("^C");
+    screen.until_shown("^C");
     signal(&screen.child, Signal::INT);
     assert_eq!(screen.end(), (String::new(), String::new(), 130));
     let mut screen = Screen::new(qrm(&world, "wait 1"), 80);

@@ -11,8 +11,8 @@ use std::process::Stdio;
 
 /// The manual of qrm and of what is around it.
 ///
-/// There is a page for each verb, and qrmd, config, scheduling, protocol, exit-codes and security. On a terminal it is shown by man(1), in a
-/// pipe it is printed as troff.
+/// There is a page for each verb, and qrmd, qrmd-simulate, config, scheduling, protocol, exit-codes and security. On a terminal it
+/// is shown by man(1), in a pipe it is printed as troff.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm man\n  qrm man daemon start\n  qrm man protocol\n  qrm man 5 config    # of the section 5: the file, not the verb\n  qrm man --dir ~/.local/share/man    # then: man qrm-submit"
@@ -27,12 +27,13 @@ pub(crate) struct Man {
 }
 
 /// The pages about no verb: what they are called, their section, and the page.
-const PAGES: [(&str, &str, &str); 6] = [
+const PAGES: [(&str, &str, &str); 7] = [
     ("qrmd", "8", include_str!("../../../man/qrmd.8")),
     ("qrm-config", "5", include_str!("../../../man/qrm-config.5")),
     ("qrm-protocol", "7", include_str!("../../../man/qrm-protocol.7")),
     ("qrm-exit-codes", "7", include_str!("../../../man/qrm-exit-codes.7")),
     ("qrm-security", "7", include_str!("../../../man/qrm-security.7")),
+    ("qrmd-simulate", "8", include_str!("../../../man/qrmd-simulate.8")),
     ("qrm-scheduling", "7", include_str!("../../../man/qrm-scheduling.7")),
 ];
 

@@ -25,17 +25,19 @@ use workload::{Amount, Workload};
 
 /// Replay a log of jobs on simulated time, and say how long they would have waited.
 ///
-/// The log is in the Standard Workload Format, as logs of clusters are published. A job has the processors, time and user of its
-/// line (fields 8, else 5; 4; 9; 12). Every policy is given the same: a run that was longer than its requested time is ended
-/// then, as a time limit does; a job that requested none is taken to have requested what it ran for; lines of jobs that never
-/// ran, or that are larger than the machine, are dropped and counted.
+/// The log is in the Standard Workload Format, in which logs of clusters are published. Of a job it has the submit time (field
+/// 2), the run time (4), the processors (8, else 5), the requested time (9), which is its time limit, and the user (12). Every
+/// policy is given the same: a run that was longer than was requested is ended then; a job that requested no time is taken to
+/// have requested what it ran for; jobs that never ran, or that are larger than the machine, are dropped and counted.
 ///
-/// What is said: the makespan, from the first submit to the last end; waits, from submit to start; bounded slowdowns, which are
-/// wait and run over the run, where a run counts as 10 seconds at least; utilisation, the part of the cpus in use over the
-/// makespan; and the largest wait over its fair share, which is, for the user with the largest, the mean wait of the user's jobs
-/// over the mean wait of all jobs. p95 is what 95 of 100 jobs do not exceed.
+/// What is said of the schedule: the makespan, from the first submit to the last end; waits, from submit to start; bounded
+/// slowdowns, which are wait and run over the run, where a run counts as 10 seconds at least; the utilisation, the part of the
+/// cpus that was in use over the makespan; and the largest wait over its fair share, which is the mean wait of a user's jobs over
+/// the mean wait of all jobs, for the user for whom that is the largest. p95 is what 95 of 100 jobs do not exceed.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Examples:\n  qrmd simulate --trace log.swf --cpus 64 --policy easy\n  gunzip -c log.swf.gz | qrmd simulate --trace - --cpus 64 --load 0.9 --policy qrm --svg qrm.svg"
+)]
 pub struct Args {
     /// The log, not compressed; - is standard input.
     #[arg(long, value_name = "FILE")]

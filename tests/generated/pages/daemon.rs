@@ -75,6 +75,7 @@ pub fn page() -> String {
         page.item(code, "", what);
     }
     page.see_also(&[
+        "qrmd-simulate(8)",
         "qrm(1)",
         "qrm-daemon(1)",
         "qrm-doctor(1)",

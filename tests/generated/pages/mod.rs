@@ -1,5 +1,5 @@
 //! The pages of the manual that are about no verb: qrmd(8), qrm-config(5), qrm-protocol(7), qrm-exit-codes(7),
-//! qrm-security(7), qrm-scheduling(7).
+//! qrm-security(7), qrm-scheduling(7), qrmd-simulate(8).
 //! What is known to the code comes from the code; the rest is prose that stands here and nowhere else.
 
 mod config;
@@ -8,6 +8,7 @@ mod exit_codes;
 mod protocol;
 mod scheduling;
 mod security;
+mod simulate;
 
 use crate::Files;
 use std::process::{Command, Stdio};
@@ -20,6 +21,7 @@ pub fn made() -> Files {
         ("qrm-protocol.7", protocol::page(&crate::protocol::MADE.0)),
         ("qrm-exit-codes.7", exit_codes::page()),
         ("qrm-security.7", security::page()),
+        ("qrmd-simulate.8", simulate::page()),
         ("qrm-scheduling.7", scheduling::page(&crate::protocol::MADE.0)),
     ];
     all.map(|(name, text)| (name.to_owned(), text)).into()

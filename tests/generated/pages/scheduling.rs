@@ -24,7 +24,15 @@ pub fn page(document: &Value) -> String {
     for code in codes.unwrap_or_else(|| panic!("the reasons are not described")) {
         page.item(code["const"].as_str().unwrap(), "", code["description"].as_str().unwrap());
     }
-    page.see_also(&["qrm(1)", "qrm-explain(1)", "qrm-when(1)", "qrm-queue(1)", "qrm-submit(1)", "qrm-config(5)"]);
+    page.see_also(&[
+        "qrm(1)",
+        "qrm-explain(1)",
+        "qrm-when(1)",
+        "qrm-queue(1)",
+        "qrm-submit(1)",
+        "qrm-config(5)",
+        "qrmd-simulate(8)",
+    ]);
     page.done()
 }
 

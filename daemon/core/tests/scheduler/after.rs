@@ -74,7 +74,7 @@ fn a_chain_of_a_hundred_thousand_is_explained_changed_and_falls_without_recursio
     let mut core = Core::default();
     let machine = Machine { boot_id: "1".into(), cpus: 1, mem_bytes: 0, disk_bytes: 0 };
     core.step(now, Input::Observed(Observed::Machine(machine))).unwrap();
-    let mut does = |core: &mut Core, action| core.step(now, Input::Command(Caller::user(1), action));
+    let does = |core: &mut Core, action| core.step(now, Input::Command(Caller::user(1), action));
     for id in 1..=JOBS {
         let after: Vec<String> = (1..id).last().map(|before| before.to_string()).into_iter().collect();
         let spec = json!({"command": ["true"], "after_ok": after, "hold": id == 1});
@@ -85,7 +85,7 @@ fn a_chain_of_a_hundred_thousand_is_explained_changed_and_falls_without_recursio
     let explained = core.explain(now, one(JOBS)).unwrap();
     let cause = &explained.causes[0];
     assert_eq!((cause.code, &cause.jobs[..]), (ReasonCode::Dependency, &["completion of 99999".to_owned()][..]));
-    let mut waits = |core: &mut Core, id: u64, on: u64| {
+    let waits = |core: &mut Core, id: u64, on: u64| {
         let change = Box::new(waits_for(vec![one(on).into()]));
         does(core, Action::Update { targets: vec![one(id)], change, ended: BTreeMap::new() })
     };
