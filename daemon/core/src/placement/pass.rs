@@ -141,7 +141,6 @@ impl<'a> Pass<'a> {
     /// As if this one waited, too.
     pub fn with(mut self, newcomer: &'a Newcomer) -> Self {
         self.wants_of_newcomer = newcomer.shape.wants();
-        self.ranks = Ranks::with(self.core, Some(&newcomer.shape));
         self.newcomer = Some(newcomer);
         self
     }
