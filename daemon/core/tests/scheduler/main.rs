@@ -2,12 +2,14 @@
 //! It refuses to know processes, clocks and files; that the core's own facts hold together is for `properties`.
 #![allow(clippy::unwrap_used)]
 
+mod after;
 mod cases;
 mod holds;
 mod lab;
 mod naive;
 mod planned;
 mod same;
+mod share;
 mod wishes;
 
 use proptest::prelude::ProptestConfig;
