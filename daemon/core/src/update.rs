@@ -49,10 +49,17 @@ impl Core {
         if job.has_started() && !change.is_words() && !(waits && change.is_for_waiting_tasks()) {
             return Err(Refusal::HasStarted(target));
         }
-        let mut demand = job.demand();
+        let before = job.demand();
+        let mut demand = before.clone();
         demand.change(change);
-        self.within_queue(&demand)?;
-        self.could_ever_fit(&demand)?;
+        // What it asked for before was accepted then, whatever the machine and its queue have become since.
+        let asks_anew = demand.shape(0).wants() != before.shape(0).wants();
+        if asks_anew || demand.queue() != before.queue() {
+            self.within_queue(&demand)?;
+        }
+        if asks_anew {
+            self.could_ever_fit(&demand)?;
+        }
         let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
         for on in lists.into_iter().flatten().flatten() {
             if matches!(on, DependsOn::Each(_)) && job.tasks.is_none() {

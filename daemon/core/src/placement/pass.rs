@@ -141,6 +141,7 @@ impl<'a> Pass<'a> {
     /// As if this one waited, too.
     pub fn with(mut self, newcomer: &'a Newcomer) -> Self {
         self.wants_of_newcomer = newcomer.shape.wants();
+        self.ranks = Ranks::with(self.core, Some(&newcomer.shape));
         self.newcomer = Some(newcomer);
         self
     }
@@ -529,13 +530,12 @@ impl<'a> Pass<'a> {
         let wants = std::mem::take(&mut self.wants_of_newcomer);
         let candidate =
             Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1), left: None };
-        if self.queue_lets(&new.shape.queue)
-            && let Some((variant, expected_ms)) = self.fitting(candidate)
-        {
+        let lets = self.queue_lets(&new.shape.queue);
+        if lets && let Some((variant, expected_ms)) = self.fitting(candidate) {
             self.plan.starts.push(Start { job: new.id.into(), attempt: Some(1), variant, expected_ms });
         } else {
             self.plan.first = self.plan.first.or(Some(new.id));
-            if self.plan.planned.len() < self.limits.planned && !new.shape.idle {
+            if lets && self.plan.planned.len() < self.limits.planned && !new.shape.idle {
                 self.plan_start(candidate);
             }
         }

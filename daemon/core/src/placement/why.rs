@@ -204,7 +204,8 @@ impl Core {
                         let limits = Limits { planned: ESTIMATED, ..Limits::of(self) };
                         let plan = Pass::new(self, now, limits).with(&newcomer).run();
                         let planned = plan.planned.get(&id.into());
-                        explained.estimated = planned.map(|planned| now.wall_of(planned.at));
+                        let at = planned.map(|planned| planned.at).or_else(|| self.after_its_queue(now, &job));
+                        explained.estimated = at.map(|at| now.wall_of(at));
                         self.add_expected(&job, planned.map_or(0, |planned| planned.variant), &mut explained);
                     }
                 }
@@ -261,7 +262,9 @@ impl Core {
             let since = self.last_start(|run| run.job == job.job);
             causes.push(Cause { holders, since, ..Cause::new(ReasonCode::ArrayWidth, message) });
         }
-        if record.wants_room() && !self.fits_machine(record) {
+        let is_to_start =
+            record.tasks.as_ref().is_none_or(|tasks| !tasks.waiting.is_empty() || !tasks.again.is_empty());
+        if is_to_start && !self.fits_machine(record) {
             causes.push(Cause::new(ReasonCode::Machine, "it asks for more than the machine offers now"));
         }
     }
@@ -512,7 +515,7 @@ impl Core {
     }
 
     fn rank(&self, now: Now, job: &Job) -> Rank {
-        let parts = Ranks::new(self).parts(&job.shape, job.since());
+        let parts = Ranks::with(self, Some(&job.shape)).parts(&job.shape, job.since());
         let thousandths = |part: i64| part / (PARTS / 1_000);
         let age = i64::from(self.policy.weights.age_per_hour).saturating_mul(now.wall.0.saturating_sub(job.since().0));
         let born = i64::from(self.policy.weights.age_per_hour).saturating_mul(job.since().0);

@@ -3,9 +3,11 @@
 
 use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
-use qrm_core::{Action, Control, Host, Observed, Policy, Short, StopWhy};
+use qrm_core::{Action, Control, Host, Observed, Policy, Refusal, Short, StopWhy};
 use qrm_protocol::ids::JobRef;
+use qrm_protocol::job::JobChange;
 use qrm_protocol::queue::{OnPreempt, QueueChange};
+use qrm_protocol::time::Millis;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -174,6 +176,24 @@ fn what_does_not_go_away_wakes_nobody_again_and_again() {
         let run = lab.runs()[0];
         lab.ends(run, 1);
     }
+}
+
+#[test]
+fn what_the_machine_became_too_small_for_can_be_changed_in_all_else() {
+    let mut lab = lab([4, 0, 0]);
+    job(&mut lab, json!({"cpus": 4}), HOUR);
+    let wide = job(&mut lab, json!({"cpus": 4, "time_limit_ms": HOUR}), HOUR);
+    lab.offers([2, 0, 0]);
+    let most = QueueChange { max_time_ms: Some(Millis(MINUTE)), ..QueueChange::default() };
+    lab.does(Action::QueueSet { name: "default".parse().unwrap(), change: most }).unwrap();
+    lab.updates(wide, JobChange { name: Some("wide".into()), ..JobChange::default() }).unwrap();
+    lab.updates(wide, JobChange { priority: Some(75.try_into().unwrap()), ..JobChange::default() }).unwrap();
+    let wider = lab.updates(wide, JobChange { cpus: Some(3), ..JobChange::default() });
+    assert!(matches!(wider, Err(Refusal::TooLong { .. })), "{wider:?}");
+    let short = JobChange { time_limit_ms: Some(Millis(MINUTE)), ..JobChange::default() };
+    let wider = lab.updates(wide, JobChange { cpus: Some(3), ..short.clone() });
+    assert!(matches!(wider, Err(Refusal::TooManyCpus { .. })), "{wider:?}");
+    lab.updates(wide, JobChange { cpus: Some(2), ..short }).unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod naive;
 mod planned;
 mod same;
 mod share;
+mod why;
 mod wishes;
 
 use proptest::prelude::ProptestConfig;
