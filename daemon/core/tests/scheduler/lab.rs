@@ -61,6 +61,10 @@ pub struct Lab {
     pub habits: BTreeMap<JobId, Habit>,
     processes: BTreeMap<Run, Process>,
     pub ids: Vec<JobRef>,
+    /// What was decided, and when by the wall clock.
+    pub history: Vec<(Timestamp, Event)>,
+    /// Another core that hears the same from now on, and is to do the same.
+    pub second: Option<Core>,
     /// What happened, for who has to find out why something does not hold.
     pub said: Vec<String>,
     /// Whether the naive scheduler comes along.
@@ -81,6 +85,8 @@ impl Lab {
             habits: BTreeMap::new(),
             processes: BTreeMap::new(),
             ids: Vec::new(),
+            history: Vec::new(),
+            second: None,
             said: Vec::new(),
             compares: true,
             checks: true,
@@ -164,12 +170,19 @@ impl Lab {
 
     pub fn step(&mut self, input: Input) -> Result<Step, Refusal> {
         self.said.push(format!("{:?}: {input:?}", self.now));
-        let result = self.core.step(self.at(), input);
+        let result = self.core.step(self.at(), input.clone());
+        let now = self.at();
+        if let Some(second) = &mut self.second
+            && second.step(now, input) != result
+        {
+            self.fails("the second core does something else");
+        }
         let Ok(step) = &result else {
             self.said.push(format!("    {result:?}"));
             return result;
         };
         self.said.extend(step.events.iter().map(|event| format!("    {event:?}")));
+        self.history.extend(step.events.iter().map(|event| (Timestamp(self.now.wall), event.clone())));
         match self.compares {
             true => {
                 self.compare(&step.events.clone());
@@ -314,6 +327,13 @@ impl Lab {
         process.begins = None;
         let (at, boot_ms) = (Timestamp(self.now.wall), self.now.boot);
         self.sees(Observed::Executing { run, pid: 1, at, boot_ms });
+    }
+
+    /// When the next process ends, and all that end then.
+    pub fn next_ends(&self) -> (u64, Vec<Run>) {
+        let at = self.processes.values().map(|process| process.ends).min().unwrap_or(self.now.boot);
+        let ends = self.processes.iter().filter(|(_, process)| process.ends == at);
+        (at, ends.map(|(run, _)| *run).collect())
     }
 
     pub fn runs(&self) -> Vec<Run> {

@@ -9,6 +9,7 @@ mod lab;
 mod naive;
 mod offers;
 mod planned;
+mod replay;
 mod same;
 mod share;
 mod why;

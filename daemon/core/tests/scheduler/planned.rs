@@ -64,20 +64,22 @@ const CALM: Wild = Wild { queues: false, room: false, changes: false };
 
 /// Without the widths of arrays: a task that its array lets wait is not planned, and comes when another ends. And in one way
 /// alone: one that starts in time may do so in a longer one, which those behind it can not know.
-fn plain(op: &Op) -> Op {
+pub fn plain(op: &Op) -> Op {
     let mut op = op.clone();
     if let Op::Submit(wish) = &mut op {
         if let Some(array) = wish.spec["array"].as_str().and_then(|array| array.split('%').next()) {
             wish.spec["array"] = array.to_owned().into();
         }
         wish.spec["or"] = json!([]);
+        // What ends in the instant in which its limit comes has completed or not, whichever is told first.
+        wish.after = wish.after.map(|(_, on)| ("after", on));
         wish.spec["on_conflict"] = "priority".into();
     }
     op
 }
 
 /// Nothing that was used changes an order.
-fn by_age(policy: Policy) -> Policy {
+pub fn by_age(policy: Policy) -> Policy {
     Policy { weights: Weights { fair_share: 0, ..policy.weights }, ..policy }
 }
 
