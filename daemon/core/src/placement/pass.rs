@@ -96,6 +96,8 @@ pub(crate) struct Pass<'a> {
     /// How many of a queue started in this pass, or have their planned start.
     placed_in: BTreeMap<QueueName, u64>,
     pub(super) plan: Plan,
+    /// Whether anything that is idle runs, and anything that may have to make room.
+    pub(super) yielders: Option<(bool, bool)>,
     /// What it was for is known.
     over: bool,
 }
@@ -115,6 +117,7 @@ impl<'a> Pass<'a> {
             profile: None,
             placed_in: BTreeMap::new(),
             plan,
+            yielders: None,
             over: false,
         }
     }

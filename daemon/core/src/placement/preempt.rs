@@ -102,9 +102,19 @@ impl Pass<'_> {
     /// Finds the runs that are to make room for a blocked job, if that is its way and they are enough.
     pub(super) fn make_room(&mut self, candidate: Candidate<'_>) {
         let any = self.core.way_of(candidate.shape) == OnConflict::Preemption;
-        if self.plan.room.is_none() {
+        if self.plan.room.is_none() && self.has_victims(any) {
             self.plan.room = self.room_for(candidate, any);
         }
+    }
+
+    /// Whether anything runs that could make room, or that is idle: looked for once, and not for each that is blocked.
+    fn has_victims(&mut self, any: bool) -> bool {
+        let core = self.core;
+        let (idle, some) = *self.yielders.get_or_insert_with(|| {
+            let shapes = || core.runs.keys().filter_map(|run| core.jobs.get(&run.job)).map(|job| &job.shape);
+            (shapes().any(|shape| shape.idle), shapes().any(|shape| core.may_be_preempted(shape)))
+        });
+        idle || any && some
     }
 
     /// The runs that could make room for a job that waits, beside those of higher rank where they are planned; nothing if
