@@ -4,7 +4,7 @@
 use crate::access::{Caller, Right};
 use crate::event::{Event, StopWhy};
 use crate::refusal::Refusal;
-use crate::state::Core;
+use crate::state::{Core, RunState};
 use crate::step::{Answer, CancelledAs, Deciding};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::JobState;
@@ -47,7 +47,7 @@ impl Deciding<'_> {
                 CancelledAs::Waiting
             }
             Some(run) => {
-                if run.stop.is_none() {
+                if run.may_be_stopped() {
                     self.stop(target, StopWhy::Cancelled, Some(by));
                 }
                 CancelledAs::Running
@@ -63,7 +63,7 @@ impl Deciding<'_> {
         }
         self.emit(Event::ArrayStopping { job: target, by: caller.uid });
         for task in running {
-            if self.core.runs.get(&task).is_some_and(|run| run.stop.is_none()) {
+            if self.core.runs.get(&task).is_some_and(RunState::may_be_stopped) {
                 self.stop(task, StopWhy::Cancelled, Some(caller.uid));
             }
         }

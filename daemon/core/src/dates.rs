@@ -2,7 +2,7 @@
 //! It refuses to know the time: it is told.
 
 use crate::event::{Event, Stage, StopWhy};
-use crate::state::{Alarm, Date};
+use crate::state::{Alarm, Date, RunState};
 use crate::step::{Deciding, Effect, RunSignal};
 use qrm_protocol::ids::JobId;
 use qrm_protocol::job::{Failure, FailureCause, FailureKind, JobState};
@@ -55,7 +55,7 @@ impl Deciding<'_> {
             self.emit(Event::ArrayExpired { job: id.into() });
         }
         for job in runs {
-            if self.core.runs.get(&job).is_some_and(|run| run.stop.is_none()) {
+            if self.core.runs.get(&job).is_some_and(RunState::may_be_stopped) {
                 self.stop(job, StopWhy::Deadline, None);
             }
         }

@@ -93,6 +93,11 @@ impl RunState {
         }
     }
 
+    /// Whether it can be ended for good: nobody does so yet. One that makes room would go on later.
+    pub fn may_be_stopped(&self) -> bool {
+        self.stop.is_none_or(|stop| stop.why == StopWhy::Preempted)
+    }
+
     /// For how long it stands still by now.
     pub fn stands_for(&self, now_boot_ms: u64) -> u64 {
         self.suspended.map_or(0, |since| now_boot_ms.saturating_sub(since))

@@ -448,7 +448,10 @@ impl Deciding<'_> {
     pub(crate) fn stop_for(&mut self, job: JobRef, why: StopWhy, by: Option<Uid>, room_for: Option<JobRef>) {
         let Some(run) = self.core.runs.get(&job).copied() else { return };
         let (signal, grace) = self.core.stop_of(job, why);
-        let kill_at_boot_ms = self.now.boot_ms.saturating_add(grace);
+        // One that makes room has its patience since then, and is still on its way out for another.
+        let patience = self.now.boot_ms.saturating_add(grace);
+        let kill_at_boot_ms = run.stop.map_or(patience, |stop| stop.kill_at.min(patience));
+        let room_for = room_for.or(run.stop.and_then(|stop| stop.room_for));
         self.emit(Event::Stopping { job, why, by, kill_at_boot_ms, room_for });
         self.effects.push(Effect::Signal(run.of(job), RunSignal::Number(signal)));
         // It has to go on to hear that.

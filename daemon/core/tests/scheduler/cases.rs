@@ -5,9 +5,9 @@ use crate::lab::{Habit, Lab};
 use crate::wishes::{HOUR, MINUTE};
 use qrm_core::{Action, Control, Host, Observed, Policy, Refusal, Short, StopWhy};
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::JobChange;
+use qrm_protocol::job::{JobChange, JobState};
 use qrm_protocol::queue::{OnPreempt, QueueChange};
-use qrm_protocol::time::Millis;
+use qrm_protocol::time::{Millis, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -249,4 +249,22 @@ fn what_is_on_its_way_out_is_waited_for() {
     assert!(lab.core.look(lab.at(), saves).unwrap().stopping.is_some());
     // It could make room sooner, but that is made already.
     assert!(!lab.core.look(lab.at(), stands).unwrap().yields);
+}
+
+#[test]
+fn what_is_ended_while_it_makes_room_does_not_go_on_later() {
+    for by_deadline in [false, true] {
+        let mut lab = lab([1, 0, 0]);
+        let deadline = by_deadline.then(|| Timestamp(lab.now.wall + 2_000).to_string());
+        let idle = json!({"idle": true, "grace": "10s", "deadline": deadline});
+        let idle = lab.submits(1, idle, Habit { goes_on_for: 5_000, ..lasts(HOUR) }).unwrap();
+        job(&mut lab, json!({}), MINUTE);
+        assert_eq!(lab.core.look(lab.at(), idle).unwrap().stopping, Some(StopWhy::Preempted));
+        if !by_deadline {
+            lab.does(Action::Cancel { targets: vec![idle] }).unwrap();
+        }
+        lab.passes(HOUR);
+        let end = if by_deadline { JobState::Timeout } else { JobState::Cancelled };
+        assert_eq!(lab.naive.over.get(&idle), Some(&end));
+    }
 }

@@ -5,7 +5,7 @@ use crate::naive::{Clock, Found, Naive};
 use crate::wishes::{Op, Wish};
 use qrm_core::{
     Action, Answer, Caller, Control, Core, Demand, Effect, Event, Host, Input, Machine, Now, Observed, Policy, Refusal,
-    Run, RunOutcome, RunSignal, Short, Step,
+    Run, RunOutcome, RunSignal, Short, Step, StopWhy,
 };
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{JobChange, JobSpec};
@@ -458,18 +458,16 @@ impl Lab {
 
 /// Whether an event is something that the scheduler decided.
 fn is_decision(event: &Event) -> bool {
-    match event {
-        Event::Started { .. } => true,
-        Event::Suspended { room_for, .. } | Event::Stopping { room_for, .. } => room_for.is_some(),
-        Event::Resumed { by, .. } => by.is_none(),
-        _ => false,
-    }
+    let goes_on = matches!(event, Event::Resumed { by: None, .. });
+    matches!(event, Event::Started { .. }) || goes_on || makes_room(event).is_some()
 }
 
 /// Who makes room by this, and for whom.
 fn makes_room(event: &Event) -> Option<(JobRef, JobRef)> {
     match event {
-        Event::Suspended { job, room_for, .. } | Event::Stopping { job, room_for, .. } => Some((*job, (*room_for)?)),
+        Event::Suspended { job, room_for, .. } | Event::Stopping { job, why: StopWhy::Preempted, room_for, .. } => {
+            Some((*job, (*room_for)?))
+        }
         _ => None,
     }
 }
