@@ -1,16 +1,22 @@
 //! The core among processes that exist only here, with what must hold after every step. It refuses to choose what happens.
 
 use crate::ME;
-use crate::wishes::{NEEDS, Op, Wish};
+use crate::wishes::{NEEDS, Op, QUEUES, QueueOp, Wish};
 use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Machine, Now, Observed, Run, RunOutcome,
-    RunSignal,
+    Action, Answer, Caller, Control, Core, Demand, Effect, Event, Input, Live, Machine, Now, Observed, Run, RunOutcome,
+    RunSignal, StopWhy, Takes,
 };
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobSpec, JobState};
+use qrm_protocol::job::{DependsOn, JobSpec, JobState, Offer, OfferId};
 use qrm_protocol::progress::Fraction;
+use qrm_protocol::queue::{OnPreempt, QueueChange, QueueSpec};
 use qrm_protocol::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether it is being ended, and will not go on later.
+fn ends(live: &Live) -> bool {
+    live.stopping.is_some_and(|why| why != StopWhy::Preempted)
+}
 
 /// A process of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +45,10 @@ pub struct World {
     past: BTreeMap<JobRef, (JobState, bool)>,
     started: BTreeSet<JobRef>,
     pub jobs: BTreeMap<JobId, Job>,
+    /// What each run was granted: cpus, memory, room for files, and whether it has the machine for itself.
+    takes: BTreeMap<JobRef, Takes>,
+    /// Those that gave back their cpus.
+    yields: BTreeSet<JobRef>,
     /// Of open bulks, until they are committed.
     staged: BTreeMap<JobId, Vec<Option<Demand>>>,
     machine: (u32, u64),
@@ -58,12 +68,19 @@ impl World {
             past: BTreeMap::new(),
             started: BTreeSet::new(),
             jobs: BTreeMap::new(),
+            takes: BTreeMap::new(),
+            yields: BTreeSet::new(),
             staged: BTreeMap::new(),
             machine: (3, 3),
             boot: 0,
             asked: 0,
         };
         world.find_machine();
+        for (name, on_preempt) in QUEUES.into_iter().zip([OnPreempt::Suspend, OnPreempt::Requeue]) {
+            let change =
+                QueueChange { preemptible: Some(true), on_preempt: Some(on_preempt), ..QueueChange::default() };
+            world.step(Input::Command(ME, Action::QueueSet { name: name.parse().unwrap(), change }));
+        }
         world
     }
 
@@ -144,7 +161,7 @@ impl World {
             for id in alive {
                 let live = self.core.look(self.now, id).unwrap();
                 if job.deadline.is_some_and(|at| at <= now) {
-                    assert!(live.stopping.is_some(), "{id} goes on past its deadline: {live:?}");
+                    assert!(ends(&live), "{id} goes on past its deadline: {live:?}");
                 }
                 if job.queue_ms > 0 && job.submitted + job.queue_ms as i64 <= now.0 {
                     assert!(self.started.contains(&id), "{id} waits past its queue timeout: {live:?}");
@@ -170,18 +187,44 @@ impl World {
                 job.deadline = change.deadline.or(job.deadline);
                 job.queue_ms = change.queue_timeout_ms.map_or(job.queue_ms, |t| t.0);
                 job.demand.cpus = change.cpus.or(job.demand.cpus);
+                if let Some(exclusive) = change.exclusive {
+                    job.demand.rare.get_or_insert_default().exclusive = exclusive;
+                }
             }
+            Event::OfferAccepted { job, what, .. } => {
+                let job = self.jobs.get_mut(&job.job).unwrap();
+                match what {
+                    Offer::Less { cpus } => job.demand.cpus = Some(*cpus),
+                    Offer::Share => job.demand.rare.get_or_insert_default().exclusive = false,
+                    _ => {}
+                }
+            }
+            Event::Suspended { job, room_for: Some(_), .. } => drop(self.yields.insert(*job)),
+            Event::Resumed { job, by: None, .. } | Event::Requeued { job, .. } => drop(self.yields.remove(job)),
             Event::BulkDiscarded { bulk } => drop(self.staged.remove(bulk)),
-            Event::Started { job, .. } => {
+            Event::Started { job, takes, .. } => {
                 self.started.insert(*job);
                 self.started.insert(job.job.into());
+                let demand = &self.jobs[&job.job].demand;
+                let first = Takes {
+                    cpus: demand.cpus(),
+                    mem_bytes: demand.mem_bytes(),
+                    disk_bytes: demand.disk_bytes(),
+                    exclusive: demand.rare.as_ref().is_some_and(|rare| rare.exclusive),
+                    time_ms: 0,
+                };
+                let takes = takes.unwrap_or(first);
+                self.takes.insert(*job, takes);
                 // Of what it asks for; the machine may have become smaller than what others were granted before.
-                let ((cpus, mem, disk), demand) = (self.granted(), &self.jobs[&job.job].demand);
-                assert!(demand.disk_bytes() == 0 || disk <= self.machine.1, "{job} was started without disk for it");
-                assert!(demand.cpus() == 0 || cpus <= self.machine.0, "{job} was started without cpus for it");
-                assert!(demand.mem_bytes() == 0 || mem <= self.machine.1, "{job} was started without memory for it");
+                let ((cpus, mem, disk), runs) = self.granted();
+                assert!(takes.disk_bytes == 0 || disk <= self.machine.1, "{job} was started without disk for it");
+                assert!(takes.cpus == 0 || cpus <= self.machine.0, "{job} was started without cpus for it");
+                assert!(takes.mem_bytes == 0 || mem <= self.machine.1, "{job} was started without memory for it");
+                let alone = runs.iter().find(|run| self.takes[*run].exclusive);
+                assert!(alone.is_none() || runs.len() == 1, "{alone:?} has the machine for itself: {runs:?}");
             }
             Event::Ended { job, state, .. } => {
+                self.yields.remove(job);
                 assert!(state.is_terminal());
                 let started = self.started.contains(job);
                 assert!(self.past.insert(*job, (*state, started)).is_none(), "{job} ended twice");
@@ -198,17 +241,23 @@ impl World {
         assert!(self.jobs.insert(id, job).is_none(), "an id was used twice");
     }
 
-    /// What the jobs that execute were granted, counted from what they asked for.
-    fn granted(&self) -> (u32, u64, u64) {
-        let executing = self
-            .core
-            .running(usize::MAX)
-            .into_iter()
-            .filter(|job| matches!(self.core.state(*job), Some(JobState::Allocating | JobState::Executing)));
-        let demands = executing.map(|job| &self.jobs[&job.job].demand);
-        demands.fold((0, 0, 0), |sum, demand| {
-            (sum.0 + demand.cpus(), sum.1 + demand.mem_bytes(), sum.2 + demand.disk_bytes())
-        })
+    /// What the jobs that execute hold, and those that have their cpus: what stands still to make room has not.
+    fn granted(&self) -> ((u32, u64, u64), Vec<JobRef>) {
+        // As it is after this fact, and not after the whole step.
+        let executes =
+            |job: &JobRef| matches!(self.mirror.state(*job), Some(JobState::Allocating | JobState::Executing));
+        let executing = self.mirror.running(usize::MAX).into_iter().filter(executes);
+        let (mut held, mut runs) = ((0, 0, 0), Vec::new());
+        for job in executing {
+            let takes = &self.takes[&job];
+            (held.1, held.2) = (held.1 + takes.mem_bytes, held.2 + takes.disk_bytes);
+            if self.yields.contains(&job) {
+                continue;
+            }
+            held.0 += takes.cpus;
+            runs.push(job);
+        }
+        (held, runs)
     }
 
     /// What the store would know of what is over: a task that was ended with its array has its row if it had started.
@@ -239,8 +288,9 @@ impl World {
             let Some(job) = all.get(usize::from(*n) % all.len().max(1)) else { continue };
             // A need for a task of what has none is refused; mostly those are meant that there are.
             let is_array = self.jobs.get(job).is_some_and(|job| job.demand.array().is_some());
+            let each = *task == Some(3) && is_array && !wish.spec["array"].is_null();
             let task = task.filter(|task| is_array || *task == 4).map(u32::from);
-            let need = JobRef { job: *job, task }.to_string();
+            let need = if each { DependsOn::Each(*job) } else { JobRef { job: *job, task }.into() }.to_string();
             match json[NEEDS[*kind]].as_array_mut() {
                 Some(list) => list.push(need.into()),
                 None => json[NEEDS[*kind]] = vec![need].into(),
@@ -309,7 +359,7 @@ impl World {
                 let goes_on = self
                     .core
                     .look(self.now, target)
-                    .is_some_and(|live| live.stopping.is_none() && live.tasks.is_none_or(|tasks| tasks.waiting > 0));
+                    .is_some_and(|live| !ends(&live) && live.tasks.is_none_or(|tasks| tasks.waiting > 0));
                 assert!(!goes_on, "{target} was cancelled, and goes on");
             }
             Op::Control(what, job, task) => {
@@ -352,6 +402,32 @@ impl World {
                 self.now.wall.0 += i64::from(ms);
                 self.step(Input::Tick);
             }
+            Op::Queue(name, op) => {
+                let name = name.parse().unwrap();
+                let action = match op {
+                    QueueOp::Set(change) => Action::QueueSet { name, change },
+                    QueueOp::Pause(pause) => Action::QueuePause { name, pause },
+                    QueueOp::Remove => Action::QueueRemove { name },
+                };
+                self.step(Input::Command(ME, action));
+            }
+            Op::Offer(job, place) => {
+                let is_offered =
+                    |id: &&JobId| self.core.look(self.now, (**id).into()).is_some_and(|l| !l.offers.is_empty());
+                // Mostly one that is there.
+                let job = self.jobs.keys().find(is_offered).copied().unwrap_or_else(|| self.job(job));
+                let offer = OfferId { job, place };
+                let accept = || Input::Command(ME, Action::OfferAccept { offer });
+                if self.step(accept()).is_some() {
+                    assert!(self.step(accept()).is_none(), "offer {offer} was accepted twice");
+                }
+            }
+            Op::Configure(policy, names) => {
+                let named = QUEUES[1..].iter().filter(|_| names);
+                let queues = named.map(|name| (name.parse().unwrap(), QueueSpec::default())).collect();
+                self.step(Input::Observed(Observed::Configured(policy, queues)));
+            }
+            Op::Host(host) => drop(self.step(Input::Observed(Observed::Host(host)))),
             Op::Resize(cpus, mem) => {
                 self.machine = (cpus, mem);
                 self.find_machine();
