@@ -5,7 +5,7 @@ use qrm_protocol::ids::Uid;
 use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// After so long usage counts half.
 const HALF_LIFE_MS: u64 = 7 * 24 * 3_600_000;
@@ -102,19 +102,13 @@ impl Shares {
         bits
     }
 
-    /// The share that each user has left, in millionths: those who used nothing have all. Those who wait count among
-    /// those who share, too.
-    pub fn of_users<'a>(&'a self, waiting: impl Iterator<Item = &'a Uid>, weight: impl Fn(&Uid) -> u32) -> Left<Uid> {
-        Left::of(&self.users, waiting, weight)
-    }
-
-    /// The same of queues.
-    pub fn of_queues<'a>(
-        &'a self,
-        waiting: impl Iterator<Item = &'a QueueName>,
-        weight: impl Fn(&QueueName) -> u32,
-    ) -> Left<QueueName> {
-        Left::of(&self.queues, waiting, weight)
+    /// The share that each user has left, and each queue, in millionths: those who used nothing have all.
+    pub fn left(
+        &self,
+        user_weight: impl Fn(&Uid) -> u32,
+        queue_weight: impl Fn(&QueueName) -> u32,
+    ) -> (Left<Uid>, Left<QueueName>) {
+        (Left::of(&self.users, user_weight), Left::of(&self.queues, queue_weight))
     }
 }
 
@@ -126,11 +120,11 @@ pub(crate) struct Left<K>(BTreeMap<K, u64>);
 pub(crate) const WHOLE: u64 = 1_000_000;
 
 impl<K: Ord + Clone> Left<K> {
-    fn of<'a>(usage: &'a BTreeMap<K, u64>, waiting: impl Iterator<Item = &'a K>, weight: impl Fn(&K) -> u32) -> Self {
-        let all: u128 = usage.values().map(|used| u128::from(*used)).sum();
+    fn of(usage: &BTreeMap<K, u64>, weight: impl Fn(&K) -> u32) -> Self {
+        // One who was charged and used nothing in the end is none of them.
         let used = usage.iter().filter(|(_, used)| **used > 0);
-        let sharing: BTreeSet<&K> = used.clone().map(|(key, _)| key).chain(waiting).collect();
-        let weights: u128 = sharing.into_iter().map(|key| u128::from(weight(key))).sum();
+        let all: u128 = used.clone().map(|(_, used)| u128::from(*used)).sum();
+        let weights: u128 = used.clone().map(|(key, _)| u128::from(weight(key))).sum();
         let left = |(key, used): (&K, &u64)| {
             let own = all * u128::from(weight(key));
             let whole = own + u128::from(*used) * weights;
@@ -152,7 +146,7 @@ mod tests {
     const DAY: i64 = 24 * 3_600_000;
 
     fn left(shares: &Shares, user: Uid) -> u64 {
-        shares.of_users(std::iter::empty(), |_| 1).get(&user)
+        shares.left(|_| 1, |_| 1).0.get(&user)
     }
 
     #[test]
@@ -175,19 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_shares_with_those_who_used_something() {
+    fn who_was_charged_and_used_nothing_shares_with_nobody() {
         let mut shares = Shares::default();
         let queue = QueueName::default();
-        let charge =
-            |shares: &mut Shares, user| shares.charge(Timestamp(0), Account { user, queue: &queue }, WHOLE, 1_024);
-        charge(&mut shares, 1);
-        let left = |shares: &Shares, waiting: &[Uid]| shares.of_users(waiting.iter(), |_| 1).get(&1);
-        assert_eq!(left(&shares, &[1]), 500_000, "1 / (1 + 1·1)");
-        assert_eq!(left(&shares, &[1, 2, 3]), 250_000, "1 / (1 + 1·3)");
-        // One that was charged for nothing used nothing.
-        let charged = charge(&mut shares, 4);
-        shares.settle(Timestamp(0), Account { user: 4, queue: &queue }, charged, WHOLE, 0);
-        assert_eq!(left(&shares, &[1]), 500_000);
+        let account = |user| Account { user, queue: &queue };
+        shares.charge(Timestamp(0), account(1), WHOLE, 1_024);
+        let charged = shares.charge(Timestamp(0), account(2), WHOLE, 1_024);
+        assert_eq!(left(&shares, 1), 500_000, "2 / (2 + 1·2)");
+        shares.settle(Timestamp(0), account(2), charged, WHOLE, 0);
+        assert_eq!((left(&shares, 1), left(&shares, 2)), (500_000, WHOLE), "1 / (1 + 1·1)");
     }
 
     #[test]

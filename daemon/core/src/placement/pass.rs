@@ -65,25 +65,6 @@ impl Candidate<'_> {
     }
 }
 
-/// One that was planned, for planning it once more as if there were more room.
-#[derive(Clone, Debug)]
-pub(super) struct Blocked {
-    not_before: u64,
-    ways: Vec<(Amounts, u64)>,
-}
-
-impl Blocked {
-    /// Takes its place in this future.
-    pub fn plan(&self, profile: &mut Profile) {
-        let then = self.ways.iter().find(|(amounts, ms)| profile.fits_at(self.not_before, *amounts, *ms));
-        let starts = self.ways.iter().filter_map(|way| Some((profile.earliest(way.0, way.1)?, way)));
-        let start = then.map(|way| (self.not_before, way)).or_else(|| starts.min_by_key(|(at, _)| *at));
-        if let Some((at, (amounts, ms))) = start {
-            profile.take(at, *amounts, *ms);
-        }
-    }
-}
-
 /// What became of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -144,7 +125,6 @@ impl<'a> Pass<'a> {
     /// As if this one waited, too.
     pub fn with(mut self, newcomer: &'a Newcomer) -> Self {
         self.wants_of_newcomer = newcomer.shape.wants();
-        self.ranks = Ranks::with(self.core, Some(&newcomer.shape));
         self.newcomer = Some(newcomer);
         self
     }
@@ -205,26 +185,24 @@ impl<'a> Pass<'a> {
     /// The first instant from `at` on at which this fits beside all that runs and is planned.
     pub fn first_fit(self, at: u64, want: Amounts, ms: u64) -> Option<u64> {
         let mut profile = self.running();
-        for planned in self.planned_again() {
-            planned.plan(&mut profile);
+        for (at, amounts, ms) in self.places_before(u32::MAX) {
+            profile.take(at, amounts, ms);
         }
         profile.earliest_from(at, want, ms)
     }
 
-    /// What the last pass planned, in its order.
-    fn planned_again(&self) -> Vec<Blocked> {
-        let mut planned: Vec<_> = self.core.seen.plan.planned.iter().collect();
-        planned.sort_unstable_by_key(|(_, planned)| planned.place);
+    /// What the last pass planned before this place: when, what it takes, and for how long.
+    pub(super) fn places_before(&self, place: u32) -> Vec<(u64, Amounts, u64)> {
         let of = |(job, planned): (&JobRef, &Planned)| {
             let shape = &self.core.jobs.get(&job.job)?.shape;
             let want = shape.way(planned.variant);
-            let way = match self.core.runs.get(job) {
+            let (amounts, ms) = match self.core.runs.get(job) {
                 Some(run) => self.rest_of(*job, run),
                 None => (want.amounts, self.core.expected(shape, want).0),
             };
-            Some(Blocked { not_before: planned.at, ways: vec![way] })
+            Some((planned.at, amounts, ms))
         };
-        planned.into_iter().filter_map(of).collect()
+        self.core.seen.plan.planned.iter().filter(|(_, planned)| planned.place < place).filter_map(of).collect()
     }
 
     /// Whether nothing more can come of it.
@@ -342,7 +320,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether more of a queue may run: one that is planned has its place, so that no other of its queue delays it.
-    fn queue_lets(&self, name: &QueueName) -> bool {
+    pub(super) fn queue_lets(&self, name: &QueueName) -> bool {
         let Some(queue) = self.core.queues.get(name) else { return true };
         let Some(most) = queue.spec.max_running else { return !queue.paused };
         let running = self.core.in_queue.get(name).map_or(0, |within| within.running);
@@ -468,7 +446,11 @@ impl<'a> Pass<'a> {
                 Promise::Room if lets => self.now.boot_ms,
                 Promise::Room => continue,
             };
-            self.make_room(one);
+            // What is on its way out for it is waited for.
+            let leaves = |run: &RunState| run.stop.is_some_and(|stop| stop.room_for.is_some_and(|job| job.job == *id));
+            if !core.runs.values().any(leaves) {
+                self.make_room(one);
+            }
             if self.plan_start_from(not_before, one) {
                 self.limits.planned = self.limits.planned.saturating_add(1);
             }

@@ -117,8 +117,16 @@ impl Pass<'_> {
         idle || any && some
     }
 
-    /// The runs that could make room for a job that waits; nothing if they are not enough.
+    /// The runs that could make room for a job that waits, beside those of higher rank where they are planned; nothing if
+    /// they are not enough, or if it could not start then either.
     pub fn room_of(mut self, id: JobId, job: &Job) -> Option<Room> {
+        if self.core.seen.host.short.is_some() || !self.queue_lets(&job.shape.queue) {
+            return None;
+        }
+        let own = self.core.seen.plan.planned.get(&id.into()).map_or(u32::MAX, |planned| planned.place);
+        for (at, amounts, ms) in self.places_before(own) {
+            self.future().take(at, amounts, ms);
+        }
         let bucket = self.core.buckets.get(&job.shape)?;
         let attempt = Some(job.attempt + 1);
         let candidate = Candidate { job: id.into(), shape: &job.shape, wants: &bucket.wants, attempt, left: None };

@@ -37,17 +37,9 @@ impl Parts {
 
 impl<'a> Ranks<'a> {
     pub fn new(core: &'a Core) -> Self {
-        Self::with(core, None)
-    }
-
-    /// The same, as if one of this shape waited, too.
-    pub fn with(core: &'a Core, newcomer: Option<&Shape>) -> Self {
         let user = |user: &Uid| core.policy.shares.get(user).copied().unwrap_or(1).max(1);
         let queue = |queue: &QueueName| core.queues.get(queue).map_or(1, |queue| queue.spec.weight);
-        let waiting = || core.accounts.keys();
-        let users = waiting().map(|account| &account.user).chain(newcomer.map(|new| &new.user));
-        let queues = waiting().map(|account| &account.queue).chain(newcomer.map(|new| &new.queue));
-        let (users, queues) = (core.shares.of_users(users, user), core.shares.of_queues(queues, queue));
+        let (users, queues) = core.shares.left(user, queue);
         Self { core, users, queues }
     }
 

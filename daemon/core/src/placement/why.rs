@@ -515,7 +515,7 @@ impl Core {
     }
 
     fn rank(&self, now: Now, job: &Job) -> Rank {
-        let parts = Ranks::with(self, Some(&job.shape)).parts(&job.shape, job.since());
+        let parts = Ranks::new(self).parts(&job.shape, job.since());
         let thousandths = |part: i64| part / (PARTS / 1_000);
         let age = i64::from(self.policy.weights.age_per_hour).saturating_mul(now.wall.0.saturating_sub(job.since().0));
         let born = i64::from(self.policy.weights.age_per_hour).saturating_mul(job.since().0);

@@ -236,3 +236,17 @@ fn as_few_make_room_as_one_of_the_alternatives_needs() {
     lab.passes(0);
     assert!(runs(&lab, urgent) && runs(&lab, old) && !runs(&lab, young));
 }
+
+#[test]
+fn what_is_on_its_way_out_is_waited_for() {
+    let mut lab = lab([2, 0, 0]);
+    let change = QueueChange { on_preempt: Some(OnPreempt::Suspend), ..QueueChange::default() };
+    lab.does(Action::QueueSet { name: "stands".parse().unwrap(), change }).unwrap();
+    let stands = job(&mut lab, json!({"priority": 25, "preemptible": true, "queue": "stands"}), HOUR);
+    let saves = json!({"priority": 25, "preemptible": true, "checkpoint_signal": "USR1"});
+    let saves = lab.submits(1, saves, Habit { goes_on_for: 5_000, ..lasts(HOUR) }).unwrap();
+    job(&mut lab, json!({"priority": 75, "on_conflict": "preemption"}), MINUTE);
+    assert!(lab.core.look(lab.at(), saves).unwrap().stopping.is_some());
+    // It could make room sooner, but that is made already.
+    assert!(!lab.core.look(lab.at(), stands).unwrap().yields);
+}

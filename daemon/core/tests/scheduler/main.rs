@@ -7,6 +7,7 @@ mod cases;
 mod holds;
 mod lab;
 mod naive;
+mod offers;
 mod planned;
 mod same;
 mod share;

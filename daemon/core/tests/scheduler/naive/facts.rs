@@ -58,7 +58,8 @@ impl Naive {
             Event::Stopping { job, kill_at_boot_ms, room_for, .. } => {
                 // What it gave back it has not again.
                 self.goes_on(*job, now.boot);
-                self.runs.get_mut(job).unwrap().gone_at = Some(*kill_at_boot_ms);
+                let run = self.runs.get_mut(job).unwrap();
+                (run.gone_at, run.leaves_for) = (Some(*kill_at_boot_ms), room_for.map(|job| job.job));
                 self.makes_room(*room_for);
             }
             Event::Updated { job, change, .. } => self.job(*job).update(change),
@@ -110,7 +111,17 @@ impl Naive {
     }
 
     fn starts(&mut self, now: Clock, job: JobRef, way: usize, expected: u64) {
-        let run = Run { way, expected, began: None, gone_at: None, stands: None, stood: 0, yields: false, charged: 0 };
+        let run = Run {
+            way,
+            expected,
+            began: None,
+            gone_at: None,
+            leaves_for: None,
+            stands: None,
+            stood: 0,
+            yields: false,
+            charged: 0,
+        };
         let charged = self.charge(now.wall, job, run);
         self.runs.insert(job, Run { charged, ..run });
         let record = self.job(job);

@@ -68,6 +68,8 @@ pub struct Run {
     pub began: Option<(u64, i64)>,
     /// When its grace is over, if it is being ended.
     pub gone_at: Option<u64>,
+    /// For which job, if it makes room.
+    pub leaves_for: Option<JobId>,
     /// Since when it stands still.
     pub stands: Option<u64>,
     pub stood: u64,

@@ -1,7 +1,7 @@
 //! A pass, by the page: one job after the other in the order of rank, each against every instant of the future.
 //! It refuses to be fast.
 
-use super::{Amounts, Clock, Job, Naive, Promise, Way};
+use super::{Amounts, Clock, Job, Naive, Promise, Run, Way};
 use qrm_protocol::ids::JobRef;
 use std::collections::BTreeMap;
 
@@ -156,7 +156,8 @@ impl Naive {
             if job.promised.is_none() && planned >= most {
                 continue;
             }
-            if found.room.is_none() {
+            let leaves = |run: &Run| run.leaves_for == Some(id.job);
+            if found.room.is_none() && !self.runs.values().any(leaves) {
                 let start = self.earliest(&future, job).map_or(u64::MAX, |(start, ..)| start);
                 found.room = self.room(now, &future, id, start);
             }

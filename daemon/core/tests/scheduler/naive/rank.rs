@@ -5,7 +5,6 @@ use super::{Clock, Job, Naive, Run, Task};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::OnConflict;
 use qrm_protocol::queue::QueueName;
-use std::collections::BTreeSet;
 
 const HALF_LIFE: u128 = 7 * 24 * 3_600_000;
 /// A rank is counted in so many parts, which is the milliseconds of an hour.
@@ -33,23 +32,19 @@ impl Naive {
 
     /// The share that a user has left, and a queue, in millionths.
     pub fn left(&self, job: &Job) -> (u64, u64) {
-        let mut users: BTreeSet<Uid> =
-            self.users.iter().filter(|(_, used)| **used > 0).map(|(user, _)| *user).collect();
-        users.extend(self.waiting().map(|(_, job)| job.user));
-        let weights: u64 = users.iter().map(|user| self.weight_of_user(*user)).sum();
         let of = |all: u64, used: u64, weight: u64, weights: u64| {
             let own = u128::from(all) * u128::from(weight);
             let whole = own + u128::from(used) * u128::from(weights);
             (own * u128::from(WHOLE)).checked_div(whole).map_or(WHOLE, |left| u64::try_from(left).unwrap())
         };
         let used = self.users.get(&job.user).copied().unwrap_or(0);
+        let users = self.users.iter().filter(|(_, used)| **used > 0);
+        let weights = users.map(|(user, _)| self.weight_of_user(*user)).sum();
         let user = of(self.users.values().sum(), used, self.weight_of_user(job.user), weights);
-        let mut lines: BTreeSet<QueueName> =
-            self.lines.iter().filter(|(_, used)| **used > 0).map(|(queue, _)| queue.clone()).collect();
-        lines.extend(self.waiting().map(|(_, job)| job.demand.queue()));
-        let weights: u64 = lines.iter().map(|queue| self.weight_of_queue(queue)).sum();
         let queue = job.demand.queue();
         let used = self.lines.get(&queue).copied().unwrap_or(0);
+        let lines = self.lines.iter().filter(|(_, used)| **used > 0);
+        let weights = lines.map(|(queue, _)| self.weight_of_queue(queue)).sum();
         (user, of(self.lines.values().sum(), used, self.weight_of_queue(&queue), weights))
     }
 
