@@ -224,7 +224,9 @@ impl Lab {
             }
             let room: Vec<(JobRef, JobRef)> = events.clone().map_while(makes_room).collect();
             if let Some((_, for_whom)) = room.first() {
-                let victims: Vec<JobRef> = room.iter().map(|(victim, _)| *victim).collect();
+                // What comes after it for another is of the next pass.
+                let of_it = room.iter().take_while(|(_, whom)| whom == for_whom);
+                let victims: Vec<JobRef> = of_it.map(|(victim, _)| *victim).collect();
                 if let Err(why) = self.naive.is_right_room(self.now, *for_whom, &victims) {
                     self.fails(&why);
                 }

@@ -39,8 +39,9 @@ impl Told {
             lab.planned().into_iter().map(|(job, at)| (job, boot + u64::try_from(at.0 - wall).unwrap())).collect();
         for (job, told) in std::mem::take(&mut self.starts) {
             let Some(place) = line.iter().position(|other| *other == job) else {
-                if lab.naive.runs.contains_key(&job) && told < boot {
-                    lab.fails(&format!("{job} was to start at {told}, and did at {boot}"));
+                let began = lab.naive.runs.get(&job).and_then(|run| run.began);
+                if let Some((began, _)) = began.filter(|(began, _)| told < *began) {
+                    lab.fails(&format!("{job} was to start at {told}, and did at {began}"));
                 }
                 continue;
             };
