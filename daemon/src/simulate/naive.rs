@@ -184,18 +184,11 @@ impl Naive<'_> {
         }
     }
 
-    /// The share that is left to each user, in millionths.
+    /// The share that is left to each user who used something, in millionths.
     fn shares(&self) -> BTreeMap<Option<u32>, u128> {
-        let waiting = self.waiting.iter().map(|job| self.jobs[*job].user);
-        let used = self.used.iter().filter(|(_, used)| **used > 0);
-        let users: BTreeSet<Option<u32>> = used.clone().map(|(user, _)| *user).chain(waiting).collect();
-        let all: u128 = self.used.values().sum();
-        let left = |user| {
-            let own = self.used.get(&user).copied().unwrap_or(0);
-            let left = (all * WHOLE).checked_div(all + own * users.len() as u128).filter(|_| own > 0);
-            (user, left.unwrap_or(WHOLE))
-        };
-        users.iter().map(|user| left(*user)).collect()
+        let used = || self.used.iter().filter(|(_, used)| **used > 0);
+        let (all, users) = (used().map(|(_, used)| used).sum::<u128>(), used().count() as u128);
+        used().map(|(user, own)| (*user, all * WHOLE / (all + own * users))).collect()
     }
 
     /// Those that wait, by rank.
