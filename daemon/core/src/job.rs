@@ -4,7 +4,7 @@
 use crate::event::Stage;
 use crate::gates::Gate;
 use crate::ranges::Ranges;
-use crate::shape::Shape;
+use crate::shape::{Kind, Shape};
 use qrm_protocol::amount::Priority;
 use qrm_protocol::ids::{JobId, JobRef, TaskIndex, Uid};
 use qrm_protocol::job::{
@@ -511,7 +511,7 @@ impl Tasks {
 #[serde(from = "Record", into = "Record")]
 pub(crate) struct Job {
     pub submitted: Timestamp,
-    pub shape: Arc<Shape>,
+    pub shape: Arc<Kind>,
     pub phase: Phase,
     /// The last attempt that started.
     pub attempt: u32,
@@ -574,7 +574,7 @@ impl Job {
         let rare = demand.rare.as_ref();
         let mut job = Self {
             submitted,
-            shape: Arc::new(demand.shape(user)),
+            shape: Arc::new(Kind::new(demand.shape(user))),
             phase,
             attempt: 0,
             due_boot_ms: None,
@@ -620,7 +620,7 @@ impl Job {
 
     /// Has it ask for this.
     pub fn ask(&mut self, demand: Demand) {
-        self.shape = Arc::new(demand.shape(self.shape.user));
+        self.shape = Arc::new(Kind::new(demand.shape(self.shape.user)));
         self.hold = demand.hold;
         let mut rare = *demand.rare.unwrap_or_default();
         (rare.disk_bytes, rare.variants) = (0, Vec::new());

@@ -2,8 +2,8 @@
 //! It refuses to know what fits.
 
 use crate::policy::Weights;
-use crate::shape::{Shape, Want};
-use crate::state::Core;
+use crate::shape::{Kind, Shape};
+use crate::state::{Core, count_down};
 use qrm_protocol::amount::Priority;
 use qrm_protocol::ids::{JobId, Uid};
 use qrm_protocol::job::OnConflict;
@@ -22,19 +22,10 @@ pub(crate) const PARTS: i64 = 3_600_000;
 pub(crate) struct Bucket {
     /// How many live.
     pub jobs: u64,
-    /// The ways in which they can run.
-    pub wants: Vec<Want>,
     /// The machine offers enough for one of those.
     pub fits: bool,
     /// Those that may start, by when they could first have.
     pub line: BTreeSet<(Timestamp, JobId)>,
-}
-
-impl Bucket {
-    /// Whether a way of theirs needs no cpu.
-    fn is_thin(&self) -> bool {
-        self.wants.iter().any(|want| want.amounts.cpus == 0)
-    }
 }
 
 /// Whose turn it is: all that have the same part of a rank that changes.
@@ -49,7 +40,7 @@ pub(crate) struct Account {
 }
 
 /// Heads of lines, the first in rank first: the part of it that stays, the job, and its shape.
-pub(crate) type Heads = BTreeSet<(Reverse<i64>, JobId, Arc<Shape>)>;
+pub(crate) type Heads = BTreeSet<(Reverse<i64>, JobId, Arc<Kind>)>;
 
 /// How long jobs of a shape ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,18 +76,17 @@ impl Core {
         shape.on_conflict.or_else(of_queue).unwrap_or_default()
     }
 
-    /// Whose turn decides for a shape.
-    pub(crate) fn account(&self, shape: &Shape) -> Account {
-        let queuing = self.way_of(shape) == OnConflict::Queuing;
-        Account { idle: shape.idle, queuing, user: shape.user, queue: shape.queue.clone() }
+    /// Whether only age counts for a job of this shape.
+    pub(crate) fn is_queuing(&self, shape: &Shape) -> bool {
+        self.way_of(shape) == OnConflict::Queuing
     }
 
-    fn head_of(
-        &self,
-        shape: &Arc<Shape>,
-        queuing: bool,
-        first: (Timestamp, JobId),
-    ) -> (Reverse<i64>, JobId, Arc<Shape>) {
+    /// Whose turn decides for a shape.
+    pub(crate) fn account(&self, shape: &Shape) -> Account {
+        Account { idle: shape.idle, queuing: self.is_queuing(shape), user: shape.user, queue: shape.queue.clone() }
+    }
+
+    fn head_of(&self, shape: &Arc<Kind>, queuing: bool, first: (Timestamp, JobId)) -> (Reverse<i64>, JobId, Arc<Kind>) {
         (Reverse(static_rank(self.policy.weights, queuing, shape.priority, first.0)), first.1, shape.clone())
     }
 
@@ -108,9 +98,8 @@ impl Core {
             Some((shape, _)) => job.shape = shape.clone(),
             None => {
                 let shape = job.shape.clone();
-                let wants = shape.wants();
-                let fits = self.fits_somehow(&wants);
-                self.buckets.insert(shape, Bucket { wants, fits, ..Bucket::default() });
+                let fits = self.fits_somehow(shape.wants());
+                self.buckets.insert(shape, Bucket { fits, ..Bucket::default() });
             }
         }
         let Some(job) = self.jobs.get(&id) else { return };
@@ -137,7 +126,7 @@ impl Core {
     }
 
     /// Changes a line, and what follows if it has another head then.
-    fn change_line(&mut self, shape: &Arc<Shape>, with: impl FnOnce(&mut Bucket)) {
+    fn change_line(&mut self, shape: &Arc<Kind>, with: impl FnOnce(&mut Bucket)) {
         let Some(bucket) = self.buckets.get_mut(shape) else { return };
         let before = bucket.line.first().copied();
         with(bucket);
@@ -145,13 +134,12 @@ impl Core {
         if before == after {
             return;
         }
-        let is_thin = u64::from(bucket.is_thin());
         let account = self.account(shape);
         let before = before.map(|first| self.head_of(shape, account.queuing, first));
         let after = after.map(|first| self.head_of(shape, account.queuing, first));
         match (&before, &after) {
-            (None, Some(_)) => self.thin += is_thin,
-            (Some(_), None) => self.thin -= is_thin,
+            (None, Some(_)) => *self.widths.entry(shape.least.cpus).or_default() += 1,
+            (Some(_), None) => count_down(&mut self.widths, &shape.least.cpus),
             _ => {}
         }
         let heads = self.accounts.entry(account.clone()).or_default();
@@ -165,7 +153,7 @@ impl Core {
     }
 
     /// Remembers how long a job of this shape ran.
-    pub(crate) fn remember_run(&mut self, shape: &Arc<Shape>, ms: u64) {
+    pub(crate) fn remember_run(&mut self, shape: &Arc<Kind>, ms: u64) {
         self.turns += 1;
         let turn = self.turns;
         let past = self.past.entry(shape.clone()).or_default();

@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::job::Job;
 use crate::placement::{Limits, Newcomer, Pass, Room};
 use crate::refusal::Refusal;
-use crate::shape::Shape;
+use crate::shape::{Kind, Shape};
 use crate::state::Core;
 use crate::step::{Answer, Deciding, Now};
 use qrm_protocol::ids::{JobId, JobRef};
@@ -21,7 +21,7 @@ const SAME: i64 = 1_000;
 impl Core {
     /// Whether a job of this shape would start at once if it waited where this job does.
     fn would_start(&self, now: Now, id: JobId, since: Timestamp, shape: Shape) -> bool {
-        let newcomer = Newcomer { id, shape: Arc::new(shape), since };
+        let newcomer = Newcomer { id, shape: Arc::new(Kind::new(shape)), since };
         let plan = Pass::new(self, now, Limits::of(self)).with(&newcomer).run();
         plan.starts.iter().any(|start| start.job.job == id)
     }
@@ -35,7 +35,7 @@ impl Core {
             return None;
         }
         let fits =
-            |cpus: u32| self.would_start(now, id, job.since(), Shape { cpus: Some(cpus), ..(*job.shape).clone() });
+            |cpus: u32| self.would_start(now, id, job.since(), Shape { cpus: Some(cpus), ..(**job.shape).clone() });
         // Fewer cpus never fit worse: halving finds the most.
         let (mut low, mut high) = (0, most);
         if fits(most) {
@@ -56,7 +56,7 @@ impl Core {
             offers.extend(self.fewer_cpus(now, id, job).map(|cpus| Offer::Less { cpus }));
         }
         if job.shape.exclusive {
-            let beside = Shape { exclusive: false, ..(*job.shape).clone() };
+            let beside = Shape { exclusive: false, ..(**job.shape).clone() };
             offers.extend(self.would_start(now, id, job.since(), beside).then_some(Offer::Share));
         }
         if way != OnConflict::Negotiation {
@@ -114,7 +114,7 @@ impl Deciding<'_> {
             return Err(Refusal::OfferGone(offer));
         }
         let changed = |change: &Variant| {
-            let shape = (*record.shape).clone();
+            let shape: Shape = (**record.shape).clone();
             Shape { cpus: change.cpus.or(shape.cpus), exclusive: change.exclusive.unwrap_or(shape.exclusive), ..shape }
         };
         // What was free then may have been taken since.

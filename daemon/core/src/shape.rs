@@ -55,6 +55,16 @@ impl Amounts {
         self.less(taken).holds(want)
     }
 
+    /// Of each the less.
+    fn least(self, other: Self) -> Self {
+        Self {
+            places: self.places.min(other.places),
+            cpus: self.cpus.min(other.cpus),
+            mem: self.mem.min(other.mem),
+            disk: self.disk.min(other.disk),
+        }
+    }
+
     /// The largest part of these that the other is, in millionths, at most all.
     pub fn part(self, other: Self) -> u64 {
         let one = |whole: u64, part: u64| match whole {
@@ -81,18 +91,18 @@ impl Want {
     }
 }
 
-/// What jobs of one bucket have in common.
+/// What jobs of one bucket have in common. First comes what differs most: shapes are compared often.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Shape {
     pub user: Uid,
-    pub queue: QueueName,
-    pub priority: Priority,
-    pub cpus: Option<u32>,
-    pub mem_bytes: u64,
-    pub disk_bytes: u64,
     /// How long it may run; 0 is for ever.
     pub time_ms: u64,
+    pub mem_bytes: u64,
+    pub cpus: Option<u32>,
+    pub priority: Priority,
+    pub disk_bytes: u64,
+    pub queue: QueueName,
     pub exclusive: bool,
     /// As they were asked for.
     pub variants: Vec<Variant>,
@@ -141,11 +151,60 @@ impl Shape {
             time_ms: variant.time_limit_ms.map_or(self.time_ms, |time| time.0),
         }
     }
+}
+
+/// A shape, and what follows from it, worked out once for all of its jobs.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    shape: Shape,
+    wants: Box<[Want]>,
+    /// What each of its ways needs at least.
+    pub least: Amounts,
+}
+
+impl Kind {
+    pub fn new(shape: Shape) -> Self {
+        let wants = shape.wants().into_boxed_slice();
+        let least = wants.iter().map(|want| want.amounts).reduce(Amounts::least).unwrap_or_default();
+        Self { shape, wants, least }
+    }
+
+    /// The ways in which its jobs can run; see [`Shape::wants`].
+    pub fn wants(&self) -> &[Want] {
+        &self.wants
+    }
 
     /// The way of this number, from 0; the first if there is none.
     pub fn way(&self, variant: u8) -> Want {
-        let wants = self.wants();
-        wants.get(usize::from(variant)).or(wants.first()).copied().unwrap_or_default()
+        self.wants.get(usize::from(variant)).or(self.wants.first()).copied().unwrap_or_default()
+    }
+}
+
+impl std::ops::Deref for Kind {
+    type Target = Shape;
+
+    fn deref(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape
+    }
+}
+
+impl Eq for Kind {}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.shape.cmp(&other.shape)
     }
 }
 

@@ -102,40 +102,48 @@ impl Shares {
         bits
     }
 
-    /// The share that each user has left, and each queue, in millionths: those who used nothing have all.
+    /// The share that each user has left, and each queue.
     pub fn left(
         &self,
         user_weight: impl Fn(&Uid) -> u32,
         queue_weight: impl Fn(&QueueName) -> u32,
-    ) -> (Left<Uid>, Left<QueueName>) {
+    ) -> (Left<'_, Uid>, Left<'_, QueueName>) {
         (Left::of(&self.users, user_weight), Left::of(&self.queues, queue_weight))
     }
 }
 
-/// What is left to each of those who used something.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Left<K>(BTreeMap<K, u64>);
+/// What is left to each, by what they used, and all who used something together.
+#[derive(Clone, Debug)]
+pub(crate) struct Left<'a, K> {
+    usage: &'a BTreeMap<K, u64>,
+    all: u128,
+    weights: u128,
+}
 
 /// All of a share.
 pub(crate) const WHOLE: u64 = 1_000_000;
 
-impl<K: Ord + Clone> Left<K> {
-    fn of(usage: &BTreeMap<K, u64>, weight: impl Fn(&K) -> u32) -> Self {
+impl<'a, K: Ord> Left<'a, K> {
+    fn of(usage: &'a BTreeMap<K, u64>, weight: impl Fn(&K) -> u32) -> Self {
         // One who was charged and used nothing in the end is none of them.
         let used = usage.iter().filter(|(_, used)| **used > 0);
-        let all: u128 = used.clone().map(|(_, used)| u128::from(*used)).sum();
-        let weights: u128 = used.clone().map(|(key, _)| u128::from(weight(key))).sum();
-        let left = |(key, used): (&K, &u64)| {
-            let own = all * u128::from(weight(key));
-            let whole = own + u128::from(*used) * weights;
-            let left = (own * u128::from(WHOLE)).checked_div(whole).unwrap_or(u128::from(WHOLE));
-            (key.clone(), u64::try_from(left).unwrap_or(WHOLE))
-        };
-        Self(used.map(left).collect())
+        let (mut all, mut weights) = (0, 0);
+        for (key, used) in used {
+            all += u128::from(*used);
+            weights += u128::from(weight(key));
+        }
+        Self { usage, all, weights }
     }
 
-    pub fn get(&self, key: &K) -> u64 {
-        self.0.get(key).copied().unwrap_or(WHOLE)
+    /// In millionths; one who used nothing has all of it.
+    pub fn get(&self, key: &K, weight: u32) -> u64 {
+        let used = self.usage.get(key).copied().unwrap_or_default();
+        let own = self.all * u128::from(weight);
+        let whole = own + u128::from(used) * self.weights;
+        match used {
+            0 => WHOLE,
+            _ => u64::try_from(own * u128::from(WHOLE) / whole.max(1)).unwrap_or(WHOLE),
+        }
     }
 }
 
@@ -146,7 +154,7 @@ mod tests {
     const DAY: i64 = 24 * 3_600_000;
 
     fn left(shares: &Shares, user: Uid) -> u64 {
-        shares.left(|_| 1, |_| 1).0.get(&user)
+        shares.left(|_| 1, |_| 1).0.get(&user, 1)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::job::Job;
 use crate::line::Past;
 use crate::policy::Policy;
 use crate::queue::Queue;
-use crate::shape::Shape;
+use crate::shape::{Kind, Shape};
 use crate::share::Shares;
 use crate::state::{Bulk, Core, Machine, RunState};
 use qrm_protocol::ids::{JobId, JobRef};
@@ -83,7 +83,7 @@ impl Core {
             put(&Line::Shares(self.shares.clone()))?;
         }
         for (shape, past) in &self.past {
-            put(&Line::Past { shape: (**shape).clone(), past: past.clone() })?;
+            put(&Line::Past { shape: (***shape).clone(), past: past.clone() })?;
         }
         for (job, start) in &self.announced {
             put(&Line::Announced { job: *job, start: *start })?;
@@ -130,7 +130,7 @@ impl Core {
                 Line::Policy(policy) => core.policy = policy,
                 Line::Queue { name, queue } => drop(core.queues.insert(name, queue)),
                 Line::Shares(shares) => core.shares = shares,
-                Line::Past { shape, past } => drop(core.past.insert(Arc::new(shape), past)),
+                Line::Past { shape, past } => drop(core.past.insert(Arc::new(Kind::new(shape)), past)),
                 Line::Announced { job, start } => drop(core.announced.insert(job, start)),
                 Line::Run { job, run } => drop(runs.insert(job, run)),
                 Line::Bulk { first, bulk } => drop(core.bulks.insert(first, bulk)),

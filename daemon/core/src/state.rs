@@ -8,7 +8,7 @@ use crate::line::{Account, Bucket, Past};
 use crate::placement::Seen;
 use crate::policy::Policy;
 use crate::queue::{InQueue, Queue};
-use crate::shape::{Amounts, Shape, Want};
+use crate::shape::{Amounts, Kind, Want};
 use crate::share::Shares;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::JobState;
@@ -161,7 +161,7 @@ pub struct Core {
     /// What users and queues used lately.
     pub(crate) shares: Shares,
     /// How long jobs of a shape ran.
-    pub(crate) past: BTreeMap<Arc<Shape>, Past>,
+    pub(crate) past: BTreeMap<Arc<Kind>, Past>,
     /// Planned starts that were announced.
     pub(crate) announced: BTreeMap<JobRef, Timestamp>,
     // From here on everything follows from the above, see `rebuilt`.
@@ -173,11 +173,11 @@ pub struct Core {
     /// What runs hold together.
     pub(crate) used: Amounts,
     /// Live jobs by shape, and the line of those that may start.
-    pub(crate) buckets: BTreeMap<Arc<Shape>, Bucket>,
+    pub(crate) buckets: BTreeMap<Arc<Kind>, Bucket>,
     /// The heads of those lines.
     pub(crate) accounts: BTreeMap<Account, crate::line::Heads>,
-    /// Lines of jobs that can do without a cpu.
-    pub(crate) thin: u64,
+    /// Lines by the fewest cpus that one of theirs can do with.
+    pub(crate) widths: BTreeMap<u64, u64>,
     /// Jobs that come before all others.
     pub(crate) promised: BTreeSet<(Promise, JobId)>,
     /// Runs that stand still to make room.
@@ -220,7 +220,7 @@ impl Default for Core {
             used: Amounts::default(),
             buckets: BTreeMap::new(),
             accounts: BTreeMap::new(),
-            thin: 0,
+            widths: BTreeMap::new(),
             promised: BTreeSet::new(),
             yielding: BTreeSet::new(),
             stage_line: BTreeSet::new(),
@@ -237,7 +237,7 @@ impl Default for Core {
 }
 
 /// One less, and nothing if there is none left.
-fn count_down<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
+pub(crate) fn count_down<K: Ord>(counts: &mut BTreeMap<K, u64>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {
@@ -317,7 +317,7 @@ impl Core {
     pub(crate) fn fits_machine(&self, job: &Job) -> bool {
         match self.buckets.get(&job.shape) {
             Some(bucket) => bucket.fits,
-            None => self.fits_somehow(&job.shape.wants()),
+            None => self.fits_somehow(job.shape.wants()),
         }
     }
 
@@ -329,9 +329,7 @@ impl Core {
 
     /// What a run has.
     pub(crate) fn granted(&self, job: JobRef, run: &RunState) -> Want {
-        let Some(shape) = self.jobs.get(&job.job).map(|job| &job.shape) else { return Want::default() };
-        let want = self.buckets.get(shape).and_then(|bucket| bucket.wants.get(usize::from(run.variant)).copied());
-        want.unwrap_or_else(|| shape.way(run.variant))
+        self.jobs.get(&job.job).map(|job| job.shape.way(run.variant)).unwrap_or_default()
     }
 
     /// What of that it holds: one that stands still to make room keeps its memory and its files.

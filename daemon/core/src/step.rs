@@ -416,6 +416,9 @@ impl Deciding<'_> {
             self.end_doomed();
             self.end_barred();
             self.start_stages();
+            if self.is_quiet() {
+                return;
+            }
             self.pass();
             if self.events.len() == before {
                 break;
@@ -427,6 +430,13 @@ impl Deciding<'_> {
         }
         self.announce();
         self.core.seen.moved = false;
+    }
+
+    /// Whether nothing happened that has anything start: that a command was released was expected, and how far one is says
+    /// nothing of when it ends.
+    fn is_quiet(&self) -> bool {
+        let is_quiet = |event: &Event| matches!(event, Event::Executing { .. } | Event::Progress { .. });
+        !self.events.is_empty() && self.events.iter().all(is_quiet)
     }
 
     fn start_stages(&mut self) {

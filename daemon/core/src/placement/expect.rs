@@ -1,7 +1,7 @@
 //! How long runs are expected to go on.
 //! It refuses to know what waits for their end.
 
-use crate::shape::{Shape, Want};
+use crate::shape::{Kind, Want};
 use crate::state::{Core, RunState};
 use qrm_protocol::ids::JobRef;
 
@@ -39,7 +39,7 @@ fn grown(expected: u64, took: u64) -> u64 {
 
 impl Core {
     /// How long a job of this shape is expected to run in this way.
-    pub(crate) fn expected(&self, shape: &Shape, want: Want) -> (u64, From) {
+    pub(crate) fn expected(&self, shape: &Kind, want: Want) -> (u64, From) {
         let before = self.past.get(shape).and_then(crate::line::Past::longest);
         let limit = if want.time_ms > 0 { want.time_ms } else { MOST };
         match before {

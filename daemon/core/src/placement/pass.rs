@@ -5,8 +5,7 @@ use super::profile::Profile;
 use super::rank::{Merged, Ranks, Turn};
 use super::{Plan, Planned, Start};
 use crate::job::{Job, Promise, Tasks};
-use crate::line::Bucket;
-use crate::shape::{Amounts, Shape, Want};
+use crate::shape::{Amounts, Kind, Shape, Want};
 use crate::state::{Core, RunState};
 use crate::step::Now;
 use qrm_protocol::ids::{JobId, JobRef};
@@ -42,7 +41,7 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Newcomer {
     pub id: JobId,
-    pub shape: Arc<Shape>,
+    pub shape: Arc<Kind>,
     pub since: Timestamp,
 }
 
@@ -50,7 +49,7 @@ pub(crate) struct Newcomer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate<'a> {
     pub job: JobRef,
-    pub shape: &'a Shape,
+    pub shape: &'a Kind,
     pub wants: &'a [Want],
     /// From 1; nothing for a run that goes on.
     pub attempt: Option<u32>,
@@ -69,15 +68,15 @@ impl Candidate<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Started,
-    Blocked,
-    /// Nothing of its queue can start.
+    /// It is planned, and the next of its line may be, too.
+    Planned,
+    /// Nor can those behind it in its line start, or be planned.
     Passed,
 }
 
 /// A line, and how far it was looked at.
 struct Cursor<'a> {
-    shape: &'a Arc<Shape>,
-    bucket: &'a Bucket,
+    shape: &'a Arc<Kind>,
     rest: btree_set::Iter<'a, (Timestamp, JobId)>,
     /// Of the array whose turn it is: which ordinal is next at least, and how many more of its tasks may run.
     tasks: Option<(JobId, &'a Tasks, u32, u32)>,
@@ -91,7 +90,8 @@ pub(crate) struct Pass<'a> {
     ranks: Ranks<'a>,
     limits: Limits,
     newcomer: Option<&'a Newcomer>,
-    wants_of_newcomer: Vec<Want>,
+    /// What there would be if others than jobs used no memory.
+    offered: Amounts,
     pub(super) profile: Option<Profile>,
     /// How many of a queue started in this pass, or have their planned start.
     placed_in: BTreeMap<QueueName, u64>,
@@ -104,8 +104,9 @@ pub(crate) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub fn new(core: &'a Core, now: Now, limits: Limits) -> Self {
-        let mut all = Amounts::of(&core.machine);
-        all.mem = core.seen.host.mem_bytes.map_or(all.mem, |room| all.mem.min(room));
+        let offered = Amounts::of(&core.machine);
+        let mem = core.seen.host.mem_bytes.map_or(offered.mem, |room| offered.mem.min(room));
+        let all = Amounts { mem, ..offered };
         let plan = Plan { all, taken: core.used, ..Plan::default() };
         Self {
             core,
@@ -113,7 +114,7 @@ impl<'a> Pass<'a> {
             ranks: Ranks::new(core),
             limits,
             newcomer: None,
-            wants_of_newcomer: Vec::new(),
+            offered,
             profile: None,
             placed_in: BTreeMap::new(),
             plan,
@@ -124,7 +125,6 @@ impl<'a> Pass<'a> {
 
     /// As if this one waited, too.
     pub fn with(mut self, newcomer: &'a Newcomer) -> Self {
-        self.wants_of_newcomer = newcomer.shape.wants();
         self.newcomer = Some(newcomer);
         self
     }
@@ -214,7 +214,9 @@ impl<'a> Pass<'a> {
             return self.plan.planned.contains_key(&until) || self.plan.starts.iter().any(|start| start.job == until);
         }
         let (taken, all) = (self.plan.taken, self.plan.all);
-        let is_full = taken.places >= all.places || taken.cpus >= all.cpus && self.core.thin == 0;
+        let free = all.less(taken);
+        let fewest = self.core.widths.first_key_value().map_or(0, |(cpus, _)| *cpus);
+        let is_full = free.places == 0 || free.cpus < fewest;
         is_full && self.plan.planned.len() >= self.limits.planned && self.core.yielding.is_empty()
     }
 
@@ -227,27 +229,24 @@ impl<'a> Pass<'a> {
         (Reverse(shape.idle), self.ranks.parts(shape, since).sum(), Reverse(id))
     }
 
-    /// The line of the next head.
-    fn open(&self, heads: &mut Merged<'a>) -> Option<Cursor<'a>> {
-        let (_, shape) = heads.next()?;
+    /// The line of the next head; nothing if there is nothing to be done for it.
+    fn open(&mut self, heads: &mut Merged<'a>) -> Option<Cursor<'a>> {
+        let ((_, _, Reverse(id)), shape) = heads.next()?;
+        if !self.may_plan(shape) && !self.offered.leaves(self.plan.taken, shape.least) {
+            self.plan.first = self.plan.first.or(Some(id));
+            return None;
+        }
         let bucket = self.core.buckets.get(shape)?;
-        Some(Cursor { shape, bucket, rest: bucket.line.iter(), tasks: None, blocked: false })
+        Some(Cursor { shape, rest: bucket.line.iter(), tasks: None, blocked: false })
     }
 
     /// Deals with the next of a line, and has the one after it wait for its turn.
     fn advance(&mut self, cursor: &mut Cursor<'a>, at: usize, nexts: &mut BinaryHeap<(Turn, usize)>) {
         let Some(candidate) = self.next_of(cursor) else { return };
-        let newcomer = self.newcomer.filter(|new| new.shape == *cursor.shape);
-        let verdict = self.consider(candidate, cursor.blocked);
-        cursor.blocked |= verdict != Verdict::Started;
-        let goes_on = match verdict {
-            Verdict::Started => true,
-            // What is not there yet is behind its line.
-            Verdict::Blocked => self.plan.planned.len() < self.limits.planned || newcomer.is_some(),
-            Verdict::Passed => false,
-        };
-        if !goes_on {
-            return;
+        match self.consider(candidate, cursor.blocked) {
+            Verdict::Started => {}
+            Verdict::Planned => cursor.blocked = true,
+            Verdict::Passed => return,
         }
         if let Some(next) = self.peek_of(cursor) {
             nexts.push((next, at));
@@ -280,7 +279,7 @@ impl<'a> Pass<'a> {
                 return Some(Candidate {
                     job,
                     shape: cursor.shape,
-                    wants: &cursor.bucket.wants,
+                    wants: cursor.shape.wants(),
                     attempt: Some(attempt),
                     left: None,
                 });
@@ -294,7 +293,7 @@ impl<'a> Pass<'a> {
                 Some(tasks) => cursor.tasks = Some((*id, tasks, 0, tasks.may_start())),
                 None => {
                     cursor.tasks = None;
-                    return Some(candidate(*id, job, &cursor.bucket.wants));
+                    return Some(candidate(*id, job));
                 }
             }
         }
@@ -312,11 +311,16 @@ impl<'a> Pass<'a> {
         }
         self.plan.first = self.plan.first.or(Some(candidate.job.job));
         self.plan.lacks_memory |= self.lacks_memory(candidate);
-        if self.plan.planned.len() < self.limits.planned && !candidate.shape.idle {
-            self.make_room(candidate);
-            self.plan_start(candidate);
+        if !self.may_plan(candidate.shape) {
+            return Verdict::Passed;
         }
-        Verdict::Blocked
+        self.make_room(candidate);
+        if self.plan_start(candidate) { Verdict::Planned } else { Verdict::Passed }
+    }
+
+    /// Whether a blocked job of this shape is planned.
+    fn may_plan(&self, shape: &Shape) -> bool {
+        !shape.idle && self.plan.planned.len() < self.limits.planned
     }
 
     /// Whether more of a queue may run: one that is planned has its place, so that no other of its queue delays it.
@@ -343,9 +347,8 @@ impl<'a> Pass<'a> {
 
     /// Whether there would be room for it now, if others than jobs used no memory.
     fn lacks_memory(&self, candidate: Candidate<'_>) -> bool {
-        let offered = Amounts { mem: self.core.machine.mem_bytes, ..self.plan.all };
         let leaves = |all: Amounts, want: &Want| all.leaves(self.plan.taken, want.amounts);
-        candidate.wants.iter().any(|want| leaves(offered, want) && !leaves(self.plan.all, want))
+        candidate.wants.iter().any(|want| leaves(self.offered, want) && !leaves(self.plan.all, want))
     }
 
     fn start(&mut self, candidate: Candidate<'a>, variant: u8, expected_ms: u64) {
@@ -365,8 +368,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn plan_start(&mut self, candidate: Candidate<'_>) {
-        self.plan_start_from(self.now.boot_ms, candidate);
+    fn plan_start(&mut self, candidate: Candidate<'_>) -> bool {
+        self.plan_start_from(self.now.boot_ms, candidate)
     }
 
     /// Plans it for then if it fits then in one of its ways, else as early as it does; whether it ever does.
@@ -429,8 +432,10 @@ impl<'a> Pass<'a> {
                 return;
             }
             let Some(job) = core.jobs.get(id).filter(|job| job.eligible()) else { continue };
-            let Some(bucket) = core.buckets.get(&job.shape).filter(|bucket| bucket.fits) else { continue };
-            let Some(one) = self.first_of(*id, job, &bucket.wants) else { continue };
+            if !core.fits_machine(job) {
+                continue;
+            }
+            let Some(one) = self.first_of(*id, job) else { continue };
             let lets = self.queue_lets(&job.shape.queue);
             if lets && let Some((variant, expected)) = self.fitting(one) {
                 self.start(one, variant, expected);
@@ -458,14 +463,14 @@ impl<'a> Pass<'a> {
     }
 
     /// A job, or the first task of an array that may start.
-    fn first_of(&self, id: JobId, job: &'a Job, wants: &'a [Want]) -> Option<Candidate<'a>> {
-        let Some(tasks) = &job.tasks else { return Some(candidate(id, job, wants)) };
+    fn first_of(&self, id: JobId, job: &'a Job) -> Option<Candidate<'a>> {
+        let Some(tasks) = &job.tasks else { return Some(candidate(id, job)) };
         let ordinal = tasks.waiting.first()?;
         let attempt = tasks.again.get(&ordinal).map_or(0, |(last, _)| *last) + 1;
         Some(Candidate {
             job: JobRef::task(id, tasks.index(ordinal)),
             shape: &job.shape,
-            wants,
+            wants: job.shape.wants(),
             attempt: Some(attempt),
             left: None,
         })
@@ -505,22 +510,21 @@ impl<'a> Pass<'a> {
                 profile.take(self.now.boot_ms, rest, left);
             }
             self.plan.starts.push(Start { job, attempt: None, variant: run.variant, expected_ms: left });
-        } else if self.plan.planned.len() < self.limits.planned && !record.shape.idle {
+        } else if self.may_plan(&record.shape) {
             self.plan_start(candidate);
         }
     }
 
     fn place_newcomer(&mut self) {
         let Some(new) = self.newcomer else { return };
-        let wants = std::mem::take(&mut self.wants_of_newcomer);
-        let candidate =
-            Candidate { job: new.id.into(), shape: &new.shape, wants: &wants, attempt: Some(1), left: None };
+        let wants = new.shape.wants();
+        let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants, attempt: Some(1), left: None };
         let lets = self.queue_lets(&new.shape.queue);
         if lets && let Some((variant, expected_ms)) = self.fitting(candidate) {
             self.plan.starts.push(Start { job: new.id.into(), attempt: Some(1), variant, expected_ms });
         } else {
             self.plan.first = self.plan.first.or(Some(new.id));
-            if lets && self.plan.planned.len() < self.limits.planned && !new.shape.idle {
+            if lets && self.may_plan(&new.shape) {
                 self.plan_start(candidate);
             }
         }
@@ -528,6 +532,12 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn candidate<'a>(id: JobId, job: &'a Job, wants: &'a [Want]) -> Candidate<'a> {
-    Candidate { job: id.into(), shape: &job.shape, wants, attempt: Some(job.attempt + 1), left: None }
+fn candidate(id: JobId, job: &Job) -> Candidate<'_> {
+    Candidate {
+        job: id.into(),
+        shape: &job.shape,
+        wants: job.shape.wants(),
+        attempt: Some(job.attempt + 1),
+        left: None,
+    }
 }

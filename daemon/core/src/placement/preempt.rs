@@ -69,9 +69,10 @@ impl Core {
 
     fn victim(&self, now: u64, all: Amounts, job: JobRef, run: &RunState) -> Option<Victim> {
         let record = self.jobs.get(&job.job)?;
-        let (_, began) = run.released.filter(|_| !run.boot_is_over)?;
+        // One whose command is not released yet has run for no time.
+        let began = run.released.map_or(now, |(_, began)| began);
         let ran = run.suspended.unwrap_or(now).saturating_sub(began).saturating_sub(run.stood_ms);
-        if run.stop.is_some() || run.yields || !self.may_be_preempted(&record.shape) {
+        if run.boot_is_over || run.stop.is_some() || run.yields || !self.may_be_preempted(&record.shape) {
             return None;
         }
         let held = self.held(job, run);
@@ -127,9 +128,8 @@ impl Pass<'_> {
         for (at, amounts, ms) in self.places_before(own) {
             self.future().take(at, amounts, ms);
         }
-        let bucket = self.core.buckets.get(&job.shape)?;
-        let attempt = Some(job.attempt + 1);
-        let candidate = Candidate { job: id.into(), shape: &job.shape, wants: &bucket.wants, attempt, left: None };
+        let (wants, attempt) = (job.shape.wants(), Some(job.attempt + 1));
+        let candidate = Candidate { job: id.into(), shape: &job.shape, wants, attempt, left: None };
         self.room_for(candidate, true)
     }
 

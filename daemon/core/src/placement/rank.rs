@@ -2,7 +2,7 @@
 //! It refuses to know what fits.
 
 use crate::line::{Account, Heads, PARTS, static_rank};
-use crate::shape::Shape;
+use crate::shape::{Kind, Shape};
 use crate::share::{Left, WHOLE};
 use crate::state::Core;
 use qrm_protocol::ids::{JobId, Uid};
@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// What is left of everybody's share, which is one part of a rank.
 pub(crate) struct Ranks<'a> {
     core: &'a Core,
-    users: Left<Uid>,
-    queues: Left<QueueName>,
+    users: Left<'a, Uid>,
+    queues: Left<'a, QueueName>,
 }
 
 /// The parts of a rank; see [`PARTS`].
@@ -35,39 +35,52 @@ impl Parts {
     }
 }
 
+impl Core {
+    fn weight_of_user(&self, user: Uid) -> u32 {
+        self.policy.shares.get(&user).copied().unwrap_or(1).max(1)
+    }
+
+    fn weight_of_queue(&self, queue: &QueueName) -> u32 {
+        self.queues.get(queue).map_or(1, |queue| queue.spec.weight)
+    }
+}
+
 impl<'a> Ranks<'a> {
     pub fn new(core: &'a Core) -> Self {
-        let user = |user: &Uid| core.policy.shares.get(user).copied().unwrap_or(1).max(1);
-        let queue = |queue: &QueueName| core.queues.get(queue).map_or(1, |queue| queue.spec.weight);
-        let (users, queues) = core.shares.left(user, queue);
+        let (users, queues) = core.shares.left(|user| core.weight_of_user(*user), |queue| core.weight_of_queue(queue));
         Self { core, users, queues }
     }
 
     /// The parts from what was used: a half each where that does not count.
-    fn shares(&self, account: &Account) -> (i64, i64) {
-        let weight = i64::from(self.core.policy.weights.fair_share);
+    fn shares(&self, queuing: bool, user: Uid, queue: &QueueName) -> (i64, i64) {
+        let core = self.core;
+        let weight = i64::from(core.policy.weights.fair_share);
+        if weight == 0 {
+            return (0, 0);
+        }
         let part = |left: u64| {
             let left = i64::try_from(left).unwrap_or(0);
             weight * left * (PARTS / 1_000) / i64::try_from(WHOLE / 1_000).unwrap_or(1)
         };
-        match account.queuing {
-            true => (part(WHOLE / 2), part(WHOLE / 2)),
-            false => (part(self.users.get(&account.user)), part(self.queues.get(&account.queue))),
+        if queuing {
+            return (part(WHOLE / 2), part(WHOLE / 2));
         }
+        let user = self.users.get(&user, core.weight_of_user(user));
+        (part(user), part(self.queues.get(queue, core.weight_of_queue(queue))))
     }
 
     /// The parts of the rank of a job of this shape.
     pub fn parts(&self, shape: &Shape, since: Timestamp) -> Parts {
-        let account = self.core.account(shape);
-        let (user, queue) = self.shares(&account);
-        Parts { stays: static_rank(self.core.policy.weights, account.queuing, shape.priority, since), user, queue }
+        let queuing = self.core.is_queuing(shape);
+        let (user, queue) = self.shares(queuing, shape.user, &shape.queue);
+        Parts { stays: static_rank(self.core.policy.weights, queuing, shape.priority, since), user, queue }
     }
 
     /// Heads of all lines, the first in rank first.
     pub fn heads(&self) -> Merged<'a> {
         let mut merged = Merged { accounts: Vec::new(), heap: BinaryHeap::new() };
         for (account, heads) in &self.core.accounts {
-            let (user, queue) = self.shares(account);
+            let (user, queue) = self.shares(account.queuing, account.user, &account.queue);
             merged.add(account, heads, user.saturating_add(queue));
         }
         merged
@@ -78,12 +91,12 @@ impl<'a> Ranks<'a> {
 pub(crate) type Turn = (Reverse<bool>, i64, Reverse<JobId>);
 
 /// The heads of an account: whether it is idle, what their ranks have more than what stays, and those to come.
-type Turns<'a> = (bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Shape>)>);
+type Turns<'a> = (bool, i64, btree_set::Iter<'a, (Reverse<i64>, JobId, Arc<Kind>)>);
 
 /// Heads of lines, merged.
 pub(crate) struct Merged<'a> {
     accounts: Vec<Turns<'a>>,
-    heap: BinaryHeap<(Turn, usize, &'a Arc<Shape>)>,
+    heap: BinaryHeap<(Turn, usize, &'a Arc<Kind>)>,
 }
 
 impl<'a> Merged<'a> {
@@ -107,7 +120,7 @@ impl<'a> Merged<'a> {
 }
 
 impl<'a> Iterator for Merged<'a> {
-    type Item = (Turn, &'a Arc<Shape>);
+    type Item = (Turn, &'a Arc<Kind>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (turn, account, shape) = self.heap.pop()?;

@@ -557,10 +557,7 @@ impl Core {
             }
         }
         let plan = &self.seen.plan;
-        let own = match self.buckets.get(&job.shape) {
-            Some(bucket) => bucket.wants.as_slice(),
-            None => &job.shape.wants(),
-        };
+        let own = job.shape.wants();
         let fits = |want: &Want| plan.all.leaves(plan.taken, want.amounts);
         // The way that comes nearest: the one in which it is planned, else one that the machine has.
         let planned = plan.planned.get(&id.into()).and_then(|planned| own.get(usize::from(planned.variant)));

@@ -28,7 +28,7 @@ impl Naive {
         let over_it = self.conflict(job) == OnConflict::Preemption && self.is_preemptible(other) || other.is_idle();
         // One that somebody suspended is theirs to let go on.
         let could_yield = self.on_preempt(other) != OnPreempt::Suspend || run.stands.is_none();
-        let is_there = run.began.is_some() && run.gone_at.is_none() && !run.yields && could_yield;
+        let is_there = run.gone_at.is_none() && !run.yields && could_yield;
         over_it && is_there && other.class() < job.class() && self.ran(now, victim) >= other.min_run()
     }
 
