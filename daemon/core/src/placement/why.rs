@@ -98,6 +98,22 @@ pub struct Explained {
     pub offers: Vec<(OfferId, Offer, Timestamp)>,
 }
 
+impl Explained {
+    /// Nothing but where it is.
+    fn of(state: JobState) -> Self {
+        Self {
+            state,
+            causes: Vec::new(),
+            waiting: None,
+            planned: None,
+            estimated: None,
+            expected: None,
+            rank: None,
+            offers: Vec::new(),
+        }
+    }
+}
+
 /// For an estimate so many jobs that come first are planned.
 const ESTIMATED: usize = 256;
 
@@ -109,16 +125,7 @@ impl Core {
         let record = self.jobs.get(&job.job)?;
         let runs = self.runs.get(&job);
         let mut causes = Vec::new();
-        let mut explained = Explained {
-            state,
-            causes: Vec::new(),
-            waiting: None,
-            planned: None,
-            estimated: None,
-            expected: None,
-            rank: None,
-            offers: self.open_offers(job.job),
-        };
+        let mut explained = Explained { offers: self.open_offers(job.job), ..Explained::of(state) };
         match runs {
             Some(run) if run.stage == Stage::Execute => {
                 if run.yields && run.stop.is_none() {
@@ -149,18 +156,8 @@ impl Core {
         let mut job = Job::new(caller.uid, now.wall, demand);
         job.begun |= job.rare().and_then(|rare| rare.begin).is_some_and(|begin| begin <= now.wall);
         let id = JobId(self.next_job);
-        let state = job.state();
         let mut causes = Vec::new();
-        let mut explained = Explained {
-            state,
-            causes: Vec::new(),
-            waiting: None,
-            planned: None,
-            estimated: None,
-            expected: None,
-            rank: None,
-            offers: Vec::new(),
-        };
+        let mut explained = Explained::of(job.state());
         if let Some(on) = never {
             let message = format!("it would be cancelled: job {on} ended in a way that it can not follow");
             explained.causes.push(Cause::new(ReasonCode::Never, message));
