@@ -1,6 +1,7 @@
 //! The names of things: jobs, array tasks, events, users. They are parsed once and valid for ever;
 //! whether such a thing exists is not known here.
 
+use crate::wire::text_on_the_wire;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -97,18 +98,7 @@ impl FromStr for JobRef {
     }
 }
 
-impl Serialize for JobRef {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for JobRef {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+text_on_the_wire!(JobRef);
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ pub use wishes::{BadOfferId, DependsOn, MAX_VARIANTS, Offer, OfferId, OnConflict
 
 use crate::ids::{MAX_TASKS, TaskIndex};
 use crate::time::Millis;
+use crate::wire::text_on_the_wire;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -325,22 +326,6 @@ impl fmt::Display for Backoff {
     }
 }
 
-/// Strings on the wire, values inside.
-macro_rules! text_on_the_wire {
-    ($($name:ty),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
-}
 text_on_the_wire!(ArraySpec, RetryOn, Backoff);
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod signal;
 pub mod terminal;
 pub mod text;
 pub mod time;
+mod wire;
 
 /// The version of the protocol; a daemon and a client of different versions refuse each other in the handshake.
 pub const PROTOCOL_VERSION: u32 = 1;

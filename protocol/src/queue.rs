@@ -5,6 +5,7 @@ use crate::amount::{Bytes, Priority};
 use crate::error::Error;
 use crate::job::{MAX_PIDS, OnConflict, is_default};
 use crate::time::{MAX_DURATION, Millis};
+use crate::wire::{one_of_words, text_on_the_wire};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -66,18 +67,7 @@ impl fmt::Display for QueueName {
     }
 }
 
-impl Serialize for QueueName {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for QueueName {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+text_on_the_wire!(QueueName);
 
 /// What becomes of a job that had to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -108,20 +98,7 @@ impl OnPreempt {
     }
 }
 
-impl FromStr for OnPreempt {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|what| what.word() == text);
-        found.ok_or_else(|| format!("'{text}' is not requeue, cancel or suspend"))
-    }
-}
-
-impl fmt::Display for OnPreempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
+one_of_words!(OnPreempt);
 
 fn one() -> u32 {
     1

@@ -1,7 +1,7 @@
 //! `qrm queue`: the named lines in which jobs wait, and what holds for each.
 //! It refuses to know the jobs in them.
 
-use super::wishes::{WAYS, either};
+use super::wishes::either;
 use crate::Context;
 use crate::complete::{queues, words};
 use crate::render::Tone;
@@ -68,14 +68,14 @@ struct Set {
     no_preemptible: bool,
     /// What becomes of a job that had to make room. requeue, as at first: it waits for its next attempt. cancel: it is
     /// cancelled. suspend: it stands still, and keeps its memory, until there is room again.
-    #[arg(long, value_name = "WHAT", add = words(&OUTCOMES))]
+    #[arg(long, value_name = "WHAT", add = words(OnPreempt::ALL.map(OnPreempt::word)))]
     on_preempt: Option<OnPreempt>,
     /// What is done if a job of it can not start at once: priority, as at first, preemption, sharing, queuing or negotiation,
     /// as in `qrm submit --help`.
-    #[arg(long, value_name = "WAY", add = words(&WAYS))]
+    #[arg(long, value_name = "WAY", add = words(OnConflict::ALL.map(OnConflict::word)))]
     on_conflict: Option<OnConflict>,
     /// The priority of its jobs that do not say: 0 to 100, or low, normal, high, critical.
-    #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
+    #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical"]))]
     priority: Option<Priority>,
     /// Their cpus.
     #[arg(long, value_name = "N")]
@@ -87,9 +87,6 @@ struct Set {
     #[arg(long, value_name = "DURATION")]
     time: Option<Millis>,
 }
-
-/// The words of [`OnPreempt`].
-const OUTCOMES: [&str; 3] = ["requeue", "cancel", "suspend"];
 
 /// A queue that there is.
 #[derive(Debug, clap::Args)]
@@ -179,11 +176,6 @@ mod tests {
     struct Line {
         #[command(flatten)]
         set: Set,
-    }
-
-    #[test]
-    fn what_becomes_of_a_victim_is_completed_with_what_there_is() {
-        assert_eq!(OnPreempt::ALL.map(OnPreempt::word), OUTCOMES);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Options {
     wishes: Wishes,
     /// Only after these: exit codes, oom, lost, preempted, separated by commas. Without it any exit code but 0, any
     /// signal, and oom.
-    #[arg(long, value_name = "WHAT", value_delimiter = ',', add = words(&["oom", "lost", "preempted"]))]
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', add = words(["oom", "lost", "preempted"]))]
     retry_on: Vec<RetryOn>,
     /// The wait before an attempt, doubled each time up to the second value [default: 1s..1m].
     #[arg(long, value_name = "MIN..MAX")]

@@ -20,7 +20,7 @@ pub(crate) struct Wants {
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     pub label: Vec<(String, String)>,
     /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100); at first what its queue says, else 50.
-    #[arg(long, value_name = "N", add = words(&["low", "normal", "high", "critical"]))]
+    #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical"]))]
     pub priority: Option<Priority>,
     /// Cpus for it: counted, and its weight where there are too few; at first what its queue says, else 1; 0 is
     /// legal.

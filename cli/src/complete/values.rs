@@ -81,7 +81,7 @@ pub(crate) fn offers() -> ArgValueCandidates {
 }
 
 /// These words.
-pub(crate) fn words(all: &'static [&'static str]) -> ArgValueCandidates {
+pub(crate) fn words<const N: usize>(all: [&'static str; N]) -> ArgValueCandidates {
     ArgValueCandidates::new(move || all.iter().map(Candidate::new).collect())
 }
 

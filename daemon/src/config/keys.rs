@@ -2,10 +2,10 @@
 //! It refuses to know where a text came from.
 
 use super::texts::{
-    ALL, NONE, duration, names, number, parts, percent, permille, shares, span, text, text_of_shares, text_of_weights,
-    weights,
+    ALL, AUTO, NONE, bound, duration, names, number, optional, parts, percent, permille, shares, shown, span, text,
+    text_of_bound, text_of_shares, text_of_weights, weights,
 };
-use super::{Bound, Config, Durability};
+use super::{Config, Durability};
 use crate::supervise::cgroup::Wish;
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::job::MAX_PIDS;
@@ -106,11 +106,8 @@ pub const KEYS: &[Key] = &[
         means: "The cpus that the machine offers to jobs.",
         more: "",
         at_reload: true,
-        set: |c, word| {
-            c.cpus = if word == ALL { None } else { Some(number(word, 1..=65_536, " of cpus")?) };
-            Ok(())
-        },
-        get: |c| c.cpus.map_or_else(|| ALL.to_owned(), |cpus| cpus.to_string()),
+        set: |c, word| optional(ALL, word, |word| number(word, 1..=65_536, " of cpus")).map(|cpus| c.cpus = cpus),
+        get: |c| shown(ALL, c.cpus, |cpus| cpus.to_string()),
     },
     Key {
         name: "host.memory",
@@ -119,14 +116,8 @@ pub const KEYS: &[Key] = &[
         means: "The memory that the machine offers to jobs.",
         more: "With `all` it is what the machine has, less `scheduler.memory_reserve`. Jobs that ask for memory never start beyond what is free, whatever is said here.",
         at_reload: true,
-        set: |c, word| match word {
-            ALL => {
-                c.memory = None;
-                Ok(())
-            }
-            size => text(size.parse()).map(|memory: Bytes| c.memory = Some(memory)),
-        },
-        get: |c| c.memory.map_or_else(|| ALL.to_owned(), |memory| memory.to_string()),
+        set: |c, word| optional(ALL, word, |size| text(size.parse())).map(|memory| c.memory = memory),
+        get: |c| shown(ALL, c.memory, |memory| memory.to_string()),
     },
     Key {
         name: "host.disk",
@@ -135,14 +126,8 @@ pub const KEYS: &[Key] = &[
         means: "The room for scratch directories of jobs (--disk).",
         more: "With `all` it is what is free where they are when the daemon starts or reloads, and what is in those of running jobs, less `scheduler.disk_reserve`.",
         at_reload: true,
-        set: |c, word| match word {
-            ALL => {
-                c.disk = None;
-                Ok(())
-            }
-            size => text(size.parse()).map(|disk: Bytes| c.disk = Some(disk)),
-        },
-        get: |c| c.disk.map_or_else(|| ALL.to_owned(), |disk| disk.to_string()),
+        set: |c, word| optional(ALL, word, |size| text(size.parse())).map(|disk| c.disk = disk),
+        get: |c| shown(ALL, c.disk, |disk| disk.to_string()),
     },
     Key {
         name: "scheduler.memory_reserve",
@@ -228,8 +213,8 @@ pub const KEYS: &[Key] = &[
         means: "Waiting for memory above which no more jobs start.",
         more: "It is how much of the last ten seconds some process of the machine waited for memory, as the kernel tells it in /proc/pressure. Jobs start again when it is below three quarters of that, and one does whenever none runs.",
         at_reload: true,
-        set: |c, word| permille(word).map(|part| c.pressure_memory = part),
-        get: |c| percent(c.pressure_memory),
+        set: |c, word| optional(NONE, word, permille).map(|part| c.pressure_memory = part),
+        get: |c| shown(NONE, c.pressure_memory, percent),
     },
     Key {
         name: "scheduler.pressure_cpu",
@@ -238,8 +223,8 @@ pub const KEYS: &[Key] = &[
         means: "The same of waiting for cpus.",
         more: "Not set, it is nothing that holds jobs back: cpus are shared by weight, and on a machine that is used well somebody always waits for one.",
         at_reload: true,
-        set: |c, word| permille(word).map(|part| c.pressure_cpu = part),
-        get: |c| percent(c.pressure_cpu),
+        set: |c, word| optional(NONE, word, permille).map(|part| c.pressure_cpu = part),
+        get: |c| shown(NONE, c.pressure_cpu, percent),
     },
     Key {
         name: "scratch.directory",
@@ -249,70 +234,50 @@ pub const KEYS: &[Key] = &[
         more: "With `state` they are in the state directory, as `scratch`. Another directory must exist; in it the daemon makes one of its own, so that several daemons can have the same.",
         at_reload: false,
         set: |c, word| {
-            c.scratch_dir = match word {
-                "state" => None,
-                path if path.starts_with('/') => Some(path.into()),
-                _ => return Err(format!("'{word}' is not an absolute path")),
+            let absolute = |path: &str| match path.starts_with('/') {
+                true => Ok(path.into()),
+                false => Err(format!("'{path}' is not an absolute path")),
             };
-            Ok(())
+            optional("state", word, absolute).map(|dir| c.scratch_dir = dir)
         },
-        get: |c| c.scratch_dir.as_ref().map_or_else(|| "state".to_owned(), |dir| dir.display().to_string()),
+        get: |c| shown("state", c.scratch_dir.as_ref(), |dir| dir.display().to_string()),
     },
     Key {
         name: "limits.pids",
         takes: "a number from 1 to 4194304, \"none\" or \"auto\"",
-        default: "auto",
+        default: AUTO,
         means: "The most processes of a job that does not say.",
         more: "Threads count, and `--pids` says it for one job. With `auto` there is none for a daemon of your own, where a fork bomb harms its owner. A daemon for all users holds a job to 15 % of what the kernel allows on the machine, as systemd does a service, where control groups of version 2 do so at no cost; with those of version 1 each job would start some milliseconds later, so there a number has to be set.",
         at_reload: false,
         set: |c, word| {
-            c.pids = match word {
-                "auto" => Bound::Auto,
-                NONE => Bound::None,
-                number => match number.parse() {
-                    Ok(pids @ 1..=MAX_PIDS) => Bound::Most(pids),
-                    _ => return Err(format!("'{word}' is not auto, none or a number from 1 to {MAX_PIDS}")),
-                },
+            let pids = |word: &str| match word.parse() {
+                Ok(pids @ 1..=MAX_PIDS) => Ok(pids),
+                _ => Err(format!("'{word}' is not auto, none or a number from 1 to {MAX_PIDS}")),
             };
-            Ok(())
+            bound(word, pids).map(|pids| c.pids = pids)
         },
-        get: |c| match c.pids {
-            Bound::Auto => "auto".to_owned(),
-            Bound::None => NONE.to_owned(),
-            Bound::Most(pids) => pids.to_string(),
-        },
+        get: |c| text_of_bound(c.pids),
     },
     Key {
         name: "limits.output",
         takes: "a size, as \"10G\", \"none\" or \"auto\"",
-        default: "auto",
+        default: AUTO,
         means: "The most that a job may leave in its own directory.",
         more: "It is watched: a job whose output, with all else in its directory, takes more room on the disk is ended within some seconds. With `auto` there is none for a daemon of your own; a daemon for all users gives each job a tenth of the disk that the output of all is on. What a job writes elsewhere, with `--stdout` too, is not counted.",
         at_reload: false,
-        set: |c, word| {
-            c.output = match word {
-                "auto" => Bound::Auto,
-                NONE => Bound::None,
-                size => Bound::Most(text(size.parse())?),
-            };
-            Ok(())
-        },
-        get: |c| match c.output {
-            Bound::Auto => "auto".to_owned(),
-            Bound::None => NONE.to_owned(),
-            Bound::Most(size) => size.to_string(),
-        },
+        set: |c, word| bound(word, |size| text(size.parse())).map(|output| c.output = output),
+        get: |c| text_of_bound(c.output),
     },
     Key {
         name: "supervision.cgroup",
         takes: "\"auto\", \"v2\", \"v1\" or \"none\"",
-        default: "auto",
+        default: AUTO,
         means: "What keeps the processes of a job together.",
         more: "Control groups of this version, the best that can be written, or none, which leaves walking the processes below the shim. `qrm doctor` says which it is.",
         at_reload: false,
         set: |c, word| {
             c.tracking = match word {
-                "auto" => Wish::Auto,
+                AUTO => Wish::Auto,
                 "v2" => Wish::V2,
                 "v1" => Wish::V1,
                 NONE => Wish::None,
@@ -322,10 +287,10 @@ pub const KEYS: &[Key] = &[
         },
         get: |c| {
             match c.tracking {
-                Wish::Auto => "auto",
+                Wish::Auto => AUTO,
                 Wish::V2 => "v2",
                 Wish::V1 => "v1",
-                Wish::None => "none",
+                Wish::None => NONE,
             }
             .to_owned()
         },

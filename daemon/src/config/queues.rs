@@ -2,7 +2,7 @@
 //! It refuses to know where their texts stand.
 
 use super::Origin;
-use super::texts::{NONE, duration, number, size, text};
+use super::texts::{NONE, duration, number, optional, shown, size, text};
 use qrm_protocol::error::nearest;
 use qrm_protocol::job::MAX_PIDS;
 use qrm_protocol::method::SettingView;
@@ -40,18 +40,9 @@ pub struct QueueKey {
     get: fn(&QueueSpec) -> String,
 }
 
-/// What stands for nothing, or a value.
-fn optional<T>(word: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
-    if word == NONE { Ok(None) } else { parse(word).map(Some) }
-}
-
 /// A time limit.
 fn limit(word: &str) -> Result<Option<Millis>, String> {
-    optional(word, |word| text(word.parse()))
-}
-
-fn shown<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
-    value.map_or_else(|| NONE.to_owned(), show)
+    optional(NONE, word, |word| text(word.parse()))
 }
 
 /// All of them, in the order in which they are shown.
@@ -69,8 +60,10 @@ pub const QUEUE_KEYS: &[QueueKey] = &[
         takes: "a number of jobs, or \"none\"",
         default: NONE,
         means: "How many of its jobs and tasks may run at once.",
-        set: |q, word| optional(word, |word| number(word, 0..=MAX_PIDS, " of jobs")).map(|most| q.max_running = most),
-        get: |q| shown(q.max_running, |most| most.to_string()),
+        set: |q, word| {
+            optional(NONE, word, |word| number(word, 0..=MAX_PIDS, " of jobs")).map(|most| q.max_running = most)
+        },
+        get: |q| shown(NONE, q.max_running, |most| most.to_string()),
     },
     QueueKey {
         name: "max_time",
@@ -78,7 +71,7 @@ pub const QUEUE_KEYS: &[QueueKey] = &[
         default: NONE,
         means: "The longest time limit of a job in it, which those have that ask for none. It ends them.",
         set: |q, word| limit(word).map(|time| q.max_time_ms = time),
-        get: |q| shown(q.max_time_ms, duration),
+        get: |q| shown(NONE, q.max_time_ms, duration),
     },
     QueueKey {
         name: "preemptible",
@@ -112,24 +105,24 @@ pub const QUEUE_KEYS: &[QueueKey] = &[
         takes: "0 to 100, \"low\", \"normal\", \"high\", \"critical\" or \"none\"",
         default: NONE,
         means: "The priority of its jobs that do not say.",
-        set: |q, word| optional(word, |word| text(word.parse())).map(|priority| q.priority = priority),
-        get: |q| shown(q.priority, |priority| priority.to_string()),
+        set: |q, word| optional(NONE, word, |word| text(word.parse())).map(|priority| q.priority = priority),
+        get: |q| shown(NONE, q.priority, |priority| priority.to_string()),
     },
     QueueKey {
         name: "cpus",
         takes: "a number, or \"none\"",
         default: NONE,
         means: "The cpus of its jobs that do not say.",
-        set: |q, word| optional(word, |word| number(word, 0..=MOST_CPUS, " of cpus")).map(|cpus| q.cpus = cpus),
-        get: |q| shown(q.cpus, |cpus| cpus.to_string()),
+        set: |q, word| optional(NONE, word, |word| number(word, 0..=MOST_CPUS, " of cpus")).map(|cpus| q.cpus = cpus),
+        get: |q| shown(NONE, q.cpus, |cpus| cpus.to_string()),
     },
     QueueKey {
         name: "mem",
         takes: "a size, or \"none\"",
         default: NONE,
         means: "The memory of its jobs that do not say.",
-        set: |q, word| optional(word, |word| text(word.parse())).map(|mem| q.mem_bytes = mem),
-        get: |q| shown(q.mem_bytes, size),
+        set: |q, word| optional(NONE, word, |word| text(word.parse())).map(|mem| q.mem_bytes = mem),
+        get: |q| shown(NONE, q.mem_bytes, size),
     },
     QueueKey {
         name: "time",
@@ -137,7 +130,7 @@ pub const QUEUE_KEYS: &[QueueKey] = &[
         default: NONE,
         means: "The time limit of its jobs that do not say, if that is less than `max_time`.",
         set: |q, word| limit(word).map(|time| q.time_limit_ms = time),
-        get: |q| shown(q.time_limit_ms, duration),
+        get: |q| shown(NONE, q.time_limit_ms, duration),
     },
 ];
 

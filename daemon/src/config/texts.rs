@@ -1,6 +1,7 @@
 //! How values of settings are written as text, and read from it.
 //! It refuses to know which setting has which.
 
+use super::Bound;
 use qrm_core::{MAX_RANK_WEIGHT, Weights};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::nearest;
@@ -16,8 +17,40 @@ pub(super) const ALL: &str = "all";
 /// What stands for nothing at all.
 pub(super) const NONE: &str = "none";
 
+/// What stands for what suits the machine.
+pub(super) const AUTO: &str = "auto";
+
 pub(super) fn text<T>(value: Result<T, impl Display>) -> Result<T, String> {
     value.map_err(|e| e.to_string())
+}
+
+/// Nothing, if that is what is said, or a value.
+pub(super) fn optional<T>(
+    nothing: &str,
+    word: &str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    if word == nothing { Ok(None) } else { parse(word).map(Some) }
+}
+
+pub(super) fn shown<T>(nothing: &str, value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| nothing.to_owned(), show)
+}
+
+/// `auto`, `none`, or a value.
+pub(super) fn bound<T>(word: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Bound<T>, String> {
+    match word {
+        AUTO => Ok(Bound::Auto),
+        word => Ok(optional(NONE, word, parse)?.map_or(Bound::None, Bound::Most)),
+    }
+}
+
+pub(super) fn text_of_bound(bound: Bound<impl Display>) -> String {
+    match bound {
+        Bound::Auto => AUTO.to_owned(),
+        Bound::None => NONE.to_owned(),
+        Bound::Most(most) => most.to_string(),
+    }
 }
 
 /// In the largest unit that has no rest.
@@ -125,24 +158,20 @@ pub(super) fn text_of_weights(weights: Weights) -> String {
     format!("priority={priority},age_per_hour={age_per_hour},fair_share={fair_share}")
 }
 
-/// A part of the time, in thousandths: `20%` or `12.5%`; nothing if it is `none`.
-pub(super) fn permille(word: &str) -> Result<Option<u32>, String> {
-    if word == NONE {
-        return Ok(None);
-    }
+/// A part of the time, in thousandths: `20%` or `12.5%`.
+pub(super) fn permille(word: &str) -> Result<u32, String> {
     let bad = || format!("'{word}' is neither a part of the time from 0.1% to 100%, as 20%, nor none");
     let number = word.strip_suffix('%').ok_or_else(bad)?.trim();
     let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
     let tenth = tenth.parse::<u32>().ok().filter(|tenth| *tenth < 10).ok_or_else(bad)?;
     let whole = whole.parse::<u32>().ok().filter(|whole| *whole <= 100).ok_or_else(bad)?;
-    Some(whole * 10 + tenth).filter(|part| (1..=1_000).contains(part)).map(Some).ok_or_else(bad)
+    Some(whole * 10 + tenth).filter(|part| (1..=1_000).contains(part)).ok_or_else(bad)
 }
 
-pub(super) fn percent(permille: Option<u32>) -> String {
-    match permille.map(|part| (part / 10, part % 10)) {
-        None => NONE.to_owned(),
-        Some((whole, 0)) => format!("{whole}%"),
-        Some((whole, tenth)) => format!("{whole}.{tenth}%"),
+pub(super) fn percent(permille: u32) -> String {
+    match (permille / 10, permille % 10) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, tenth) => format!("{whole}.{tenth}%"),
     }
 }
 
@@ -174,13 +203,27 @@ mod tests {
             assert!(weights(text).unwrap_err().contains(says), "{text}");
         }
         for (text, part) in [("20%", 200), ("12.5%", 125), ("0.1%", 1), ("100%", 1_000)] {
-            assert_eq!(permille(text).unwrap(), Some(part));
-            assert_eq!(percent(Some(part)), text);
+            assert_eq!(permille(text).unwrap(), part);
+            assert_eq!(percent(part), text);
         }
-        assert_eq!((permille("none").unwrap(), percent(None)), (None, "none".to_owned()));
         for text in ["", "20", "%", "0%", "100.1%", "101%", "1.25%", "-1%", "1.%", "x%", "4294967295%"] {
             assert!(permille(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_word_that_stands_for_none_or_for_what_suits_the_machine_is_no_value() {
+        for (text, part) in [("none", None), ("20%", Some(200))] {
+            assert_eq!(optional(NONE, text, permille), Ok(part));
+            assert_eq!(shown(NONE, part, percent), text);
+        }
+        assert!(optional(NONE, ALL, permille).is_err());
+        let seven = |word: &str| number(word, 7..=7, "");
+        for (text, is) in [("auto", Bound::Auto), ("none", Bound::None), ("7", Bound::Most(7))] {
+            assert_eq!(bound(text, seven), Ok(is));
+            assert_eq!(text_of_bound(is), text);
+        }
+        assert!(bound("8", seven).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::spec::{bytes, millis};
 use crate::amount::Bytes;
 use crate::ids::{BadJobRef, JobId, JobRef};
 use crate::time::Millis;
+use crate::wire::{one_of_words, text_on_the_wire};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -69,18 +70,7 @@ impl fmt::Display for DependsOn {
     }
 }
 
-impl Serialize for DependsOn {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for DependsOn {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+text_on_the_wire!(DependsOn, OfferId);
 
 /// What is done when a job can not have at once what it asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,20 +107,7 @@ impl OnConflict {
     }
 }
 
-impl FromStr for OnConflict {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|what| what.word() == text);
-        found.ok_or_else(|| format!("'{text}' is not priority, preemption, sharing, queuing or negotiation"))
-    }
-}
-
-impl fmt::Display for OnConflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
+one_of_words!(OnConflict);
 
 /// What a job would take instead of what it asks for first; what is absent is as there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -277,19 +254,6 @@ impl FromStr for OfferId {
 impl fmt::Display for OfferId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.job, self.place)
-    }
-}
-
-impl Serialize for OfferId {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for OfferId {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -25,11 +25,13 @@ impl Told {
     /// before them, which may be earlier.
     fn see(&mut self, lab: &Lab, only_first: bool) {
         let Clock { wall, boot } = lab.now;
-        // What is to end in this instant is there as long as nobody told of its end: a moment that is over when the others end.
+        let line = lab.naive.line(lab.now);
+        // What is to end in this instant is there as long as nobody told of its end, and holds its room for that moment. Of what
+        // fits into what is left another may be first, but never before the first in line.
         if lab.naive.runs.keys().any(|run| lab.naive.ends(lab.now, *run) == boot + 1) {
+            self.starts.retain(|job, _| line.first() == Some(job) || lab.naive.runs.contains_key(job));
             return;
         }
-        let line = lab.naive.line(lab.now);
         let there: BTreeSet<JobRef> = line.iter().chain(lab.naive.runs.keys()).copied().collect();
         // Those that came now may come before others, and may have started.
         let turn = |job: &JobRef| (-lab.naive.rank(lab.now, &lab.naive.jobs[&job.job]), *job);
