@@ -312,7 +312,7 @@ impl Core {
                     tasks.waiting.remove(ordinal);
                     tasks.again.remove(&ordinal);
                     tasks.running += 1;
-                    tasks.started = true;
+                    (tasks.started, tasks.served) = (true, Some(at));
                 }
                 _ => {
                     j.phase = Phase::Running;

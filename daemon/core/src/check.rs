@@ -55,8 +55,7 @@ impl Core {
         let held = self.runs.iter().filter(|(_, run)| run.stage == Stage::Execute);
         let held = held.fold(Amounts::default(), |sum, (job, run)| sum.plus(self.held(*job, run)));
         claim(held == self.used, format!("runs hold {held:?}, and {:?} are counted", self.used))?;
-        if self.seen.planned_at != now.boot_ms {
-            // Not all that happens is followed by a pass.
+        if self.seen.is_old {
             return Ok(());
         }
         let plan = Pass::new(self, now, Limits::of(self)).run();

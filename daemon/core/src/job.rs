@@ -191,6 +191,12 @@ impl Job {
         self.rare().and_then(|rare| rare.since).unwrap_or(self.submitted)
     }
 
+    /// By how many milliseconds an array comes later beside jobs of others, as its last task has had a turn since.
+    pub fn lag_ms(&self) -> u64 {
+        let served = self.tasks.as_ref().and_then(|tasks| tasks.served);
+        served.map_or(0, |served| u64::try_from(served.0.saturating_sub(self.since().0)).unwrap_or(0))
+    }
+
     /// What asks it to end, and how long it has after that before it is killed.
     pub fn stop(&self) -> (i32, u64) {
         let signal = self.rare().and_then(|r| r.stop_signal).unwrap_or(Signal::TERM.number());

@@ -11,7 +11,7 @@ use qrm_protocol::queue::QueueName;
 use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A rank is counted in this many parts, so that an age of a millisecond counts.
@@ -41,6 +41,9 @@ pub(crate) struct Account {
 
 /// Heads of lines, the first in rank first: the part of it that stays, the job, and its shape.
 pub(crate) type Heads = BTreeSet<(Reverse<i64>, JobId, Arc<Kind>)>;
+
+/// Arrays of an account that had a turn, in the order of its heads: by how many milliseconds each comes later for that.
+pub(crate) type Served = BTreeMap<(Reverse<i64>, JobId), u64>;
 
 /// How long jobs of a shape ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,19 +106,41 @@ impl Core {
             }
         }
         let Some(job) = self.jobs.get(&id) else { return };
-        let (shape, entry, eligible) = (job.shape.clone(), (job.since(), id), job.eligible());
+        let (shape, entry, eligible, lag) = (job.shape.clone(), (job.since(), id), job.eligible(), job.lag_ms());
+        let mut waits = false;
         self.change_line(&shape, |bucket| {
             bucket.jobs += 1;
-            if eligible && bucket.fits {
+            waits = eligible && bucket.fits;
+            if waits {
                 bucket.line.insert(entry);
             }
         });
+        if waits && lag > 0 {
+            let (account, place) = self.place_of(&shape, entry);
+            self.served.entry(account).or_default().insert(place, lag);
+        }
+    }
+
+    /// Where a job of this shape is among those of its account.
+    fn place_of(&self, shape: &Shape, (since, id): (Timestamp, JobId)) -> (Account, (Reverse<i64>, JobId)) {
+        let account = self.account(shape);
+        let stays = static_rank(self.policy.weights, account.queuing, shape.priority, since);
+        (account, (Reverse(stays), id))
     }
 
     /// Takes it out again.
     pub(crate) fn leave_bucket(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let (shape, entry) = (job.shape.clone(), (job.since(), id));
+        let (shape, entry, lag) = (job.shape.clone(), (job.since(), id), job.lag_ms());
+        if lag > 0 {
+            let (account, place) = self.place_of(&shape, entry);
+            if let Some(served) = self.served.get_mut(&account) {
+                served.remove(&place);
+                if served.is_empty() {
+                    self.served.remove(&account);
+                }
+            }
+        }
         self.change_line(&shape, |bucket| {
             bucket.jobs -= 1;
             bucket.line.remove(&entry);

@@ -374,12 +374,7 @@ impl Core {
             let Some(job) = self.jobs.get(&id) else { continue };
             let Some(bucket) = self.buckets.get(&job.shape) else { continue };
             if let Some((since, next)) = bucket.line.range((job.since(), JobId(id.0 + 1))..).next() {
-                let turn = (
-                    std::cmp::Reverse(job.shape.idle),
-                    ranks.parts(&job.shape, *since).sum(),
-                    std::cmp::Reverse(*next),
-                );
-                behind.push((turn, *next, place + 1));
+                behind.push((ranks.turn(&job.shape, *since, *next), *next, place + 1));
             }
         }
         // Looks at a bounded number, so that it costs the same however many wait.

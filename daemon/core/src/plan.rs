@@ -24,7 +24,7 @@ impl Deciding<'_> {
             self.make_room(&room);
         }
         self.core.seen.plan = plan;
-        self.core.seen.planned_at = self.now.boot_ms;
+        self.core.seen.is_old = false;
         self.events.len() > before
     }
 

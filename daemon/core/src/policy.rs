@@ -23,7 +23,7 @@ pub const MAX_RANK_WEIGHT: u32 = 10_000;
 
 impl Default for Weights {
     fn default() -> Self {
-        Self { priority: 10, age_per_hour: 10, fair_share: 500 }
+        Self { priority: 10, age_per_hour: 10, fair_share: 1_000 }
     }
 }
 

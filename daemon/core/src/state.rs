@@ -176,6 +176,8 @@ pub struct Core {
     pub(crate) buckets: BTreeMap<Arc<Kind>, Bucket>,
     /// The heads of those lines.
     pub(crate) accounts: BTreeMap<Account, crate::line::Heads>,
+    /// Arrays that wait, and had a turn.
+    pub(crate) served: BTreeMap<Account, crate::line::Served>,
     /// Lines by the fewest cpus that one of theirs can do with.
     pub(crate) widths: BTreeMap<u64, u64>,
     /// Jobs that come before all others.
@@ -220,6 +222,7 @@ impl Default for Core {
             used: Amounts::default(),
             buckets: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            served: BTreeMap::new(),
             widths: BTreeMap::new(),
             promised: BTreeSet::new(),
             yielding: BTreeSet::new(),

@@ -417,6 +417,7 @@ impl Deciding<'_> {
             self.end_barred();
             self.start_stages();
             if self.is_quiet() {
+                self.core.seen.is_old = true;
                 return;
             }
             self.pass();

@@ -188,8 +188,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "scheduler.weights",
-        takes: "a table, as { priority = 10, age_per_hour = 10, fair_share = 500 }",
-        default: "priority=10,age_per_hour=10,fair_share=500",
+        takes: "a table, as { priority = 10, age_per_hour = 10, fair_share = 1000 }",
+        default: "priority=10,age_per_hour=10,fair_share=1000",
         means: "What makes the rank by which jobs are looked at.",
         more: "For each of the 100 steps of priority, for each hour that a job could have started, and for all of the share that its user, and once more its queue, has left; each from 0 to 10000. What is not said is as it is built in. In the variable and with `--set` it is written as `priority=10,fair_share=0`.",
         at_reload: true,

@@ -127,7 +127,7 @@ pub(super) fn text_of_shares(shares: &BTreeMap<String, u32>) -> String {
     texts.join(",")
 }
 
-/// What a rank is made of: `priority=10,age_per_hour=10,fair_share=500`; what is absent is as it is built in.
+/// What a rank is made of: `priority=10,age_per_hour=10,fair_share=1000`; what is absent is as it is built in.
 pub(super) fn weights(text: &str) -> Result<Weights, String> {
     let mut weights = Weights::default();
     let mut named = Vec::new();

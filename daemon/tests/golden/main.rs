@@ -71,7 +71,10 @@ fn known_to(release: &str, snapshot: &str) -> String {
     let known: BTreeSet<String> = release.lines().map(line_kind).collect();
     let is_new =
         |kind: &str| ["policy", "queue", "shares", "past", "announced"].contains(&kind) && !known.contains(kind);
-    snapshot.lines().filter(|line| !is_new(&line_kind(line))).map(|line| format!("{line}\n")).collect()
+    let lines = snapshot.lines().filter(|line| !is_new(&line_kind(line))).map(|line| format!("{line}\n"));
+    // And when an array had its last turn.
+    let served = format!(",\"served\":{}", serde_json::to_string(&AT).unwrap());
+    if release.contains("\"served\":") { lines.collect() } else { lines.collect::<String>().replace(&served, "") }
 }
 
 fn replayed<'a>(events: impl IntoIterator<Item = &'a Event>) -> Core {

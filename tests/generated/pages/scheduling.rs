@@ -44,7 +44,7 @@ fn order(page: &mut Page) {
         "age",
         "",
         "the hours since nothing but room was wanting, times `scheduler.weights.age_per_hour`. It has no end, so nobody waits for \
-         ever;",
+         ever. Beside jobs of others, that of an array counts from when its last task started;",
     );
     page.item(
         "fair share",

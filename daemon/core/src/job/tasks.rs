@@ -6,6 +6,7 @@ use crate::gates::Gate;
 use crate::ranges::Ranges;
 use qrm_protocol::ids::{JobRef, TaskIndex, Uid};
 use qrm_protocol::job::{ArraySpec, DependsOn};
+use qrm_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +37,9 @@ pub(crate) struct Tasks {
     pub again: BTreeMap<u32, (u32, Option<u64>)>,
     /// Whether any task ever started.
     pub started: bool,
+    /// When the last one did.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub served: Option<Timestamp>,
     /// Who ended the rest of it.
     pub stopped: Option<Uid>,
     /// The time was up for the rest of it.
@@ -57,6 +61,7 @@ impl Tasks {
             cancelled: 0,
             again: BTreeMap::new(),
             started: false,
+            served: None,
             stopped: None,
             expired: false,
         }

@@ -85,8 +85,8 @@ pub(crate) struct Seen {
     pub short_since: Option<Timestamp>,
     /// What the last pass found.
     pub plan: Plan,
-    /// When that was, by the clock that never jumps.
-    pub planned_at: u64,
+    /// Something happened since that is followed by no pass.
+    pub is_old: bool,
 }
 
 impl PartialEq for Seen {

@@ -141,7 +141,7 @@ impl<'a> Pass<'a> {
         let mut cursors: Vec<Cursor<'a>> = Vec::new();
         let mut nexts: BinaryHeap<(Turn, usize)> = BinaryHeap::new();
         let mut yielding = self.yielding();
-        let mut new = newcomer.map(|new| self.turn(&new.shape, new.since, new.id));
+        let mut new = newcomer.map(|new| self.ranks.turn(&new.shape, new.since, new.id));
         let mut lines = 0;
         while !self.is_done(new.is_some()) && !self.is_enough_under_pressure() {
             // Whose turn it is: of heads, of those behind a head, of those that stand still, or of the one that is not there.
@@ -225,10 +225,6 @@ impl<'a> Pass<'a> {
         self.core.seen.host.short.is_some() && !self.plan.starts.is_empty()
     }
 
-    fn turn(&self, shape: &Shape, since: Timestamp, id: JobId) -> Turn {
-        (Reverse(shape.idle), self.ranks.parts(shape, since).sum(), Reverse(id))
-    }
-
     /// The line of the next head; nothing if there is nothing to be done for it.
     fn open(&mut self, heads: &mut Merged<'a>) -> Option<Cursor<'a>> {
         let ((_, _, Reverse(id)), shape) = heads.next()?;
@@ -260,11 +256,11 @@ impl<'a> Pass<'a> {
             && tasks.waiting.first_from(from).is_some()
         {
             let since = self.core.jobs.get(&id)?.since();
-            return Some(self.turn(cursor.shape, since, id));
+            return Some(self.ranks.turn(cursor.shape, since, id));
         }
         let is_promised = |id: &JobId| !self.core.promised.is_empty() && self.core.jobs[id].promise().is_some();
         let (since, id) = cursor.rest.clone().find(|(_, id)| !is_promised(id))?;
-        Some(self.turn(cursor.shape, *since, *id))
+        Some(self.ranks.turn(cursor.shape, *since, *id))
     }
 
     fn next_of(&self, cursor: &mut Cursor<'a>) -> Option<Candidate<'a>> {
@@ -480,7 +476,7 @@ impl<'a> Pass<'a> {
     fn yielding(&self) -> Vec<(Turn, Reverse<JobRef>)> {
         let turn = |run: &JobRef| {
             let job = self.core.jobs.get(&run.job)?;
-            Some((self.turn(&job.shape, job.since(), run.job), Reverse(*run)))
+            Some((self.ranks.turn(&job.shape, job.since(), run.job), Reverse(*run)))
         };
         let mut yielding: Vec<(Turn, Reverse<JobRef>)> = self.core.yielding.iter().filter_map(turn).collect();
         yielding.retain(|(_, Reverse(run))| self.core.runs.get(run).is_some_and(|run| run.stop.is_none()));

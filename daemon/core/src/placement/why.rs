@@ -196,7 +196,7 @@ impl Core {
                     }
                 }
             }
-            explained.rank = Some(self.rank(now, &job));
+            explained.rank = Some(self.rank(now, id, &job));
         }
         self.add_deadline(&job, &mut explained, &mut causes);
         explained.causes = causes;
@@ -216,7 +216,7 @@ impl Core {
         let key = self.next_of(job, record);
         let planned = self.seen.plan.planned.get(&key);
         explained.planned = planned.map(|planned| now.wall_of(planned.at));
-        explained.rank = Some(self.rank(now, record));
+        explained.rank = Some(self.rank(now, job.job, record));
         let mut variant = planned.map_or(0, |planned| planned.variant);
         if planned.is_none() {
             let limits = Limits { planned: ESTIMATED, until: Some(key), ..Limits::of(self) };
@@ -260,14 +260,14 @@ impl Core {
         explained.expected = Some((ms, from.word()));
     }
 
-    fn rank(&self, now: Now, job: &Job) -> Rank {
-        let parts = Ranks::new(self).parts(&job.shape, job.since());
+    fn rank(&self, now: Now, id: JobId, job: &Job) -> Rank {
+        let parts = Ranks::new(self).parts(&job.shape, job.since(), id);
         let thousandths = |part: i64| part / (PARTS / 1_000);
         let age = i64::from(self.policy.weights.age_per_hour).saturating_mul(now.wall.0.saturating_sub(job.since().0));
         let born = i64::from(self.policy.weights.age_per_hour).saturating_mul(job.since().0);
         Rank {
             priority: thousandths(parts.stays.saturating_add(born)),
-            age: thousandths(age),
+            age: thousandths(age.saturating_add(parts.turn)),
             user: thousandths(parts.user),
             queue: thousandths(parts.queue),
         }

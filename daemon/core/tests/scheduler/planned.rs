@@ -34,7 +34,7 @@ impl Told {
         }
         let there: BTreeSet<JobRef> = line.iter().chain(lab.naive.runs.keys()).copied().collect();
         // Those that came now may come before others, and may have started.
-        let turn = |job: &JobRef| (-lab.naive.rank(lab.now, &lab.naive.jobs[&job.job]), *job);
+        let turn = |job: &JobRef| (-lab.naive.rank(lab.now, job.job), *job);
         let first_new = there.difference(&self.known).map(turn).min();
         self.known.clone_from(&there);
         let planned: BTreeMap<JobRef, u64> =

@@ -121,3 +121,22 @@ fn who_comes_later_has_more_until_both_used_as_much() {
     let later = hours(&mut lab, &[1, 2], 24);
     assert!(is_near(&later, &[1, 1]), "then {later:?}");
 }
+
+/// The tasks of an array that has had its turns for a day are not a day ahead of those of another user.
+#[test]
+fn an_array_that_came_a_day_before_another_is_not_ahead_of_it() {
+    let mut lab = lab(BTreeMap::new());
+    let habit = Habit { runs_for: 10 * MINUTE, ..Habit::default() };
+    let submit = |lab: &mut Lab, user| {
+        lab.submits(user, json!({"array": "0-9999", "time_limit_ms": 10 * MINUTE}), habit).unwrap();
+    };
+    submit(&mut lab, 1);
+    lab.passes(24 * HOUR);
+    submit(&mut lab, 2);
+    // As long again until both used as much.
+    lab.passes(24 * HOUR);
+    let before = starts(&lab, 2);
+    lab.passes(24 * HOUR);
+    let after: Vec<u64> = starts(&lab, 2).iter().zip(before).map(|(after, before)| after - before).collect();
+    assert!(is_near(&after, &[1, 1]), "{after:?}");
+}

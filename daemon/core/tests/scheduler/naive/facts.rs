@@ -100,6 +100,7 @@ impl Naive {
         let job = Job {
             user,
             since: now.wall,
+            served: None,
             held: demand.hold,
             begun: demand.rare.as_ref().is_none_or(|rare| rare.begin.is_none()),
             needs: demand.needs().to_vec(),
@@ -127,12 +128,14 @@ impl Naive {
         let record = self.job(job);
         record.tasks.insert(job.task, Task::Runs);
         record.promised = None;
+        record.served = job.task.map(|_| now.wall);
         self.started.extend([job, job.job.into()]);
     }
 
     fn makes_room(&mut self, for_whom: Option<JobRef>) {
-        if let Some(job) = for_whom {
-            self.job(job).promised.get_or_insert(Promise::Room);
+        // One on its way out may be told to end once more when that job is over.
+        if let Some(job) = for_whom.and_then(|job| self.jobs.get_mut(&job.job)) {
+            job.promised.get_or_insert(Promise::Room);
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Job {
     pub demand: Demand,
     /// Since when nothing but room is wanting.
     pub since: i64,
+    /// When the last task of an array started.
+    pub served: Option<i64>,
     pub held: bool,
     pub begun: bool,
     /// Those that are not met.

@@ -48,18 +48,39 @@ impl Naive {
         (user, of(self.lines.values().sum(), used, self.weight_of_queue(&queue), weights))
     }
 
-    /// The larger the earlier.
-    pub fn rank(&self, now: Clock, job: &Job) -> i128 {
+    fn is_by_age_alone(&self, job: &Job) -> bool {
+        self.conflict(job) == OnConflict::Queuing
+    }
+
+    /// What a rank has from priority and age.
+    fn priority_and_age(&self, now: Clock, job: &Job) -> i128 {
         let weights = self.policy.weights;
-        let by_age_alone = self.conflict(job) == OnConflict::Queuing;
-        let priority = if by_age_alone { 50 } else { i128::from(job.demand.priority().get()) };
-        let (user, queue) = if by_age_alone { (WHOLE / 2, WHOLE / 2) } else { self.left(job) };
+        let priority = if self.is_by_age_alone(job) { 50 } else { i128::from(job.demand.priority().get()) };
         let age = i128::from(now.wall) - i128::from(job.since);
+        i128::from(weights.priority) * priority * PARTS + i128::from(weights.age_per_hour) * age
+    }
+
+    /// By how much a job comes later beside jobs of others: for the arrays before it, or itself, that had a turn.
+    fn lag(&self, now: Clock, id: JobId) -> i64 {
+        let job = &self.jobs[&id];
+        if self.policy.weights.fair_share == 0 || self.is_by_age_alone(job) {
+            return 0;
+        }
+        let line = |job: &Job| (job.user, job.demand.queue(), job.is_idle(), self.is_by_age_alone(job));
+        let place = |id: JobId, job: &Job| (-self.priority_and_age(now, job), id);
+        let before = self
+            .waiting()
+            .filter(|(other, record)| line(record) == line(job) && place(*other, record) <= place(id, job));
+        before.filter_map(|(_, job)| Some(job.served? - job.since)).max().unwrap_or(0).max(0)
+    }
+
+    /// The larger the earlier.
+    pub fn rank(&self, now: Clock, id: JobId) -> i128 {
+        let (weights, job) = (self.policy.weights, &self.jobs[&id]);
+        let (user, queue) = if self.is_by_age_alone(job) { (WHOLE / 2, WHOLE / 2) } else { self.left(job) };
         let share = |left: u64| i128::from(weights.fair_share) * i128::from(left) * PARTS / i128::from(WHOLE);
-        i128::from(weights.priority) * priority * PARTS
-            + i128::from(weights.age_per_hour) * age
-            + share(user)
-            + share(queue)
+        let lag = i128::from(weights.age_per_hour) * i128::from(self.lag(now, id));
+        self.priority_and_age(now, job) - lag + share(user) + share(queue)
     }
 
     /// All that wait for room, task by task: what was promised, then by rank, then those that are idle.
@@ -74,7 +95,7 @@ impl Naive {
                     line.extend(waits.take(1).map(|job| ((false, Some(promise), false, 0), id, true, job)))
                 }
                 None => {
-                    let turn = (true, None, job.is_idle(), -self.rank(now, job));
+                    let turn = (true, None, job.is_idle(), -self.rank(now, id));
                     line.extend(waits.map(|job| (turn, id, true, job)));
                 }
             }
@@ -82,7 +103,7 @@ impl Naive {
         // And those that stand still to make room: of the tasks of an array they are the first.
         for (id, _) in self.runs.iter().filter(|(_, run)| run.yields && run.gone_at.is_none()) {
             let job = &self.jobs[&id.job];
-            line.push(((true, None, job.is_idle(), -self.rank(now, job)), id.job, false, *id));
+            line.push(((true, None, job.is_idle(), -self.rank(now, id.job)), id.job, false, *id));
         }
         line.sort_unstable();
         line.into_iter().map(|(.., job)| job).collect()
