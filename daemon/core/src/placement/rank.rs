@@ -177,3 +177,16 @@ impl<'a> Iterator for Merged<'a> {
         Some((turn, shape))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_that_had_a_turn_passes_one_before_it_that_had_one_since() {
+        let place = |stays: i64| (Reverse(stays), JobId(1));
+        let served = Served::from([(place(9), 5), (place(8), 3), (place(7), 6)]);
+        let weights = Weights { age_per_hour: 10, ..Weights::default() };
+        assert_eq!(*lags(weights, &served), [(place(9), 50), (place(8), 50), (place(7), 60)]);
+    }
+}
