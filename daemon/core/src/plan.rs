@@ -2,7 +2,7 @@
 //! It refuses to decide what fits.
 
 use crate::event::{Event, Run, Stage, StopWhy, Takes};
-use crate::placement::{Limits, Pass, Plan, Planned, Room, Start};
+use crate::placement::{Limits, Pass, Plan, Room, Start};
 use crate::shape::{Amounts, Want};
 use crate::step::{Deciding, Effect, RunSignal};
 use qrm_protocol::ids::JobRef;
@@ -105,12 +105,11 @@ impl Deciding<'_> {
         }
     }
 
-    /// When there may be something to tell if nothing happens: a planned start that was announced comes, and something runs
-    /// longer than expected. What is told is more than a minute, so it is asked for at most once in one: some ends, as that of
-    /// a run that stands still, are always a little later than now.
+    /// When there may be something to tell if nothing happens: a planned start comes, and something runs longer than expected.
+    /// What is told is more than a minute, so it is asked for at most once in one: some ends, as that of a run that stands
+    /// still, are always a little later than now.
     fn next_slip(&self) -> Option<u64> {
-        let told = |(job, _): &(&JobRef, &Planned)| self.core.announced.contains_key(job);
-        let starts = self.core.seen.plan.planned.iter().filter(told).map(|(_, planned)| planned.at);
+        let starts = self.core.seen.plan.planned.values().map(|planned| planned.at);
         let soonest = self.now.boot_ms.saturating_add(ANNOUNCED);
         starts.min().map(|at| at.saturating_add(1).max(soonest))
     }

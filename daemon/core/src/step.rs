@@ -12,7 +12,7 @@ use crate::submit::PastEnd;
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{FailureCause, FailureKind, JobChange, JobState, Offer, OfferId};
 use qrm_protocol::progress::Fraction;
-use qrm_protocol::queue::{QueueChange, QueueName, QueueSpec};
+use qrm_protocol::queue::{OnPreempt, QueueChange, QueueName, QueueSpec};
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -433,10 +433,16 @@ impl Deciding<'_> {
         self.core.seen.moved = false;
     }
 
-    /// Whether nothing happened that has anything start: that a command was released was expected, and how far one is says
-    /// nothing of when it ends.
+    /// Whether nothing happened that has anything start: that a command was released was expected, if it is not one that can be
+    /// suspended from then on, and how far one is says nothing of when it ends.
     fn is_quiet(&self) -> bool {
-        let is_quiet = |event: &Event| matches!(event, Event::Executing { .. } | Event::Progress { .. });
+        let may_stand_still = |job: &JobRef| {
+            self.core.jobs.get(&job.job).is_some_and(|job| self.core.on_preempt(job) == OnPreempt::Suspend)
+        };
+        let is_quiet = |event: &Event| match event {
+            Event::Executing { job, .. } => !may_stand_still(job),
+            event => matches!(event, Event::Progress { .. }),
+        };
         !self.events.is_empty() && self.events.iter().all(is_quiet)
     }
 

@@ -11,8 +11,7 @@ const PLACES: usize = 1_000;
 const LEAST_MORE_MS: u64 = 60_000;
 /// How long a run has that is told to end.
 const GRACE_MS: u64 = 10_000;
-/// A planned start that is so far away is announced, and it is looked whether it comes, as seldom as this.
-const ANNOUNCED_MS: u64 = 60_000;
+const MINUTE_MS: u64 = 60_000;
 /// Usage halves in this time.
 const HALF_LIFE_MS: u64 = 7 * 24 * 3_600_000;
 /// After so many of these the next start writes down all that was used, so that numbers stay small.
@@ -64,8 +63,6 @@ struct Naive<'a> {
     starts: Vec<u64>,
     /// When the first blocked jobs are to start.
     planned: BTreeMap<usize, u64>,
-    /// Those of them that were told so.
-    announced: BTreeSet<usize>,
     /// When it is to be looked whether they do.
     wake: Option<u64>,
     /// How long the last two runs of a shape were, the later one first.
@@ -86,7 +83,6 @@ pub fn schedule(jobs: &[Job], machine: Amount, way: Way) -> Vec<u64> {
         running: Vec::new(),
         starts: vec![0; jobs.len()],
         planned: BTreeMap::new(),
-        announced: BTreeSet::new(),
         wake: None,
         ran: BTreeMap::new(),
         used: BTreeMap::new(),
@@ -115,7 +111,7 @@ pub fn schedule(jobs: &[Job], machine: Amount, way: Way) -> Vec<u64> {
             _ => {}
         }
         while naive.pass() {}
-        naive.announce();
+        naive.wake = naive.next_look();
     }
 }
 
@@ -234,12 +230,9 @@ impl Naive<'_> {
         !starting.is_empty()
     }
 
-    /// Tells of planned starts, and sees to it that it is looked at them again when they should have come.
-    fn announce(&mut self) {
-        let told = |(job, from): &(&usize, &u64)| **from - self.now >= ANNOUNCED_MS || self.announced.contains(job);
-        self.announced = self.planned.iter().filter(told).map(|(job, _)| *job).collect();
-        let first = self.announced.iter().map(|job| self.planned[job]).min();
-        self.wake = first.map(|first| (first + 1).max(self.now + ANNOUNCED_MS));
+    /// When it is looked at planned starts again that should have come, at most once in a minute.
+    fn next_look(&self) -> Option<u64> {
+        self.planned.values().min().map(|first| (first + 1).max(self.now + MINUTE_MS))
     }
 
     /// Whether there is room for so much from some time on for so long: at its beginning, and wherever something else begins.

@@ -447,11 +447,7 @@ impl<'a> Pass<'a> {
                 Promise::Room if lets => self.now.boot_ms,
                 Promise::Room => continue,
             };
-            // What is on its way out for it is waited for.
-            let leaves = |run: &RunState| run.stop.is_some_and(|stop| stop.room_for.is_some_and(|job| job.job == *id));
-            if !core.runs.values().any(leaves) {
-                self.make_room(one);
-            }
+            self.make_room(one);
             if self.plan_start_from(not_before, one) {
                 self.limits.planned = self.limits.planned.saturating_add(1);
             }

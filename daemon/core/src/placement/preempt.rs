@@ -77,8 +77,8 @@ impl Core {
         }
         let held = self.held(job, run);
         let stands_still = self.on_preempt(record) == OnPreempt::Suspend;
-        // Someone else has let it stand still, and it is theirs to let it go on.
-        if stands_still && run.suspended.is_some() {
+        // Someone else has let it stand still, and it is theirs to let it go on; and what is not there yet can not stand still.
+        if stands_still && (run.suspended.is_some() || run.released.is_none()) {
             return None;
         }
         let (gives, at) = match stands_still {
@@ -103,7 +103,10 @@ impl Pass<'_> {
     /// Finds the runs that are to make room for a blocked job, if that is its way and they are enough.
     pub(super) fn make_room(&mut self, candidate: Candidate<'_>) {
         let any = self.core.way_of(candidate.shape) == OnConflict::Preemption;
-        if self.plan.room.is_none() && self.has_victims(any) {
+        let is_it = |job: JobRef| job.job == candidate.job.job;
+        let leaves = |run: &RunState| run.stop.is_some_and(|stop| stop.room_for.is_some_and(is_it));
+        // What is on its way out for it is waited for.
+        if self.plan.room.is_none() && self.has_victims(any) && !self.core.runs.values().any(leaves) {
             self.plan.room = self.room_for(candidate, any);
         }
     }

@@ -9,7 +9,7 @@ use qrm_core::{
 };
 use qrm_protocol::ids::{JobId, JobRef, Uid};
 use qrm_protocol::job::{JobChange, JobSpec};
-use qrm_protocol::queue::{QueueChange, QueueName, QueueSpec};
+use qrm_protocol::queue::{OnPreempt, QueueChange, QueueName, QueueSpec};
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -183,7 +183,7 @@ impl Lab {
         };
         self.said.extend(step.events.iter().map(|event| format!("    {event:?}")));
         self.history.extend(step.events.iter().map(|event| (Timestamp(self.now.wall), event.clone())));
-        match self.compares && !is_quiet(&step.events) {
+        match self.compares && !self.is_quiet(&step.events) {
             true => {
                 self.compare(&step.events.clone());
                 self.holds();
@@ -248,6 +248,15 @@ impl Lab {
                 }
             }
         }
+    }
+
+    /// What has nothing start; see SCHEDULING.md.
+    fn is_quiet(&self, events: &[Event]) -> bool {
+        let is_quiet = |event: &Event| match event {
+            Event::Executing { job, .. } => self.naive.on_preempt(&self.naive.jobs[&job.job]) != OnPreempt::Suspend,
+            event => matches!(event, Event::Progress { .. }),
+        };
+        !events.is_empty() && events.iter().all(is_quiet)
     }
 
     fn decisions(&self, found: &Found) -> Vec<String> {
@@ -456,11 +465,6 @@ impl Lab {
             Op::Machine(machine) => self.offers(*machine),
         }
     }
-}
-
-/// What has nothing start; see SCHEDULING.md.
-fn is_quiet(events: &[Event]) -> bool {
-    !events.is_empty() && events.iter().all(|e| matches!(e, Event::Executing { .. } | Event::Progress { .. }))
 }
 
 /// Whether an event is something that the scheduler decided.

@@ -26,8 +26,9 @@ impl Naive {
     pub fn may_end(&self, now: Clock, id: JobRef, victim: JobRef) -> bool {
         let (job, other, run) = (&self.jobs[&id.job], &self.jobs[&victim.job], &self.runs[&victim]);
         let over_it = self.conflict(job) == OnConflict::Preemption && self.is_preemptible(other) || other.is_idle();
-        // One that somebody suspended is theirs to let go on.
-        let could_yield = self.on_preempt(other) != OnPreempt::Suspend || run.stands.is_none();
+        // One that somebody suspended is theirs to let go on, and one that is not released has nothing to stand still.
+        let stands = self.on_preempt(other) == OnPreempt::Suspend;
+        let could_yield = !stands || run.stands.is_none() && run.began.is_some();
         let is_there = run.gone_at.is_none() && !run.yields && could_yield;
         over_it && is_there && other.class() < job.class() && self.ran(now, victim) >= other.min_run()
     }
