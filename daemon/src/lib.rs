@@ -208,6 +208,7 @@ fn run(args: Args) -> Result<(), Error> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(system("the boot id"))?;
     let boot_id = boot_id.trim().to_owned();
     let store = find_machine(store, &mut core, &config, &dir.path, &boot_id)?;
+    give_back_memory();
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -300,7 +301,8 @@ fn one_arena() {
     }
 }
 
-/// What a large request took from the heap goes back to the kernel; the C library would keep it for another one.
+/// What a large request, or the load of a large state, took from the heap goes back to the kernel; the C library would keep it
+/// for another one.
 pub(crate) fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) only gives back what is free.

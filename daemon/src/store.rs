@@ -21,6 +21,7 @@ pub use row::{LaunchText, PastJob, Row, Taken};
 pub use write::{JobText, Store};
 
 use qrm_protocol::error::{Code, Error};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.set_prepared_statement_cache_capacity(64);
+    // A statement that was prepared stays so: else it is planned anew each time that a parameter of its LIMIT is bound.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Nobody else writes, and a checkpoint never holds a reader up for long.
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     db.pragma_update(None, "cache_size", -1024)?;
@@ -103,5 +106,24 @@ pub fn is_readable(dir: &Path) -> Result<(), StoreError> {
         Ok(rusqlite_migration::SchemaVersion::Outside(_)) => Err(StoreError::Newer(dir.to_owned())),
         Ok(_) => Ok(()),
         Err(error) => Err(StoreError::Damaged(dir.to_owned(), error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+        let home = tempfile::tempdir().unwrap();
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let db = open(&home.path().join(DATABASE), flags).unwrap();
+        db.execute_batch("CREATE TABLE job (id INTEGER PRIMARY KEY)").unwrap();
+        let mut statement = db.prepare("SELECT id FROM job WHERE id > ? ORDER BY id LIMIT ?").unwrap();
+        for n in 0..3 {
+            assert!(!statement.exists([n, n]).unwrap());
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
     }
 }
