@@ -1,6 +1,7 @@
 //! `--or '--cpus 2 --mem 8G'`: the options of an alternative, in one word.
 //! It refuses to know the job that it is one of.
 
+use super::wants::count;
 use super::wishes::either;
 use crate::as_error;
 use clap::Parser;
@@ -12,7 +13,7 @@ use qrm_protocol::time::Millis;
 #[derive(Debug, clap::Parser)]
 #[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
 struct Alternative {
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     cpus: Option<u32>,
     #[arg(long, value_name = "SIZE")]
     mem: Option<Bytes>,
