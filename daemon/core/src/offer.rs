@@ -4,6 +4,7 @@
 use crate::access::Caller;
 use crate::event::Event;
 use crate::job::Job;
+use crate::look::Waiting;
 use crate::placement::{Limits, Newcomer, Pass, Room};
 use crate::refusal::Refusal;
 use crate::shape::{Kind, Shape};
@@ -110,8 +111,12 @@ impl Deciding<'_> {
         if record.has_started() {
             return Err(Refusal::HasStarted(job));
         }
-        if !record.eligible() {
-            return Err(Refusal::OfferGone(offer));
+        // It can have no room as long as it does not wait for room alone.
+        let paused = self.core.queues.get(&record.shape.queue).is_some_and(|queue| queue.paused);
+        if paused || !record.eligible() {
+            let queue = || Waiting::QueuePaused(record.shape.queue.clone());
+            let why = self.core.waiting(self.now, job, record).unwrap_or_else(queue).to_string();
+            return Err(Refusal::OfferWaits { offer, why });
         }
         let changed = |change: &Variant| {
             let shape: Shape = (**record.shape).clone();

@@ -3,7 +3,7 @@
 use crate::lab::{Habit, Lab, Length};
 use crate::wishes::{HOUR, MACHINE, MINUTE, Op, Wild, op, policy, queues, wish};
 use proptest::prelude::*;
-use qrm_core::{Action, Caller, Core, Input, Now, Policy, Refusal, Role, Step};
+use qrm_core::{Action, Caller, Control, Core, Input, Now, Policy, Refusal, Role, Step};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{Offer, OfferId};
 use qrm_protocol::time::Timestamp;
@@ -168,6 +168,25 @@ fn an_offer_is_taken_once_in_time_and_by_its_owner() {
     lab.passes(MINUTE);
     let late = lab.does(Action::OfferAccept { offer: less });
     assert_eq!(late, Err(Refusal::OfferLapsed { offer: less, at: lapses }));
+}
+
+#[test]
+fn what_waits_for_more_than_room_is_told_so() {
+    let (mut lab, job, offers) = offered();
+    let name = || "default".parse().unwrap();
+    for (action, says) in [
+        (Action::Control { targets: vec![job], what: Control::Hold }, "job 2 could not start if it had room: held"),
+        (Action::Control { targets: vec![job], what: Control::Release }, ""),
+        (Action::QueuePause { name: name(), pause: true }, "queue default is paused"),
+        (Action::QueuePause { name: name(), pause: false }, ""),
+    ] {
+        lab.does(action).unwrap();
+        for (offer, ..) in offers.iter().filter(|_| !says.is_empty()) {
+            let refused = lab.does(Action::OfferAccept { offer: *offer }).unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+    lab.does(Action::OfferAccept { offer: offers[1].0 }).unwrap();
 }
 
 #[test]
