@@ -61,6 +61,9 @@ fn headline(out: &Out, clock: &Clock, why: &Explanation) -> String {
             (format!("job {id} is {}:", why.state), what)
         }
         None if at_once => ("it would".to_owned(), "start at once".to_owned()),
+        None if why.reasons.iter().any(|r| r.code == ReasonCode::Never) => {
+            ("it would".to_owned(), "never start".to_owned())
+        }
         None => ("it would wait:".to_owned(), start),
     };
     wrapped(out, &[("", Tone::Plain), (&subject, tone(why.state)), (&what, Tone::Plain)])
@@ -244,6 +247,7 @@ instead of waiting it can, until 12:00:48:
         let late = r#"{"code":"deadline","message":"its deadline comes first","since":null,"until":null}"#;
         let (soon, held) =
             (r#""2026-03-01T12:01:30Z""#, r#"{"code":"held","message":"it is held","since":null,"until":null}"#);
+        let never = r#"{"code":"never","message":"it would be cancelled","since":null,"until":null}"#;
         let still = r#"{"code":"preempting","message":"it stands still","since":null,"until":null}"#;
         let width = r#"{"code":"array_width","message":"2 of its tasks run","since":null,"until":null}"#;
         for (id, state, planned, estimated, reasons, headline) in [
@@ -290,6 +294,7 @@ instead of waiting it can, until 12:00:48:
             ("null", "queued", "null", soon, late, "it would start at once"),
             ("null", "queued", soon, "null", held, "it would wait: planned to start at 12:01:30, in 1m30s"),
             ("null", "queued", "null", "null", held, "it would wait: when it starts is not known"),
+            ("null", "queued", "null", "null", never, "it would never start"),
         ] {
             assert_eq!(why(id, state, planned, estimated, reasons), headline);
         }
