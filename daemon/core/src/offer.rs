@@ -64,7 +64,10 @@ impl Core {
             return offers;
         }
         if let Some(planned) = self.seen.plan.planned.get(&id.into()) {
-            offers.push(Offer::At { start: now.wall_of(planned.at) });
+            let start = now.wall_of(planned.at);
+            // What is over by then is not promised to start.
+            let over = job.expires().into_iter().chain(job.deadline()).min();
+            offers.extend(over.is_none_or(|over| start < over).then_some(Offer::At { start }));
         }
         let room = Pass::new(self, now, Limits::of(self)).room_of(id, job);
         offers.extend(room.map(|room| Offer::Preempt { jobs: room.victims, lost_cpu_ms: room.lost_cpu_ms }));
