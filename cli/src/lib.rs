@@ -88,7 +88,16 @@ fn root() -> clap::Command {
 
 /// The whole tree of verbs and options.
 pub(crate) fn command() -> clap::Command {
-    Verb::augment_subcommands(root())
+    with_negatives(Verb::augment_subcommands(root()))
+}
+
+/// In `--cpus -1` that is the value, which is wrong, and not an option that there is not.
+fn with_negatives(command: clap::Command) -> clap::Command {
+    let takes = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(takes).mut_subcommands(with_negatives)
 }
 
 /// As much of the tree as this command line needs. Building all of it takes longer than most verbs themselves.
@@ -104,7 +113,7 @@ fn command_for(mut words: impl Iterator<Item = OsString>) -> clap::Command {
         }
     }
     match verb.as_ref().and_then(|verb| verb.to_str()).and_then(commands::only) {
-        Some(verb) => root().subcommand(verb),
+        Some(verb) => with_negatives(root().subcommand(verb)),
         None => command(),
     }
 }
@@ -212,6 +221,25 @@ pub(crate) fn as_error(error: &clap::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_can_not_be_meant_is_refused_by_its_option() {
+        for (words, says) in [
+            ("submit --cpus -1 -- true", "'-1' for '--cpus <N>': '-1' is not a whole number from 0 to 4294967295"),
+            ("submit --cpus 1.5 -- true", "'1.5' for '--cpus <N>': '1.5' is not a whole number"),
+            ("submit --retries 4294967296 -- true", "'4294967296' is not a whole number from 0 to 4294967295"),
+            ("when --priority -1 -- true", "'-1' for '--priority <N>': '-1' is not a priority; write 0 to 100"),
+            ("update 12 --time -1", "'-1' for '--time <DURATION>': '-1' is not a duration"),
+            ("queue set night --weight -1", "'-1' for '--weight <N>': '-1' is not a whole number"),
+            ("submit --or '--cpus=x' -- true", "'x' is not a whole number"),
+        ] {
+            let words = ["qrm".to_owned()].into_iter().chain(shlex::split(words).unwrap()).map(OsString::from);
+            let error = parsed(&words.collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let words = ["qrm", "submit", "nice", "-1", "true"].map(OsString::from);
+        assert!(parsed(&words).is_ok(), "what follows a command is its own");
+    }
 
     #[test]
     fn a_part_of_the_tree_is_as_it_is_in_the_whole() {

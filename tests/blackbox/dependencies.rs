@@ -136,7 +136,7 @@ fn an_array_and_its_tasks_have_started_if_they_have() {
     for (line, says) in [
         (format!("--after-start {array}"), "would wait: needs 1 cpu, 0 free"),
         (format!("--after-start {array}.3"), "would wait: needs 1 cpu, 0 free"),
-        (format!("--after-start {rest}.1"), "would wait: cancelled: "),
+        (format!("--after-start {rest}.1"), "would be cancelled: "),
         (format!("--after-start {rest}.0"), "would wait: after start of"),
         (format!("--after {array}.4"), &*format!("there is no job {array}.4")),
         (format!("--after {line}.0"), &*format!("there is no job {line}.0")),

@@ -313,7 +313,7 @@ fn a_dry_run_says_what_would_become_of_a_job_and_queues_nothing() {
     world.ended("1");
     assert_eq!(
         world.run("submit --dry-run --after-fail 1 -- true").ok(),
-        "true would wait: cancelled: job 1 ended in a way that it can not follow\n"
+        "true would be cancelled: job 1 ended in a way that it can not follow\n"
     );
 }
 

@@ -108,7 +108,7 @@ fn what_can_not_be_replayed_is_refused_by_name() {
         ("--trace short.swf --cpus 4 --policy easy", 2, "short.swf: line 2 has 3 fields; a job has 18"),
         ("--trace words.swf --cpus 4 --policy easy", 2, "words.swf: line 3, field 4 (run time): '40s' is no number"),
         ("--trace packed.swf.gz --cpus 4 --policy easy", 2, "hint: gunzip -c packed.swf.gz | qrmd simulate --trace -"),
-        ("--trace empty.swf --cpus 4 --policy easy", 2, "none of the 0 jobs of the log can run"),
+        ("--trace empty.swf --cpus 4 --policy easy", 2, "the log has no jobs"),
         ("--trace nowhere.swf --cpus 4 --policy easy", 2, "nowhere.swf: No such file"),
         ("--trace . --cpus 4 --policy easy", 2, "line 1: Is a directory"),
         ("--trace log.swf --cpus 4 --policy easy --svg nowhere/drawn.svg", 2, "nowhere/drawn.svg: No such file"),

@@ -1,6 +1,7 @@
 //! `--or '--cpus 2 --mem 8G'`: the options of an alternative, in one word.
 //! It refuses to know the job that it is one of.
 
+use super::wants::count;
 use super::wishes::either;
 use crate::as_error;
 use clap::Parser;
@@ -12,7 +13,7 @@ use qrm_protocol::time::Millis;
 #[derive(Debug, clap::Parser)]
 #[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
 struct Alternative {
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     cpus: Option<u32>,
     #[arg(long, value_name = "SIZE")]
     mem: Option<Bytes>,
@@ -79,6 +80,7 @@ mod tests {
             ("--cpus '2", "ends within quotes"),
             ("--cpus", "a value is required for '--cpus <N>'"),
             ("--cpus x", "invalid value 'x' for '--cpus <N>'"),
+            ("--cpus -1", "'-1' is not a whole number from 0"),
             ("--cpu 2", "unexpected argument '--cpu' found (a similar argument exists: '--cpus')"),
             ("--gpus 2", "unexpected argument '--gpus'"),
             ("16", "unexpected argument '16' found"),

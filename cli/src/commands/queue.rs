@@ -1,6 +1,7 @@
 //! `qrm queue`: the named lines in which jobs wait, and what holds for each.
 //! It refuses to know the jobs in them.
 
+use super::wants::count;
 use super::wishes::either;
 use crate::Context;
 use crate::complete::{queues, words};
@@ -52,10 +53,10 @@ struct Set {
     #[arg(value_name = "QUEUE", add = queues())]
     name: QueueName,
     /// Its share beside other queues, 1 to 1000; at first 1.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     weight: Option<u32>,
     /// How many of its jobs and tasks may run at once; 0, as at first, is as many as fit.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     max_running: Option<u32>,
     /// The longest time limit of a job in it, which those have that ask for none; 0, as at first, is none.
     #[arg(long, value_name = "DURATION")]
@@ -78,7 +79,7 @@ struct Set {
     #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical"]))]
     priority: Option<Priority>,
     /// Their cpus.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     cpus: Option<u32>,
     /// Their memory; 0 is none.
     #[arg(long, value_name = "SIZE")]

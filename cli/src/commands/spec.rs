@@ -193,7 +193,10 @@ impl Foretold {
 fn foretold(name: &str, reply: &CheckReply) -> String {
     let what = match (&reply.existing, &reply.waiting_reason) {
         (Some(id), _) => format!("is known by its key: it is job {id}"),
-        (None, Some(why)) => format!("would wait: {}", clean(why)),
+        (None, Some(why)) => match why.strip_prefix("cancelled: ") {
+            Some(why) => format!("would be cancelled: {}", clean(why)),
+            None => format!("would wait: {}", clean(why)),
+        },
         (None, None) => "would start at once".to_owned(),
     };
     format!("{} {what}\n", clean(name))

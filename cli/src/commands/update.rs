@@ -2,7 +2,7 @@
 //! It refuses to do half of what was named.
 
 use super::control::{Words, say};
-use super::wants::Wants;
+use super::wants::{Wants, count};
 use super::wishes::Wishes;
 use crate::Context;
 use crate::complete::{Which, ids};
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     wishes: Wishes,
     /// How many tasks of an array may run at once; 0 is as many as fit.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     width: Option<u32>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Wants {
     pub priority: Option<Priority>,
     /// Cpus for it: counted, and its weight where there are too few; at first what its queue says, else 1; 0 is
     /// legal.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub cpus: Option<u32>,
     /// Memory for it, as 512M or 10G: counted, and its limit, beyond which it is ended; 0 is neither.
     #[arg(long, value_name = "SIZE")]
@@ -34,13 +34,13 @@ pub(crate) struct Wants {
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<Bytes>,
     /// The most processes and threads at once; 0, as at first, is what limits.pids says.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub pids: Option<u32>,
     /// The most files that each of its processes may have open; 0, as at first, is what you have.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub open_files: Option<u32>,
     /// Its share of the disks where several jobs want them, 1 to 10000; 0, as at first, is 100.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub io_weight: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
     #[arg(long, value_name = "DURATION")]
@@ -62,7 +62,7 @@ pub(crate) struct Wants {
     #[arg(long, value_name = "TIME", value_parser = instant)]
     pub begin: Option<Timestamp>,
     /// Run it again up to so many times when it fails.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub retries: Option<u32>,
 }
 
@@ -95,6 +95,11 @@ impl Wants {
 /// A time as people write it, from now.
 pub(crate) fn instant(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text, &jiff::Zoned::now()).map_err(|e| e.to_string())
+}
+
+/// A number of things.
+pub(crate) fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a whole number from 0 to {}", u32::MAX))
 }
 
 /// `NAME=VALUE`; an empty value is none, which takes a label away where that can be meant.

@@ -54,16 +54,33 @@ fn headline(out: &Out, clock: &Clock, why: &Explanation) -> String {
         Some(id) if why.state.is_terminal() => (format!("job {id} has ended:"), why.state.to_string()),
         Some(id) => {
             let what = match why.state {
-                JobState::Allocating | JobState::Executing | JobState::Completing => "it waits for nothing".to_owned(),
+                JobState::Allocating | JobState::Executing | JobState::Completing => of_running(why, &start),
                 _ if at_once => "it starts at once".to_owned(),
                 _ => start,
             };
             (format!("job {id} is {}:", why.state), what)
         }
         None if at_once => ("it would".to_owned(), "start at once".to_owned()),
+        None if why.reasons.iter().any(|r| r.code == ReasonCode::Never) => {
+            ("it would".to_owned(), "never start".to_owned())
+        }
         None => ("it would wait:".to_owned(), start),
     };
     wrapped(out, &[("", Tone::Plain), (&subject, tone(why.state)), (&what, Tone::Plain)])
+}
+
+/// What one waits for that runs: nothing, but for an array with tasks that wait, and for one that stands still.
+fn of_running(why: &Explanation, start: &str) -> String {
+    let mut codes = why.reasons.iter().map(|reason| reason.code).filter(|code| *code != ReasonCode::Deadline);
+    match codes.next() {
+        None => "it waits for nothing".to_owned(),
+        Some(ReasonCode::Preempting) if why.rank.is_none() => "it waits to go on".to_owned(),
+        Some(_) => match (why.planned_start, why.estimated_start) {
+            (Some(_), _) => format!("its next task is {start}"),
+            (None, Some(_)) => start.replacen("it ", "its next task ", 1),
+            (None, None) => "when its next task starts is not known".to_owned(),
+        },
+    }
 }
 
 fn of_reason(out: &Out, clock: &Clock, reason: &Reason) -> String {
@@ -230,6 +247,9 @@ instead of waiting it can, until 12:00:48:
         let late = r#"{"code":"deadline","message":"its deadline comes first","since":null,"until":null}"#;
         let (soon, held) =
             (r#""2026-03-01T12:01:30Z""#, r#"{"code":"held","message":"it is held","since":null,"until":null}"#);
+        let never = r#"{"code":"never","message":"it would be cancelled","since":null,"until":null}"#;
+        let still = r#"{"code":"preempting","message":"it stands still","since":null,"until":null}"#;
+        let width = r#"{"code":"array_width","message":"2 of its tasks run","since":null,"until":null}"#;
         for (id, state, planned, estimated, reasons, headline) in [
             (r#""12""#, "queued", soon, "null", held, "job 12 is queued: planned to start at 12:01:30, in 1m30s"),
             (
@@ -243,11 +263,38 @@ instead of waiting it can, until 12:00:48:
             (r#""12""#, "queued", "null", "null", held, "job 12 is queued: when it starts is not known"),
             (r#""12.3""#, "queued", "null", "null", "", "job 12.3 is queued: it starts at once"),
             (r#""12""#, "executing", "null", "null", "", "job 12 is executing: it waits for nothing"),
+            (r#""12""#, "executing", "null", "null", late, "job 12 is executing: it waits for nothing"),
+            (r#""12""#, "executing", "null", "null", still, "job 12 is executing: it waits to go on"),
+            (
+                r#""12""#,
+                "executing",
+                "null",
+                "null",
+                width,
+                "job 12 is executing: when its next task starts is not known",
+            ),
+            (
+                r#""12""#,
+                "executing",
+                soon,
+                "null",
+                width,
+                "job 12 is executing: its next task is planned to start at 12:01:30, in 1m30s",
+            ),
+            (
+                r#""12""#,
+                "executing",
+                "null",
+                soon,
+                width,
+                "job 12 is executing: its next task could start at 12:01:30, in 1m30s, as things",
+            ),
             (r#""12""#, "failed", "null", "null", "", "job 12 has ended: failed"),
             ("null", "queued", "null", "null", "", "it would start at once"),
             ("null", "queued", "null", soon, late, "it would start at once"),
             ("null", "queued", soon, "null", held, "it would wait: planned to start at 12:01:30, in 1m30s"),
             ("null", "queued", "null", "null", held, "it would wait: when it starts is not known"),
+            ("null", "queued", "null", "null", never, "it would never start"),
         ] {
             assert_eq!(why(id, state, planned, estimated, reasons), headline);
         }

@@ -49,12 +49,19 @@ pub(crate) fn why(job: &JobView) -> String {
     why_at(job, &Clock::here())
 }
 
+/// What it waits for. The daemon may be in another zone than who looks, and times are as they are here.
+fn waits_for(job: &JobView, clock: &Clock) -> Option<String> {
+    let reason = job.waiting_reason.clone()?;
+    let begin = job.begin_at.filter(|_| reason.starts_with("begins "));
+    Some(begin.map_or(reason, |begin| format!("begins {}", clock.when(begin))))
+}
+
 fn why_at(job: &JobView, clock: &Clock) -> String {
     let planned = job.planned_start.map(|at| format!("planned {}", clock.minute(at)));
-    match (planned, &job.waiting_reason) {
+    match (planned, waits_for(job, clock)) {
         (Some(planned), Some(reason)) => return format!("{planned}: {reason}"),
         (Some(planned), None) if job.started_at.is_none() && !job.state.is_terminal() => return planned,
-        (None, Some(reason)) => return reason.clone(),
+        (None, Some(reason)) => return reason,
         _ => {}
     }
     if let (Some(tasks), false) = (job.tasks, job.state.is_terminal()) {
@@ -136,7 +143,7 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     let mut put = |key: &'static str, value: Option<String>| lines.extend(value.map(|value| (key, value)));
     put("job", Some(format!("{}  {}", job.id, clean(&job.name))));
     put("state", Some(out.tone(tone(job.state), job.state.word())));
-    put("why", job.waiting_reason.clone());
+    put("why", waits_for(job, &Clock::here()));
     put("failure", job.failure.as_ref().map(|f| format!("{:?}: {}", f.kind, clean(&f.message))));
     put("exit code", job.exit_code.map(|c| c.to_string()));
     put("signal", job.signal.map(|s| s.to_string()));
@@ -272,6 +279,11 @@ mod tests {
         ] {
             assert_eq!(why_at(&job(more), &clock), why, "{more}");
         }
+        // A daemon in another zone.
+        let begin = clock.now.0 + 3_600_000;
+        let begins =
+            JobView { begin_at: Some(Timestamp(begin)), ..job(r#","waiting_reason":"begins 2026-03-01 23:00:00""#) };
+        assert_eq!(why_at(&begins, &clock), "begins 13:00:00");
     }
 
     #[test]

@@ -22,10 +22,13 @@ pub(crate) fn table(out: &Out, columns: &[Column], rows: Vec<Vec<(String, Tone)>
     if !out.colour {
         table.force_no_tty();
     }
-    table.set_header(columns.iter().map(|(name, _)| {
+    let headings = columns.iter().map(|(name, _)| {
         let cell = Cell::new(*name);
         if out.colour { cell.add_attribute(Attribute::Dim) } else { cell }
-    }));
+    });
+    let mut heading = comfy_table::Row::from(headings.collect::<Vec<_>>());
+    heading.max_height(1);
+    table.set_header(heading);
     for row in rows {
         let cells = row.into_iter().map(|(text, tone)| {
             let cell = Cell::new(super::clean(&text));
@@ -57,4 +60,18 @@ pub(crate) fn table(out: &Out, columns: &[Column], rows: Vec<Vec<(String, Tone)>
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_little_room_headings_are_cut_as_cells_are() {
+        let columns: &[Column] = &[("NAME", false), ("CONFLICT", false), ("JOBS", false)];
+        let cell = |length| ("x".repeat(length), Tone::Plain);
+        let shown = table(&Out::plain(Some(30)), columns, vec![vec![cell(40), cell(12), cell(40)]]);
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 30), "{shown}");
+    }
 }

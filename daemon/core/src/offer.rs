@@ -4,6 +4,7 @@
 use crate::access::Caller;
 use crate::event::Event;
 use crate::job::Job;
+use crate::look::Waiting;
 use crate::placement::{Limits, Newcomer, Pass, Room};
 use crate::refusal::Refusal;
 use crate::shape::{Kind, Shape};
@@ -63,7 +64,10 @@ impl Core {
             return offers;
         }
         if let Some(planned) = self.seen.plan.planned.get(&id.into()) {
-            offers.push(Offer::At { start: now.wall_of(planned.at) });
+            let start = now.wall_of(planned.at);
+            // What is over by then is not promised to start.
+            let over = job.expires().into_iter().chain(job.deadline()).min();
+            offers.extend(over.is_none_or(|over| start < over).then_some(Offer::At { start }));
         }
         let room = Pass::new(self, now, Limits::of(self)).room_of(id, job);
         offers.extend(room.map(|room| Offer::Preempt { jobs: room.victims, lost_cpu_ms: room.lost_cpu_ms }));
@@ -110,8 +114,12 @@ impl Deciding<'_> {
         if record.has_started() {
             return Err(Refusal::HasStarted(job));
         }
-        if !record.eligible() {
-            return Err(Refusal::OfferGone(offer));
+        // It can have no room as long as it does not wait for room alone.
+        let paused = self.core.queues.get(&record.shape.queue).is_some_and(|queue| queue.paused);
+        if paused || !record.eligible() {
+            let queue = || Waiting::QueuePaused(record.shape.queue.clone());
+            let why = self.core.waiting(self.now, job, record).unwrap_or_else(queue).to_string();
+            return Err(Refusal::OfferWaits { offer, why });
         }
         let changed = |change: &Variant| {
             let shape: Shape = (**record.shape).clone();

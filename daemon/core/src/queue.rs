@@ -89,7 +89,7 @@ impl Deciding<'_> {
             return Err(Refusal::TooManyQueues);
         }
         let spec = change.on(&before.map_or_else(QueueSpec::default, |queue| queue.spec.clone()));
-        let spec = spec.map_err(|error| Refusal::BadQueue(error.message))?;
+        let spec = spec.map_err(|error| Refusal::BadQueue(format!("queue {name}: {}", error.message)))?;
         if before.is_none_or(|queue| queue.spec != spec) {
             self.emit(Event::QueueSet { queue: name, spec, configured: false, by: Some(caller.uid) });
         }

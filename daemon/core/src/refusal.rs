@@ -47,6 +47,9 @@ pub enum Refusal {
     /// That time is over.
     #[error("that deadline has passed")]
     Past,
+    /// Its deadline is before its begin.
+    #[error("it could never run: its deadline comes before it may begin")]
+    NoTime,
     /// More cpus than there will ever be.
     #[error("{asked} cpus are asked for, and this machine offers {most}")]
     TooManyCpus {
@@ -139,6 +142,14 @@ pub enum Refusal {
     /// What it offered is not free any more.
     #[error("what offer {0} offered is not free any more")]
     OfferGone(OfferId),
+    /// Room alone would not do.
+    #[error("offer {offer} can not be accepted now, for job {} could not start if it had room: {why}", .offer.job)]
+    OfferWaits {
+        /// Which.
+        offer: OfferId,
+        /// What it waits for.
+        why: String,
+    },
     /// It makes room for another job, and goes on when there is room again.
     #[error("job {0} stands still to make room for another job")]
     MakesRoom(JobRef),
@@ -188,9 +199,11 @@ impl Refusal {
             Self::QueueConfigured(_) | Self::DefaultQueue | Self::QueueInUse { .. } | Self::Cycle(_) => {
                 Code::FailedPrecondition
             }
-            Self::OfferTaken { .. } | Self::OfferLapsed { .. } | Self::OfferGone(_) | Self::MakesRoom(_) => {
-                Code::FailedPrecondition
-            }
+            Self::OfferTaken { .. }
+            | Self::OfferLapsed { .. }
+            | Self::OfferGone(_)
+            | Self::OfferWaits { .. }
+            | Self::MakesRoom(_) => Code::FailedPrecondition,
             Self::BadQueue(_) | Self::TooLong { .. } | Self::NoTasks(_) => Code::InvalidArgument,
             Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::NotThatRole(_) => {
                 Code::PermissionDenied
@@ -203,6 +216,7 @@ impl Refusal {
             | Self::TooMuchDisk { .. }
             | Self::BulkCount { .. }
             | Self::EmptyBulk
+            | Self::NoTime
             | Self::Past => Code::InvalidArgument,
             Self::QueueFull(_) | Self::TooManyJobs(_) | Self::TooManyQueues => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
@@ -242,8 +256,12 @@ impl Refusal {
             Self::OfferLapsed { offer, .. } | Self::OfferGone(offer) => {
                 Some(format!("it waits as before; qrm explain {} says for what", offer.job))
             }
+            Self::OfferWaits { offer, .. } => {
+                Some(format!("it lapses meanwhile; qrm explain {} says until when it is kept", offer.job))
+            }
             Self::MakesRoom(_) => Some("it goes on by itself when there is room again".into()),
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
+            Self::NoTime => Some("an earlier --begin or a later --deadline leaves time for it".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),
             Self::TooMuchDisk { most: Bytes(0), .. } => {
                 Some("qrm doctor says why there is none; host.disk sets what is offered".into())

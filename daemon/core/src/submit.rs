@@ -115,6 +115,17 @@ impl Deciding<'_> {
     }
 }
 
+/// That its deadline leaves it time to run.
+///
+/// # Errors
+/// It comes before it may begin.
+pub(crate) fn has_time(demand: &Demand) -> Result<(), Refusal> {
+    match demand.rare.as_ref().and_then(|rare| rare.begin.zip(rare.deadline)) {
+        Some((begin, deadline)) if begin >= deadline => Err(Refusal::NoTime),
+        _ => Ok(()),
+    }
+}
+
 impl Core {
     /// Checks a demand and strikes the needs that are met already; a job by whose end it can never run, if there is one.
     /// `of_bulk` finds jobs that are not visible yet, and for which this one may wait.
@@ -130,6 +141,7 @@ impl Core {
         if demand.rare.as_ref().and_then(|rare| rare.deadline).is_some_and(|at| at <= now) {
             return Err(Refusal::Past);
         }
+        has_time(demand)?;
         self.gates_of(demand, ended, &of_bulk)?;
         let mut verdicts = Vec::new();
         for need in demand.needs() {

@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::shape::Amounts;
 use crate::state::Core;
 use crate::step::{Answer, Deciding};
-use crate::submit::PastEnd;
+use crate::submit::{PastEnd, has_time};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::ids::{JobId, JobRef};
 use qrm_protocol::job::{DependsOn, JobChange};
@@ -53,6 +53,9 @@ impl Core {
         let mut demand = before.clone();
         demand.change(change);
         // What it asked for before was accepted then, whatever the machine and its queue have become since.
+        if change.deadline.or(change.begin).is_some() {
+            has_time(&demand)?;
+        }
         let asks_anew = demand.shape(0).wants() != before.shape(0).wants();
         if asks_anew || demand.queue() != before.queue() {
             self.within_queue(&demand)?;

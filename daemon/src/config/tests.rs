@@ -137,7 +137,11 @@ fn everything_that_can_not_be_meant_is_named_with_its_place_and_the_nearest_key(
             "config.toml:2:27: scheduler.weights: there is no weight 'prioritty'; did you mean priority?",
             "",
         ),
-        ("[scheduler.weights]\nage_per_hour = -1", "config.toml:2:1: scheduler.weights: '-1' is not a number", ""),
+        (
+            "[scheduler.weights]\nage_per_hour = -1",
+            "config.toml:2:1: scheduler.weights: age_per_hour: '-1' is not a",
+            "",
+        ),
         ("[scheduler]\nplanned_starts = 257", "config.toml:2:18: scheduler.planned_starts: '257' is not a", ""),
         ("[scheduler]\noffer_time = \"500ms\"", "'500ms' is not from 1s to 1d", ""),
         ("[users]\nshares = [\"@lab=2\"]", "config.toml:2:10: users.shares: '@lab' is a group", ""),

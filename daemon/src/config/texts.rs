@@ -115,7 +115,8 @@ pub(super) fn shares(text: &str) -> Result<BTreeMap<String, u32>, String> {
         if is_no_name(name) {
             return Err(format!("'{name}' is not the name of a user"));
         }
-        if shares.insert(name.to_owned(), number(weight, 1..=MAX_WEIGHT, "")?).is_some() {
+        let weight = number(weight, 1..=MAX_WEIGHT, "").map_err(|error| format!("{name}: {error}"))?;
+        if shares.insert(name.to_owned(), weight).is_some() {
             return Err(format!("'{name}' is named twice"));
         }
     }
@@ -132,19 +133,20 @@ pub(super) fn weights(text: &str) -> Result<Weights, String> {
     let mut weights = Weights::default();
     let mut named = Vec::new();
     for part in parts(text) {
-        let (name, value) = part.split_once('=').ok_or_else(|| format!("'{part}' has no number; write {part}=10"))?;
-        let name = name.trim();
+        let name = part.split_once('=').map_or(part, |(name, _)| name).trim();
         let of = match name {
             "priority" => &mut weights.priority,
             "age_per_hour" => &mut weights.age_per_hour,
             "fair_share" => &mut weights.fair_share,
             _ => {
                 let all = ["priority", "age_per_hour", "fair_share"];
-                let near = nearest(name, all).map_or_else(|| all.join(", "), |near| format!("did you mean {near}?"));
-                return Err(format!("there is no weight '{name}'; {near}"));
+                let near = nearest(name, all).map(|near| format!("did you mean {near}?"));
+                let all = || "weights are priority, age_per_hour and fair_share".to_owned();
+                return Err(format!("there is no weight '{name}'; {}", near.unwrap_or_else(all)));
             }
         };
-        *of = number(value.trim(), 0..=MAX_RANK_WEIGHT, "")?;
+        let (_, value) = part.split_once('=').ok_or_else(|| format!("'{name}' has no number; write {name}=10"))?;
+        *of = number(value.trim(), 0..=MAX_RANK_WEIGHT, "").map_err(|error| format!("{name}: {error}"))?;
         if named.contains(&name) {
             return Err(format!("'{name}' is named twice"));
         }
@@ -184,7 +186,7 @@ mod tests {
         assert_eq!(text_of_shares(&shares(" bob=3, alice=2,").unwrap()), "alice=2,bob=3");
         for (text, says) in [
             ("alice", "'alice' has no weight; write alice=2"),
-            ("alice=0", "'0' is not a number from 1 to 1000"),
+            ("alice=0", "alice: '0' is not a number from 1 to 1000"),
             ("alice=1001", "'1001' is not a number from 1 to 1000"),
             ("@lab=2", "'@lab' is a group"),
             ("=2", "'' is not the name of a user"),
@@ -195,9 +197,10 @@ mod tests {
         assert_eq!(weights("age_per_hour = 0").unwrap(), Weights { age_per_hour: 0, ..Weights::default() });
         for (text, says) in [
             ("prioritty=1", "there is no weight 'prioritty'; did you mean priority?"),
-            ("x=1", "there is no weight 'x'; priority, age_per_hour, fair_share"),
+            ("x=1", "there is no weight 'x'; weights are priority, age_per_hour and fair_share"),
+            ("3", "there is no weight '3'; weights are"),
             ("priority", "'priority' has no number; write priority=10"),
-            ("priority=10001", "'10001' is not a number from 0 to 10000"),
+            ("priority=10001", "priority: '10001' is not a number from 0 to 10000"),
             ("priority=1,priority=2", "named twice"),
         ] {
             assert!(weights(text).unwrap_err().contains(says), "{text}");

@@ -43,14 +43,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     trace: PathBuf,
     /// Cpus of the machine.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     cpus: u32,
     /// Memory of the machine, as in 256G: then field 10, kilobytes for each processor, counts. Without, memory is not counted.
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Option<Bytes>,
     /// Stretch or shrink the times of submits by one factor, so that the work between the first and the last is this part of
     /// what the machine can do.
-    #[arg(long, value_name = "PART", value_parser = load)]
+    #[arg(long, value_name = "PART", allow_negative_numbers = true, value_parser = load)]
     load: Option<f64>,
     /// Who starts when.
     #[arg(long, value_enum)]
@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "ON|OFF")]
     fair_share: Option<Switch>,
     /// With --policy qrm: how many jobs that wait for room have a planned start, as scheduler.planned_starts says for the daemon.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=256))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=256))]
     planned_starts: Option<u32>,
     /// Draw the schedule there: cpus from top to bottom, time from left to right, a colour for each user.
     #[arg(long, value_name = "FILE")]
@@ -194,6 +194,7 @@ fn at(file: &Path, error: &std::io::Error) -> Error {
     let code = match error.kind() {
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::PermissionDenied => Code::PermissionDenied,
+        ErrorKind::IsADirectory => Code::InvalidArgument,
         _ => Code::Unavailable,
     };
     Error::new(code, format!("{}: {error}", file.display()))

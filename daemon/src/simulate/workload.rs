@@ -100,7 +100,14 @@ impl Workload {
         all.jobs.sort_by_key(|job| job.submit_ms);
         let (Some(first), Some(last)) = (all.jobs.first(), all.jobs.last()) else {
             let found = log.records.len();
-            let error = Error::invalid(format!("none of the {found} jobs of the log can run on this machine"));
+            if found == 0 {
+                return Err(Error::invalid("the log has no jobs")
+                    .hint("each line is one, but for comments, which begin with ;"));
+            }
+            let error = Error::invalid(match found {
+                1 => "the only job of the log can not run on this machine".to_owned(),
+                _ => format!("none of the {found} jobs of the log can run on this machine"),
+            });
             return Err(error.hint("give it more --cpus, or a log with jobs that have run"));
         };
         let (first, span) = (first.submit_ms, last.submit_ms - first.submit_ms);
@@ -241,7 +248,8 @@ pub mod tests {
         let slow = log(&[["0", "3153600000", "4", "4", "-1", "-1"], ["1", "5", "2", "2", "10", "-1"]]);
         for (log, load, says) in [
             (&once, Some(0.5), "no load to change"),
-            (&never, None, "none of the 1 jobs"),
+            (&never, None, "the only job of the log can not run"),
+            (&Log::default(), None, "the log has no jobs"),
             (&long, None, "more than ten thousand years"),
             (&slow, Some(0.001), "would last longer than"),
         ] {

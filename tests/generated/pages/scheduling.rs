@@ -118,7 +118,7 @@ fn conflicts(page: &mut Page) {
         ("queuing", "It waits for its turn by age alone."),
         (
             "negotiation",
-            "It waits, and is offered what it could have instead: to start now with fewer cpus, at its planned start for certain, \
+            "It waits, and is offered when it is submitted what it could have instead: to start now with fewer cpus, at its planned start for certain, \
              beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after `scheduler.offer_time` it lapses.",
         ),
     ] {

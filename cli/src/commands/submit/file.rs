@@ -207,7 +207,10 @@ impl<'a> Source<'a> {
                         self.fault(error.hint(format!("write \"{}\" for all of it", on.name)), need.span.clone())
                     );
                 }
-                DependsOn::Each(_) => None,
+                // The first of its own that the other has not.
+                DependsOn::Each(_) => entry.spec.array.zip(on.spec.array).and_then(|(own, others)| {
+                    (0..own.count()).map(|n| own.first + n * own.step).find(|task| !others.contains(*task))
+                }),
             };
             let Some(task) = task else { continue };
             if on.spec.array.is_none_or(|array| !array.contains(task)) {
@@ -312,6 +315,7 @@ mod tests {
             (array, "", "'8.*'", "f:8:12: 8.* means the task with the same index, and this job is no array"),
             (array, array, "'c.*'", "f:8:12: no job of this file is named 'c.*', and it is not an id"),
             (array, array, "'a.b.4'", "f:8:12: 'a.b' has no task 4"),
+            (array, "array = '2-6:2'", "'a.b.*'", "f:8:12: 'a.b' has no task 4"),
         ] {
             assert_eq!(entries(&file(first, second, after)).unwrap_err(), says);
         }

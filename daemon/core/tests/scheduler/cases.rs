@@ -197,6 +197,22 @@ fn what_the_machine_became_too_small_for_can_be_changed_in_all_else() {
 }
 
 #[test]
+fn what_could_not_begin_before_its_deadline_is_refused() {
+    let mut lab = lab([1, 0, 0]);
+    let at = |minutes: u64| Timestamp(lab.now.wall + i64::try_from(minutes * MINUTE).unwrap());
+    let (soon, late) = (at(1), at(2));
+    let bounds = |begin: Timestamp, deadline: Timestamp| json!({"begin": begin, "deadline": deadline});
+    for (begin, deadline) in [(late, soon), (late, late)] {
+        assert_eq!(lab.submits(1, bounds(begin, deadline), lasts(HOUR)), None);
+    }
+    let waits = job(&mut lab, bounds(soon, late), HOUR);
+    let later = JobChange { begin: Some(late), ..JobChange::default() };
+    assert_eq!(lab.updates(waits, later.clone()), Err(Refusal::NoTime));
+    let deadline = Some(Timestamp(late.0 + 1));
+    lab.updates(waits, JobChange { deadline, ..later }).unwrap();
+}
+
+#[test]
 fn an_array_does_not_age_while_it_is_held() {
     let mut lab = lab([1, 0, 0]);
     let first = job(&mut lab, json!({"array": "0-1"}), HOUR);

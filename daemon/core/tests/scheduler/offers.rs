@@ -3,7 +3,7 @@
 use crate::lab::{Habit, Lab, Length};
 use crate::wishes::{HOUR, MACHINE, MINUTE, Op, Wild, op, policy, queues, wish};
 use proptest::prelude::*;
-use qrm_core::{Action, Caller, Core, Input, Now, Policy, Refusal, Role, Step};
+use qrm_core::{Action, Caller, Control, Core, Input, Now, Policy, Refusal, Role, Step};
 use qrm_protocol::ids::JobRef;
 use qrm_protocol::job::{Offer, OfferId};
 use qrm_protocol::time::Timestamp;
@@ -168,6 +168,44 @@ fn an_offer_is_taken_once_in_time_and_by_its_owner() {
     lab.passes(MINUTE);
     let late = lab.does(Action::OfferAccept { offer: less });
     assert_eq!(late, Err(Refusal::OfferLapsed { offer: less, at: lapses }));
+}
+
+#[test]
+fn a_start_is_not_offered_to_who_is_over_by_then() {
+    for (ends, offered_at) in [(HOUR / 2, false), (2 * HOUR, true)] {
+        for by_deadline in [false, true] {
+            let mut lab = Lab::new([4, 0, 0], Policy::default(), &BTreeMap::new());
+            let habit = Habit { runs_for: HOUR, ..Habit::default() };
+            lab.submits(1, json!({"cpus": 4, "time_limit_ms": HOUR}), habit).unwrap();
+            let mut asks = json!({"cpus": 2, "on_conflict": "negotiation"});
+            match by_deadline {
+                true => asks["deadline"] = json!(Timestamp(lab.now.wall + i64::try_from(ends).unwrap())),
+                false => asks["queue_timeout_ms"] = json!(ends),
+            }
+            let job = lab.submits(1, asks, habit).unwrap();
+            let at = open(&lab, job).iter().any(|(_, offer, _)| matches!(offer, Offer::At { .. }));
+            assert_eq!(at, offered_at, "{ends} {by_deadline}");
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_more_than_room_is_told_so() {
+    let (mut lab, job, offers) = offered();
+    let name = || "default".parse().unwrap();
+    for (action, says) in [
+        (Action::Control { targets: vec![job], what: Control::Hold }, "job 2 could not start if it had room: held"),
+        (Action::Control { targets: vec![job], what: Control::Release }, ""),
+        (Action::QueuePause { name: name(), pause: true }, "queue default is paused"),
+        (Action::QueuePause { name: name(), pause: false }, ""),
+    ] {
+        lab.does(action).unwrap();
+        for (offer, ..) in offers.iter().filter(|_| !says.is_empty()) {
+            let refused = lab.does(Action::OfferAccept { offer: *offer }).unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+    lab.does(Action::OfferAccept { offer: offers[1].0 }).unwrap();
 }
 
 #[test]

@@ -171,8 +171,9 @@ impl JobSpec {
             let error = Error::invalid(format!("{on} means the task with the same index, and this job is no array"));
             return Err(error.hint(format!("write {} for all of it, or add --array", on.job())));
         }
-        if self.checkpoint_signal.is_some_and(|signal| signal.number() == 9) {
-            return Err(Error::invalid("KILL can not be heard, and so is no signal to save work"));
+        if let Some(deaf) = self.checkpoint_signal.filter(|signal| matches!(signal.number(), 9 | 19)) {
+            return Err(Error::invalid(format!("{deaf} can not be heard, and so is no signal to save work"))
+                .hint("write one that the command can handle, as --checkpoint-signal USR1"));
         }
         // Who only fills gaps makes room anyhow.
         if !self.preemptible && !self.idle && self.min_run_ms.is_some() && self.queue.is_none() {
@@ -213,6 +214,8 @@ mod tests {
             (r#"{"command":["true"],"priority":101}"#, "is not a priority"),
             (r#"{"command":["a\u0000b"]}"#, "NUL"),
             (r#"{"command":["true"],"cpus":-1}"#, "expected u32"),
+            (r#"{"command":["true"],"checkpoint_signal":"KILL"}"#, "KILL can not be heard"),
+            (r#"{"command":["true"],"checkpoint_signal":19}"#, "STOP can not be heard"),
         ] {
             let error = serde_json::from_str::<JobSpec>(json).unwrap_err().to_string();
             assert!(error.contains(says), "{json}: {error}");
