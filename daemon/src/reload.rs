@@ -2,7 +2,7 @@
 //! It refuses to change anything if something in it can not be meant.
 
 use crate::config::{self, Config, KEYS, refusal};
-use crate::engine::Handle;
+use crate::engine::{Configured, Handle};
 use crate::rpc::Shared;
 use crate::{machine, notify, shares};
 use qrm_core::Observed;
@@ -87,7 +87,10 @@ fn changed_queues(before: &Config, wanted: &Config) -> Vec<ChangedSetting> {
 
 /// Tells the engine what is configured, with users as they are known now; it may wait for a network.
 fn tell_configured(engine: &Handle, config: &Config) {
-    let (policy, queues) = shares::configured(config);
+    tell(engine, shares::configured(config));
+}
+
+fn tell(engine: &Handle, (policy, queues): Configured) {
     engine.observed(Observed::Configured(policy, queues));
 }
 
@@ -97,7 +100,12 @@ pub async fn look_up_users(shared: &Shared) {
     if config.shares.is_empty() {
         return;
     }
-    if let Err(error) = tokio::task::spawn_blocking(move || tell_configured(&engine, &config)).await {
+    let look = move || {
+        if let Some(configured) = shares::looked_up_again(&config) {
+            tell(&engine, configured);
+        }
+    };
+    if let Err(error) = tokio::task::spawn_blocking(look).await {
         tracing::error!(%error, "users.shares");
     }
 }

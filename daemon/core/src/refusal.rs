@@ -44,6 +44,9 @@ pub enum Refusal {
     /// It has no tasks.
     #[error("job {0} is no array, and has no width")]
     NoArray(JobRef),
+    /// It says how long it runs before it makes room, and never has to.
+    #[error("--min-run is for jobs that may have to make room, and this one never has to")]
+    NeverMakesRoom,
     /// That time is over.
     #[error("that deadline has passed")]
     Past,
@@ -217,7 +220,8 @@ impl Refusal {
             | Self::BulkCount { .. }
             | Self::EmptyBulk
             | Self::NoTime
-            | Self::Past => Code::InvalidArgument,
+            | Self::Past
+            | Self::NeverMakesRoom => Code::InvalidArgument,
             Self::QueueFull(_) | Self::TooManyJobs(_) | Self::TooManyQueues => Code::ResourceExhausted,
             Self::InBulk { refusal, .. } => refusal.code(),
         }
@@ -260,6 +264,7 @@ impl Refusal {
                 Some(format!("it lapses meanwhile; qrm explain {} says until when it is kept", offer.job))
             }
             Self::MakesRoom(_) => Some("it goes on by itself when there is room again".into()),
+            Self::NeverMakesRoom => Some("add --preemptible, or name a queue that is: qrm queue list".into()),
             Self::Past => Some("write a time that is to come, as 18:00, 'tomorrow 9:00' or +2h".into()),
             Self::NoTime => Some("an earlier --begin or a later --deadline leaves time for it".into()),
             Self::TooManyCpus { most, .. } => Some(format!("--cpus {most} is the most")),

@@ -171,8 +171,18 @@ impl Core {
             demand.time_ms = spec.time_limit_ms.or(spec.max_time_ms).map_or(0, |time| time.0);
         }
         self.within_queue(demand)?;
+        self.makes_room_if_it_says_when(demand)?;
         demand.settle();
         Ok(())
+    }
+
+    /// That one which says how long it runs before it makes room may have to.
+    pub(crate) fn makes_room_if_it_says_when(&self, demand: &Demand) -> Result<(), Refusal> {
+        let shape = demand.shape(0);
+        match shape.min_run_ms > 0 && !self.may_be_preempted(&shape) {
+            true => Err(Refusal::NeverMakesRoom),
+            false => Ok(()),
+        }
     }
 
     /// That each of the ways of a job ends in the time that its queue allows.

@@ -56,6 +56,9 @@ impl Core {
         if change.deadline.or(change.begin).is_some() {
             has_time(&demand)?;
         }
+        if change.min_run_ms.is_some() {
+            self.makes_room_if_it_says_when(&demand)?;
+        }
         // What it asked for before was accepted then, whatever the machine and its queue have become since.
         let asks_anew = demand.shape(0).wants() != before.shape(0).wants();
         if asks_anew || demand.queue() != before.queue() {

@@ -175,12 +175,6 @@ impl JobSpec {
             return Err(Error::invalid(format!("{deaf} can not be heard, and so is no signal to save work"))
                 .hint("write one that the command can handle, as --checkpoint-signal USR1"));
         }
-        // Who only fills gaps makes room anyhow.
-        if !self.preemptible && !self.idle && self.min_run_ms.is_some() && self.queue.is_none() {
-            return Err(
-                Error::invalid("--min-run without --preemptible").hint("add --preemptible, or a --queue that is")
-            );
-        }
         Ok(())
     }
 }
