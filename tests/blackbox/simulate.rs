@@ -113,7 +113,7 @@ fn what_can_not_be_replayed_is_refused_by_name() {
         ("--trace . --cpus 4 --policy easy", 2, "line 1: Is a directory"),
         ("--trace log.swf --cpus 4 --policy easy --svg nowhere/drawn.svg", 2, "nowhere/drawn.svg: No such file"),
         ("--trace log.swf --cpus 0 --policy easy", 2, "0 is not in 1..=1000000"),
-        ("--trace log.swf --cpus 4 --policy best", 2, "[possible values: fifo, easy, qrm]"),
+        ("--trace log.swf --cpus 4 --policy best", 2, "[possible values: fifo, easy, qrm, naive]"),
         ("--trace log.swf --cpus 4 --policy easy --load 0", 2, "a load is from 0.001 to 1000"),
         ("--trace log.swf --cpus 4 --policy easy --memory 0", 2, "leave --memory out"),
         ("--trace log.swf --cpus 4 --policy easy --fair-share on", 2, "--fair-share is for --policy qrm"),

@@ -79,8 +79,7 @@ enum Policy {
     Easy,
     /// What this daemon does, with all that is built in; see qrm-scheduling(7)
     Qrm,
-    /// The same, made the plain and slow way, which is what it is compared with.
-    #[value(hide = true)]
+    /// The same by its definition, made the plain and slow way: to see that the schedule is what was promised
     Naive,
 }
 
