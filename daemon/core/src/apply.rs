@@ -10,8 +10,8 @@ use crate::shape::Amounts;
 use crate::share;
 use crate::state::{Alarm, Bulk, Core, Machine, RunState, Stop, backoffs};
 use qrm_protocol::ids::{JobId, JobRef, Uid};
-use qrm_protocol::job::{JobChange, JobState, Offer};
-use qrm_protocol::queue::QueueName;
+use qrm_protocol::job::{FailureCause, JobChange, JobState, Offer};
+use qrm_protocol::queue::{OnPreempt, QueueName};
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ impl Core {
             }),
             Event::PolicySet { policy } => {
                 self.policy = policy.clone();
-                *self = self.rebuilt();
+                self.renew();
             }
             Event::QueueSet { queue, spec, configured, .. } => {
                 let before = self.queues.get(queue).cloned().unwrap_or_default();
@@ -35,7 +35,7 @@ impl Core {
                 let before = self.queues.insert(queue.clone(), known);
                 if before.is_some_and(|before| before.spec.on_conflict != spec.on_conflict) {
                     // Whose turn decides for its jobs has changed.
-                    *self = self.rebuilt();
+                    self.renew();
                 }
             }
             Event::QueuePaused { queue, .. } => {
@@ -162,9 +162,14 @@ impl Core {
             }
             Event::ArrayBarred { job, tasks, .. } => self.barred(at, job.job, tasks),
             Event::ArrayStopping { job, by } => self.stop_array(at, job.job, *by),
-            Event::Requeued { job, attempt, due_boot_ms, .. } => {
+            Event::Requeued { job, attempt, due_boot_ms, failure, .. } => {
                 self.settle_run(at, *job, at, false);
                 self.requeued(at, *job, *attempt, *due_boot_ms);
+                // Where it is cancelled for that, it waits again because its retries say so.
+                let waits = |job: &Job| self.on_preempt(job) != OnPreempt::Cancel;
+                if failure.cause == FailureCause::Preempted && self.jobs.get(&job.job).is_some_and(waits) {
+                    self.change(at, job.job, |j| j.count_preemption(job.task));
+                }
             }
             Event::Ended { job, state, ended_at, .. } => {
                 // What was cut short says nothing of how long the next one runs.
@@ -196,7 +201,7 @@ impl Core {
             }
         }
         self.machine = machine;
-        *self = self.rebuilt();
+        self.renew();
     }
 
     /// What makes room for a job is not in its way again, whatever its rank.
@@ -248,6 +253,8 @@ impl Core {
             (None, _) => 0,
         };
         let ran = ran.saturating_sub(run.stood_ms);
+        // Nobody knows when what ran in an earlier boot ended, but that the machine was off meanwhile.
+        let ran = if run.boot_is_over { ran.min(run.expected_ms) } else { ran };
         let part = Amounts::of(&self.machine).part(self.granted(job, &run).amounts);
         let account = share::Account { user: shape.user, queue: &shape.queue };
         self.shares.settle(at, account, run.charged, part, ran);
@@ -330,6 +337,8 @@ impl Core {
 
     fn updated(&mut self, at: Timestamp, id: JobId, change: &JobChange, gates: Option<&Vec<Gate>>) {
         let before: Vec<JobId> = self.jobs.get(&id).map_or(Vec::new(), |job| job.awaits().collect());
+        let queue = |core: &Self| core.jobs.get(&id).map(|job| job.shape.queue.clone()).unwrap_or_default();
+        let from = queue(self);
         // Running tasks of an array move to its other queue.
         let runs: Vec<(JobRef, RunState)> =
             self.running_tasks(id).into_iter().filter_map(|task| Some((task, *self.runs.get(&task)?))).collect();
@@ -349,7 +358,11 @@ impl Core {
                 tasks.spec.width = Some(width).filter(|width| *width > 0);
             }
         });
-        runs.into_iter().for_each(|(task, run)| self.set_run(task, Some(run)));
+        let to = queue(self);
+        for (task, run) in runs {
+            self.shares.move_charge(&from, &to, run.charged);
+            self.set_run(task, Some(run));
+        }
         let after: Vec<JobId> = self.jobs.get(&id).map_or(Vec::new(), |job| job.awaits().collect());
         if before != after {
             self.unwatch_needs(id, before);
@@ -448,6 +461,7 @@ impl Core {
             let Some(ordinal) = job.task.and_then(|task| tasks.ordinal(task)) else { return };
             tasks.waiting.remove(ordinal);
             tasks.gated.remove(ordinal);
+            tasks.preempted.remove(&ordinal);
             was_due = tasks.again.remove(&ordinal).and_then(|(_, due)| due);
             tasks.running -= u32::from(ran);
             let side = if state == JobState::Completed { &mut tasks.ok } else { &mut tasks.bad };

@@ -14,7 +14,7 @@ impl Core {
     /// # Errors
     /// The first thing that does not hold, for a person who has to find out why.
     pub fn check(&self, now: Now) -> Result<(), String> {
-        let fresh = self.rebuilt();
+        let fresh = self.clone().rebuilt();
         if fresh != *self {
             // Only the lines that differ: the whole of it fills a screen for each job.
             let (is, should) = (format!("{self:#?}"), format!("{fresh:#?}"));

@@ -87,8 +87,9 @@ impl Deciding<'_> {
             (state.stop.is_none() || preempted.is_some(), preempted.as_ref().or(failure.as_ref()))
             && self.retries(run, outcome, failure)
         {
-            let wait =
-                self.core.jobs.get(&run.job.job).and_then(|j| j.rare()).map_or(0, |r| r.backoff.after(run.attempt).0);
+            let job = self.core.jobs.get(&run.job.job);
+            let after = |job: &crate::job::Job| Some(job.rare()?.backoff.after(job.tries(run.job.task, run.attempt)).0);
+            let wait = job.and_then(after).unwrap_or(0);
             return self.requeue(run, started_at, failure.clone(), wait, outcome.usage);
         }
         let job = self.core.jobs.get(&run.job.job);
@@ -142,7 +143,8 @@ impl Deciding<'_> {
 
     fn retries(&self, run: Run, outcome: &RunOutcome, failure: &Failure) -> bool {
         let Some(job) = self.core.jobs.get(&run.job.job) else { return false };
-        let Some(rare) = job.rare().filter(|r| run.stage == Stage::Execute && run.attempt <= r.retries) else {
+        let tries = job.tries(run.job.task, run.attempt);
+        let Some(rare) = job.rare().filter(|r| run.stage == Stage::Execute && tries <= r.retries) else {
             return false;
         };
         if job.tasks.as_ref().is_some_and(|t| t.stopped.is_some() || t.expired && job.overdue) {

@@ -191,6 +191,28 @@ impl Job {
         self.rare().and_then(|rare| rare.since).unwrap_or(self.submitted)
     }
 
+    /// An attempt made room, which is no failure of its own.
+    pub fn count_preemption(&mut self, task: Option<TaskIndex>) {
+        match (task, &mut self.tasks) {
+            (Some(task), Some(tasks)) => {
+                if let Some(ordinal) = tasks.ordinal(task) {
+                    *tasks.preempted.entry(ordinal).or_default() += 1;
+                }
+            }
+            _ => self.change_rare(|rare| rare.preempted += 1),
+        }
+    }
+
+    /// How many of its attempts did not only make room, if this was the last.
+    pub fn tries(&self, task: Option<TaskIndex>, attempt: u32) -> u32 {
+        let of_task = |tasks: &Tasks| Some(*tasks.preempted.get(&tasks.ordinal(task?)?)?);
+        let preempted = match &self.tasks {
+            Some(tasks) => of_task(tasks).unwrap_or(0),
+            None => self.rare().map_or(0, |rare| rare.preempted),
+        };
+        attempt.saturating_sub(preempted)
+    }
+
     /// By how many milliseconds an array comes later beside jobs of others, as its last task has had a turn since.
     pub fn lag_ms(&self) -> u64 {
         let served = self.tasks.as_ref().and_then(|tasks| tasks.served);

@@ -187,12 +187,17 @@ impl Core {
         self.seen.host
     }
 
+    /// Whether anything runs, and does not stand still.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.runs.values().any(|run| run.suspended.is_none())
+    }
+
     /// Whether something that waits could start if the machine beside jobs were another.
     #[must_use]
     pub fn minds_host(&self) -> bool {
         let plan = &self.seen.plan;
-        let is_held_back = self.seen.host.short.is_some() && !self.runs.is_empty();
-        plan.lacks_memory || is_held_back && plan.first.is_some()
+        let is_held_back = self.seen.host.short.is_some() && self.goes_on();
+        plan.lacks_memory || is_held_back && (plan.first.is_some() || !self.yielding.is_empty())
     }
 
     /// Which boot of the machine it knows.

@@ -79,6 +79,16 @@ impl Shares {
         change(self.queues.entry(to.queue.clone()).or_default());
     }
 
+    /// Has a run that goes on counted in another queue.
+    pub fn move_charge(&mut self, from: &QueueName, to: &QueueName, charged: u64) {
+        if from != to {
+            let usage = self.queues.entry(from.clone()).or_default();
+            *usage = usage.saturating_sub(charged);
+            let usage = self.queues.entry(to.clone()).or_default();
+            *usage = usage.saturating_add(charged);
+        }
+    }
+
     fn add(&mut self, to: Account<'_>, charged: u64) {
         let change = |usage: &mut u64| *usage = usage.saturating_add(charged);
         change(self.users.entry(to.user).or_default());

@@ -404,24 +404,30 @@ impl Core {
 
     /// The same state with all that follows made anew; the oracle of the indices, and how a snapshot comes to life.
     #[must_use]
-    pub(crate) fn rebuilt(&self) -> Self {
+    pub(crate) fn rebuilt(self) -> Self {
+        let Self { machine, next_job, jobs, runs, bulks, ended, policy, queues, shares, past, announced, .. } = self;
         let mut core = Self {
-            machine: self.machine.clone(),
-            next_job: self.next_job,
-            jobs: self.jobs.clone(),
-            bulks: self.bulks.clone(),
-            ended: self.ended.clone(),
-            policy: self.policy.clone(),
-            queues: self.queues.clone(),
-            shares: self.shares.clone(),
-            past: self.past.clone(),
-            announced: self.announced.clone(),
-            doomed: self.doomed.clone(),
-            seen: self.seen.clone(),
+            machine,
+            next_job,
+            jobs,
+            bulks,
+            ended,
+            policy,
+            queues,
+            shares,
+            past,
+            announced,
+            doomed: self.doomed,
+            seen: self.seen,
             ..Self::default()
         };
-        core.rebuild(self.runs.clone());
+        core.rebuild(runs);
         core
+    }
+
+    /// The same in place: a million jobs are not copied for that.
+    pub(crate) fn renew(&mut self) {
+        *self = std::mem::take(self).rebuilt();
     }
 
     /// Makes all that follows, from jobs and runs alone.
@@ -462,7 +468,7 @@ fn dates(id: JobId, job: &Job) -> impl Iterator<Item = (Timestamp, Date)> + use<
     let begin = job.rare().and_then(|r| r.begin).filter(|_| !job.begun);
     let begin = begin.map(|at| (at, Date::Begin(id)));
     let expires = job.expires().map(|at| (at, Date::Expires(id)));
-    let lapses = job.open_offers().map(|offers| (offers.lapses_at, Date::Lapses(id)));
+    let lapses = job.open_offers().filter(|_| !job.has_started()).map(|offers| (offers.lapses_at, Date::Lapses(id)));
     let deadline = job.deadline().map(|at| (at, Date::Deadline(id)));
     begin.into_iter().chain(expires).chain(deadline).chain(lapses)
 }

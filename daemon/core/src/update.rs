@@ -31,6 +31,7 @@ impl Core {
         change: &JobChange,
         target: JobRef,
     ) -> Result<(), Refusal> {
+        let change = &self.with_limit_of_queue(target, change.clone());
         if change.deadline.is_some_and(|at| at <= now) {
             return Err(Refusal::Past);
         }
@@ -52,10 +53,10 @@ impl Core {
         let before = job.demand();
         let mut demand = before.clone();
         demand.change(change);
-        // What it asked for before was accepted then, whatever the machine and its queue have become since.
         if change.deadline.or(change.begin).is_some() {
             has_time(&demand)?;
         }
+        // What it asked for before was accepted then, whatever the machine and its queue have become since.
         let asks_anew = demand.shape(0).wants() != before.shape(0).wants();
         if asks_anew || demand.queue() != before.queue() {
             self.within_queue(&demand)?;
@@ -129,7 +130,8 @@ struct Resolved {
 impl Core {
     /// One that goes to a queue with a bound of time, and has none itself, has that from then on.
     fn with_limit_of_queue(&self, target: JobRef, mut change: JobChange) -> JobChange {
-        let has_limit = self.jobs.get(&target.job).is_some_and(|job| job.shape.time_ms > 0);
+        // What runs is not given a limit that it did not have.
+        let has_limit = self.jobs.get(&target.job).is_some_and(|job| job.shape.time_ms > 0 || job.has_started());
         let most = change.queue.as_ref().and_then(|queue| self.queues.get(queue)?.spec.max_time_ms);
         if !has_limit && change.time_limit_ms.is_none_or(|limit| limit.0 == 0) {
             change.time_limit_ms = most.or(change.time_limit_ms);

@@ -8,7 +8,7 @@ use qrm_core::{
 };
 use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{JobSpec, JobState, Offer, OfferId};
+use qrm_protocol::job::{JobChange, JobSpec, JobState, Offer, OfferId};
 use qrm_protocol::queue::QueueChange;
 use qrm_protocol::time::Timestamp;
 use serde_json::{Value, json};
@@ -316,4 +316,81 @@ fn under_pressure_nothing_more_starts_but_the_first() {
     let step = world.step(Input::Observed(Observed::Host(Host::default())));
     assert!(step.effects.contains(&Effect::Launch(run(second, 1))), "{:?}", step.effects);
     assert!(!world.core.minds_host());
+}
+
+/// One that was promised a start, and whose queue is paused then, has nothing kept for it, and nobody makes room for it.
+#[test]
+fn a_promise_is_not_kept_in_a_paused_queue_and_holds_nobody_back() {
+    for on_preempt in ["requeue", "suspend"] {
+        let mut world = World::new();
+        world.queue("other", json!({"on_preempt": on_preempt}));
+        let first = world.runs(json!({"cpus": 4, "time": "10m", "queue": "other"}), 1_000);
+        let job = world.submits(json!({"cpus": 4, "time": "10m", "on_conflict": "negotiation"}));
+        assert!(matches!(world.offers(job)[..], [Offer::At { .. }]), "{:?}", world.offers(job));
+        world.accepts(job, 1).unwrap();
+        let pause = |pause| Action::QueuePause { name: "default".parse().unwrap(), pause };
+        world.tries(pause(true)).unwrap();
+        let idle = world.submits(json!({"cpus": 2, "idle": true, "time": "5m", "queue": "other"}));
+        world.ends(first, 1);
+        assert_eq!(world.state(idle), Some(JobState::Allocating), "{on_preempt}");
+        let (at, boot_ms) = (world.now.wall, world.now.boot_ms);
+        let step = world.step(Input::Observed(Observed::Executing { run: run(idle, 1), pid: 1, at, boot_ms }));
+        assert_eq!(signals(&step), [], "{on_preempt}");
+        world.passes(700_000);
+        assert_eq!(world.core.look(world.now, job).unwrap().planned, None, "{on_preempt}");
+        world.ends(idle, 1);
+        let step = world.tries(pause(false)).unwrap();
+        assert!(step.effects.contains(&Effect::Launch(run(job, 1))), "{:?}", step.effects);
+    }
+}
+
+#[test]
+fn an_attempt_that_made_room_is_no_retry() {
+    let mut world = World::new();
+    let fails = |world: &mut World, job, attempt| {
+        let outcome = RunOutcome { exit_code: Some(1), ended_at: world.now.wall, ..RunOutcome::default() };
+        world.step(Input::Observed(Observed::Ended(run(job, attempt), outcome)))
+    };
+    let spec = json!({"cpus": 4, "preemptible": true, "priority": "low", "retries": 1, "backoff": "1s..1s"});
+    let mut array = spec.clone();
+    array["array"] = "0".into();
+    for spec in [spec, array] {
+        let task = spec.get("array").map(|_| 0);
+        let job = JobRef { task, ..world.submits(spec) };
+        let urgent = world.submits(json!({"cpus": 4, "on_conflict": "preemption"}));
+        world.ends(job, 1);
+        world.ends(urgent, 1);
+        assert_eq!(world.state(job), Some(JobState::Allocating));
+        fails(&mut world, job, 2);
+        assert_eq!(world.state(job), Some(JobState::Queued), "it failed for the first time");
+        world.passes(1_000);
+        let step = fails(&mut world, job, 3);
+        let is_over = |event: &Event| matches!(event, Event::Ended { job: of, .. } if *of == job);
+        assert!(step.events.iter().any(is_over), "{:?}", step.events);
+    }
+}
+
+#[test]
+fn tasks_that_run_when_their_array_goes_to_another_queue_count_there() {
+    let mut world = World::new();
+    world.queue("other", json!({}));
+    let other = world.runs(json!({"cpus": 1, "time": "1h", "queue": "other"}), 3_600_000);
+    world.ends(other, 1);
+    let array = world.submits(json!({"cpus": 1, "time": "10h", "array": "0-5"}));
+    let change = JobChange { queue: Some("other".parse().unwrap()), ..JobChange::default() };
+    let update = Action::Update { targets: vec![array], change: Box::new(change), ended: BTreeMap::new() };
+    world.tries(update).unwrap();
+    // Four of them run already.
+    for task in 0..6 {
+        let job = JobRef::task(array.job, task);
+        let (at, boot_ms) = (world.now.wall, world.now.boot_ms);
+        world.step(Input::Observed(Observed::Executing { run: run(job, 1), pid: 1, at, boot_ms }));
+        world.ends(job, 1);
+    }
+    let share = |world: &mut World, queue: &str| {
+        let spec = json!({"command": ["true"], "queue": queue, "cpus": 4, "hold": false});
+        let demand = Demand::from(&serde_json::from_value::<JobSpec>(spec).unwrap());
+        world.core.when(world.now, ME, demand, &BTreeMap::new()).unwrap().rank.unwrap().queue
+    };
+    assert_eq!((share(&mut world, "default"), share(&mut world, "other")), (1_000_000, 500_000));
 }

@@ -4,7 +4,7 @@
 use super::jobs::{no_such, row};
 use super::targets::{Found, MOST_NAMED, Targets, are_live, has_ended};
 use super::{Client, Shared};
-use qrm_core::{Action, Answer, Caller, Control, Core, Now, PastEnd, Right};
+use qrm_core::{Action, Answer, Caller, Control, Core, Now, PastEnd, Refusal, Right};
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::filter::Filter;
 use qrm_protocol::ids::JobRef;
@@ -36,7 +36,11 @@ impl What {
     fn can(&self, core: &Core, now: Timestamp, caller: Caller, id: JobRef) -> bool {
         match self {
             Self::Control(what) => core.would(caller, *what, id).is_ok(),
-            Self::Update(change) => core.may_update(now, caller, change, id).is_ok(),
+            Self::Update(change) => match core.may_update(now, caller, change, id) {
+                // That is wrong for all of them, and is to be said.
+                Err(Refusal::NoSuchQueue { .. }) => true,
+                other => other.is_ok(),
+            },
         }
     }
 }
@@ -118,6 +122,7 @@ async fn found(
     let mut found = Found::among(filter, |state| !state.is_terminal());
     while let Some(rows) = found.next(client, shared).await? {
         let ids: Vec<JobRef> = rows.iter().map(|row| row.id).collect();
+        let mut failed: Option<Vec<JobRef>> = None;
         loop {
             let (asked, caller, wanted) = (ids.clone(), client.caller, what.clone());
             let can = move |core: &Core, now: Now| {
@@ -127,13 +132,18 @@ async fn found(
             if can.is_empty() {
                 break;
             }
-            match run(client, shared, can, what).await {
+            match run(client, shared, can.clone(), what).await {
                 Ok(done) => {
                     note(reply, done);
                     break;
                 }
                 // One of them went on between the look and this; the others are looked at again.
-                Err(error) if matches!(error.code, Code::NotFound | Code::FailedPrecondition) => {}
+                Err(error)
+                    if matches!(error.code, Code::NotFound | Code::FailedPrecondition)
+                        && failed.as_ref() != Some(&can) =>
+                {
+                    failed = Some(can);
+                }
                 Err(error) => return Err(error),
             }
         }

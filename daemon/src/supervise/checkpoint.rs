@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Mode as Bits, mkdirat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Its name. What a job makes in its directory by itself has another, and is never removed.
 pub(super) const NAME: &str = "qrm-checkpoint";
@@ -28,6 +28,9 @@ fn make_dir(at: &OwnedFd, name: &str) -> Result<(), Errno> {
         Err(error) => Err(error),
     }
 }
+
+/// So many jobs wait for that at most: each holds a directory open.
+const MOST_WAITING: usize = 256;
 
 /// What a job that is over has saved: its directory, and whose that is.
 pub(super) struct Saved {
@@ -56,7 +59,7 @@ pub(super) fn leave(dir: &OwnedFd, after: After) -> Result<bool, Errno> {
 /// Has them removed, one after the other, by a thread of its own.
 pub(super) struct Checkpoints {
     mail: Mail,
-    remover: Option<Sender<(JobRef, Saved)>>,
+    remover: Option<SyncSender<(JobRef, Saved)>>,
 }
 
 impl Checkpoints {
@@ -67,13 +70,13 @@ impl Checkpoints {
     /// Has what this job saved removed, and its directory tidied up once more after that.
     pub fn remove(&mut self, job: JobRef, saved: Saved) {
         let told = match &self.remover {
-            Some(remover) => remover.send((job, saved)).map_err(io::Error::other),
+            Some(remover) => remover.try_send((job, saved)).map_err(io::Error::other),
             None => {
-                let (remover, words) = channel();
+                let (remover, words) = sync_channel(MOST_WAITING);
                 let mail = self.mail.clone();
                 let thread = std::thread::Builder::new().name("checkpoint".to_owned());
                 thread.spawn(move || work(&words, &mail)).and_then(|_| {
-                    let told = remover.send((job, saved)).map_err(io::Error::other);
+                    let told = remover.try_send((job, saved)).map_err(io::Error::other);
                     self.remover = Some(remover);
                     told
                 })

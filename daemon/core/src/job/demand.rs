@@ -150,6 +150,9 @@ pub struct Rare {
     /// It is held since then, if not since it was accepted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub held: Option<Timestamp>,
+    /// So many of its attempts made room, and are no retries.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preempted: u32,
     /// What it was offered instead of waiting.
     #[serde(default, skip_serializing_if = "is_default")]
     pub offers: Option<Offers>,
@@ -213,6 +216,7 @@ impl From<&JobSpec> for Demand {
             room: false,
             since: None,
             held: None,
+            preempted: 0,
             offers: None,
         };
         Self {

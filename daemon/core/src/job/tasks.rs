@@ -35,6 +35,9 @@ pub(crate) struct Tasks {
     /// Tasks between attempts: the last attempt, and when the next is due if that is still to come.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub again: BTreeMap<u32, (u32, Option<u64>)>,
+    /// Of tasks that live: how many of their attempts made room, and are no retries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub preempted: BTreeMap<u32, u32>,
     /// Whether any task ever started.
     pub started: bool,
     /// When the last one did.
@@ -60,6 +63,7 @@ impl Tasks {
             bad: Ranges::default(),
             cancelled: 0,
             again: BTreeMap::new(),
+            preempted: BTreeMap::new(),
             started: false,
             served: None,
             stopped: None,

@@ -28,6 +28,8 @@ pub(crate) struct Limits {
 
 /// Lines that a pass looks at.
 const MOST_LINES: usize = 4_096;
+/// Heads that it sees for that, most of which want more than is left.
+const MOST_LOOKS: usize = 16 * MOST_LINES;
 
 impl Limits {
     /// Those of the pass that decides.
@@ -131,7 +133,7 @@ impl<'a> Pass<'a> {
 
     /// Looks at all.
     pub fn run(mut self) -> Plan {
-        if self.core.seen.host.short.is_some() && !self.core.runs.is_empty() {
+        if self.core.seen.host.short.is_some() && self.core.goes_on() {
             self.plan.first = self.ranks.heads().next().map(|((_, _, Reverse(id)), _)| id);
             return self.plan;
         }
@@ -142,12 +144,12 @@ impl<'a> Pass<'a> {
         let mut nexts: BinaryHeap<(Turn, usize)> = BinaryHeap::new();
         let mut yielding = self.yielding();
         let mut new = newcomer.map(|new| self.ranks.turn(&new.shape, new.since, new.id));
-        let mut lines = 0;
+        let (mut lines, mut looks) = (0, 0);
         while !self.is_done(new.is_some()) && !self.is_enough_under_pressure() {
             // Whose turn it is: of heads, of those behind a head, of those that stand still, or of the one that is not there.
             // What comes last here is first where turns are equal.
             let turns = [
-                heads.peek().filter(|_| lines < self.limits.lines),
+                heads.peek().filter(|_| lines < self.limits.lines && looks < MOST_LOOKS),
                 nexts.peek().map(|(turn, _)| *turn),
                 yielding.last().map(|(turn, _)| *turn),
                 new,
@@ -158,8 +160,9 @@ impl<'a> Pass<'a> {
             };
             match which {
                 0 => {
-                    lines += 1;
+                    looks += 1;
                     if let Some(cursor) = self.open(&mut heads) {
+                        lines += 1;
                         // Behind a head that was promised a start there may be one whose turn is later.
                         nexts.extend(self.peek_of(&cursor).map(|turn| (turn, cursors.len())));
                         cursors.push(cursor);
@@ -203,6 +206,11 @@ impl<'a> Pass<'a> {
             Some((planned.at, amounts, ms))
         };
         self.core.seen.plan.planned.iter().filter(|(_, planned)| planned.place < place).filter_map(of).collect()
+    }
+
+    /// Whether it is only to know when one starts, and nothing follows from it.
+    pub(super) fn only_foretells(&self) -> bool {
+        self.limits.until.is_some() || self.newcomer.is_some()
     }
 
     /// Whether nothing more can come of it.
@@ -270,15 +278,7 @@ impl<'a> Pass<'a> {
                 && let Some(ordinal) = tasks.waiting.first_from(*from)
             {
                 (*from, *left) = (ordinal + 1, *left - 1);
-                let attempt = tasks.again.get(&ordinal).map_or(0, |(last, _)| *last) + 1;
-                let job = JobRef::task(*id, tasks.index(ordinal));
-                return Some(Candidate {
-                    job,
-                    shape: cursor.shape,
-                    wants: cursor.shape.wants(),
-                    attempt: Some(attempt),
-                    left: None,
-                });
+                return Some(task(*id, tasks, ordinal, cursor.shape));
             }
             let (_, id) = cursor.rest.next()?;
             let job = self.core.jobs.get(id)?;
@@ -437,6 +437,9 @@ impl<'a> Pass<'a> {
                 self.start(one, variant, expected);
                 continue;
             }
+            if !lets {
+                continue;
+            }
             self.plan.lacks_memory |= self.lacks_memory(one);
             let not_before = match promise {
                 // By then, or as soon as it can.
@@ -444,8 +447,7 @@ impl<'a> Pass<'a> {
                     let left = u64::try_from(start.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
                     self.now.boot_ms.saturating_add(left)
                 }
-                Promise::Room if lets => self.now.boot_ms,
-                Promise::Room => continue,
+                Promise::Room => self.now.boot_ms,
             };
             self.make_room(one);
             if self.plan_start_from(not_before, one) {
@@ -457,15 +459,7 @@ impl<'a> Pass<'a> {
     /// A job, or the first task of an array that may start.
     fn first_of(&self, id: JobId, job: &'a Job) -> Option<Candidate<'a>> {
         let Some(tasks) = &job.tasks else { return Some(candidate(id, job)) };
-        let ordinal = tasks.waiting.first()?;
-        let attempt = tasks.again.get(&ordinal).map_or(0, |(last, _)| *last) + 1;
-        Some(Candidate {
-            job: JobRef::task(id, tasks.index(ordinal)),
-            shape: &job.shape,
-            wants: job.shape.wants(),
-            attempt: Some(attempt),
-            left: None,
-        })
+        Some(task(id, tasks, tasks.waiting.first()?, &job.shape))
     }
 
     /// Runs that stand still to make room, the first in rank last, and of an array the smaller index.
@@ -532,4 +526,10 @@ fn candidate(id: JobId, job: &Job) -> Candidate<'_> {
         attempt: Some(job.attempt + 1),
         left: None,
     }
+}
+
+fn task<'a>(id: JobId, tasks: &Tasks, ordinal: u32, shape: &'a Kind) -> Candidate<'a> {
+    let attempt = tasks.again.get(&ordinal).map_or(0, |(last, _)| *last) + 1;
+    let job = JobRef::task(id, tasks.index(ordinal));
+    Candidate { job, shape, wants: shape.wants(), attempt: Some(attempt), left: None }
 }

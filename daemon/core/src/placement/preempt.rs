@@ -85,11 +85,16 @@ impl Core {
             true => (Amounts { mem: 0, disk: 0, ..held }, now),
             false => (held, now.saturating_add(record.grace_ms()).max(now + 1)),
         };
+        let wants_ms = record.shape.min_run_ms.saturating_sub(ran);
+        // Who stands still comes no nearer to that.
+        if wants_ms > 0 && run.suspended.is_some() {
+            return None;
+        }
         let keeps_work = stands_still || record.shape.saves;
         let lost = if keeps_work { 0 } else { ran };
         Some(Victim {
             job,
-            wants_ms: record.shape.min_run_ms.saturating_sub(ran),
+            wants_ms,
             gives,
             at,
             end: self.expected_end(now, job, run),
@@ -102,6 +107,9 @@ impl Core {
 impl Pass<'_> {
     /// Finds the runs that are to make room for a blocked job, if that is its way and they are enough.
     pub(super) fn make_room(&mut self, candidate: Candidate<'_>) {
+        if self.only_foretells() {
+            return;
+        }
         let any = self.core.way_of(candidate.shape) == OnConflict::Preemption;
         let is_it = |job: JobRef| job.job == candidate.job.job;
         let leaves = |run: &RunState| run.stop.is_some_and(|stop| stop.room_for.is_some_and(is_it));
@@ -153,6 +161,11 @@ impl Pass<'_> {
         if victims.is_empty() {
             return None;
         }
+        // What makes room already, or ends by itself in time for one of its ways, is waited for.
+        let without = self.earliest(candidate).map(|(at, ..)| at);
+        if without.is_some_and(|at| victims.iter().all(|victim| victim.at >= at)) {
+            return None;
+        }
         // The youngest first, of those that lose as much.
         victims.sort_unstable_by(|a, b| (a.loses, b.job).cmp(&(b.loses, a.job)));
         // Those of higher rank have the places that are planned for them.
@@ -161,8 +174,6 @@ impl Pass<'_> {
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(now);
         let given = victims.iter().filter(|victim| victim.end > gone).fold(Amounts::default(), |a, v| a.plus(v.gives));
         let taken = self.running().taken_at(gone).less(given);
-        // What makes room already, or ends by itself in time for one of its ways, is waited for.
-        let without = self.earliest(candidate).map(|(at, ..)| at);
         let ways = candidate.wants.iter().filter(|want| all.leaves(taken, want.amounts));
         let ways: Vec<(Amounts, u64)> = ways.map(|want| (want.amounts, candidate.expected(core, *want))).collect();
         let chosen = Trial { future: &future, ways: &ways }.choose(&victims, without)?;
@@ -180,12 +191,21 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Whether it could start in one of its ways as soon as these are gone.
-    fn fits(&self, victims: &[Victim]) -> bool {
+    /// What there is if these are gone.
+    fn without(&self, victims: &[Victim]) -> Profile {
         let mut profile = self.future.clone();
         for victim in victims {
             profile.give(victim.at, victim.end, victim.gives);
         }
+        profile
+    }
+
+    /// Whether it could start in one of its ways as soon as these are gone.
+    fn fits(&self, victims: &[Victim]) -> bool {
+        self.fits_in(&self.without(victims), victims)
+    }
+
+    fn fits_in(&self, profile: &Profile, victims: &[Victim]) -> bool {
         let gone = victims.iter().map(|victim| victim.at).max().unwrap_or(0);
         self.ways.iter().any(|(amounts, ms)| profile.earliest(*amounts, *ms).is_some_and(|at| at <= gone))
     }
@@ -202,9 +222,15 @@ impl Trial<'_> {
             if self.fits(&victims[..middle]) { enough = middle } else { few = middle }
         }
         let mut chosen = victims[..enough].to_vec();
+        let mut profile = self.without(&chosen);
         for place in (0..chosen.len()).rev() {
             let spared = chosen.remove(place);
-            if !self.fits(&chosen) {
+            let ms = spared.end.saturating_sub(spared.at);
+            if ms > 0 {
+                profile.take(spared.at, spared.gives, ms);
+            }
+            if !self.fits_in(&profile, &chosen) {
+                profile.give(spared.at, spared.end, spared.gives);
                 chosen.insert(place, spared);
             }
         }

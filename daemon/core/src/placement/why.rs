@@ -4,8 +4,8 @@
 mod causes;
 mod holders;
 
+use super::Planned;
 use super::pass::{Limits, Newcomer, Pass};
-use super::preempt::Class;
 use super::rank::Ranks;
 use crate::access::Caller;
 use crate::event::Stage;
@@ -255,6 +255,11 @@ impl Core {
         }
     }
 
+    /// What the last pass planned for it.
+    fn plan_of(&self, id: JobId, record: &Job) -> Option<Planned> {
+        self.seen.plan.planned.get(&self.next_of(id.into(), record)).copied()
+    }
+
     fn add_expected(&self, job: &Job, variant: u8, explained: &mut Explained) {
         let (ms, from) = self.expected(&job.shape, job.shape.way(variant));
         explained.expected = Some((ms, from.word()));
@@ -285,17 +290,5 @@ impl Core {
     #[must_use]
     pub fn offers_of(&self, job: JobRef) -> Vec<(OfferId, Offer, Timestamp)> {
         if job.task.is_some() { Vec::new() } else { self.open_offers(job.job) }
-    }
-
-    /// How important a job is beside those that could make room for it, for people.
-    #[must_use]
-    pub fn class_of(&self, job: JobId) -> Option<&'static str> {
-        self.jobs.get(&job).map(|job| match Class::of(&job.shape) {
-            Class::Idle => "idle",
-            Class::Low => "low",
-            Class::Normal => "normal",
-            Class::High => "high",
-            Class::Critical => "critical",
-        })
     }
 }

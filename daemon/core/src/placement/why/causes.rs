@@ -83,7 +83,7 @@ impl Core {
         let wants = job.shape.wants();
         let plan = &self.seen.plan;
         // The way that comes nearest: the one in which it is planned, else the one that it prefers.
-        let planned = plan.planned.get(&id.into()).map_or(0, |planned| usize::from(planned.variant));
+        let planned = self.plan_of(id, job).map_or(0, |planned| usize::from(planned.variant));
         let fits = wants.iter().find(|want| plan.all.leaves(plan.taken, want.amounts));
         let Some(want) = wants.get(planned).or(wants.first()).copied() else { return };
         if fits.is_none() {
@@ -96,7 +96,7 @@ impl Core {
 
     /// The pressure under which nothing more starts.
     fn pressure(&self) -> Option<Cause> {
-        let short = self.seen.host.short.filter(|_| !self.runs.is_empty())?;
+        let short = self.seen.host.short.filter(|_| self.goes_on())?;
         let (what, permille, most) = match short {
             Short::Memory { permille, most } => ("memory", permille, most),
             Short::Cpu { permille, most } => ("cpu", permille, most),
@@ -123,7 +123,9 @@ impl Core {
             let message = Waiting::QueueFull { queue: name.clone(), most }.to_string();
             let of_queue = |run: JobRef| self.jobs.get(&run.job).is_some_and(|job| job.shape.queue == *name);
             let holders = self.holders(now, |run, _| u64::from(of_queue(run)));
-            let until = holders.first().and_then(|holder| holder.until);
+            // More may run than may now.
+            let over = usize::try_from(running.saturating_sub(most.into())).unwrap_or(usize::MAX);
+            let until = holders.get(over).and_then(|holder| holder.until);
             let asked = Some((1, u64::from(most).saturating_sub(running)));
             let since = self.last_start(of_queue).map(|at| at.max(job.since()));
             causes.push(Cause { holders, until, asked, since, ..Cause::new(ReasonCode::QueueFull, message) });
@@ -174,7 +176,7 @@ impl Core {
     /// It would fit, and others come first.
     fn rank_causes(&self, now: Now, id: JobId, job: &Job, causes: &mut Vec<Cause>) {
         let plan = &self.seen.plan;
-        let own = plan.planned.get(&id.into()).map_or(u32::MAX, |planned| planned.place);
+        let own = self.plan_of(id, job).map_or(u32::MAX, |planned| planned.place);
         let mut before: Vec<_> = plan.planned.iter().filter(|(_, planned)| planned.place < own).collect();
         before.sort_unstable_by_key(|(_, planned)| planned.place);
         let holder = |(job, planned): (&JobRef, &Planned)| Held {
@@ -245,7 +247,7 @@ impl Core {
         let own = job.shape.wants();
         let fits = |want: &Want| plan.all.leaves(plan.taken, want.amounts);
         // The way that comes nearest: the one in which it is planned, else one that the machine has.
-        let planned = plan.planned.get(&id.into()).and_then(|planned| own.get(usize::from(planned.variant)));
+        let planned = self.plan_of(id, job).and_then(|planned| own.get(usize::from(planned.variant)));
         let nearest = planned.or_else(|| own.iter().find(|want| plan.all.holds(want.amounts))).or(own.first())?;
         let (asks, free) = (nearest.amounts, plan.all.less(plan.taken));
         if own.iter().any(fits) {

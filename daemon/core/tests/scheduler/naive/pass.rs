@@ -125,7 +125,9 @@ impl Naive {
         let (mut planned, most) = (0, self.policy.planned_starts);
         for id in self.line(now) {
             let job = &self.jobs[&id.job];
-            let pressed = self.host.short.is_some() && (!self.runs.is_empty() || !found.starts.is_empty());
+            let goes_on = self.runs.values().any(|run| run.stands.is_none());
+            let started = !found.starts.is_empty() || !found.goes_on.is_empty();
+            let pressed = self.host.short.is_some() && (goes_on || started);
             if self.runs.contains_key(&id) {
                 let (takes, ms) = self.rest(now, id);
                 if pressed {
