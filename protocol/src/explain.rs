@@ -77,7 +77,7 @@ pub struct Reason {
     pub code: ReasonCode,
     /// For people: one sentence.
     pub message: String,
-    /// Since when.
+    /// Since when, where that is known.
     pub since: Option<Timestamp>,
     /// When it is over, if that is known.
     pub until: Option<Timestamp>,
@@ -103,7 +103,8 @@ pub struct RankView {
     pub total_thousandths: i64,
     /// From its priority.
     pub priority_thousandths: i64,
-    /// From how long it has waited.
+    /// From how long it could have started; of an array that had a turn, since its last task started, and of what waits behind
+    /// one in its line as much less.
     pub age_thousandths: i64,
     /// From what its user used lately, beside others.
     pub fair_share_thousandths: i64,
@@ -132,7 +133,8 @@ pub struct Explanation {
     pub id: Option<JobRef>,
     /// Where it is.
     pub state: JobState,
-    /// Every cause; none if it runs, has ended, or would start at once.
+    /// Every cause. One that would start at once has none but `deadline`; one that has ended has none, and one that runs only
+    /// if it stands still to make room, or is an array with tasks that wait.
     pub reasons: Vec<Reason>,
     /// When it is planned to start: nothing of lower rank delays that.
     pub planned_start: Option<Timestamp>,

@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 
 from measures import Line  # noqa: E402
 from run import TARGET, say, table, write_json  # noqa: E402
+from timing import Failed  # noqa: E402
 
 OFF, ON = ("qrm", "--fair-share", "off"), ("qrm", "--fair-share", "on")
 NAIVE = ("naive", "--fair-share", "off")
@@ -58,10 +59,6 @@ def arguments():
 
 def loads(text):
     return [float(word) for word in text.split(",")]
-
-
-class Failed(Exception):
-    """The program did not do what it is for; the text is what it said."""
 
 
 class Replay:

@@ -39,10 +39,18 @@ fn what_a_job_saved_that_did_not_complete_is_kept_until_it_is_forgotten() {
     let world = World::new();
     let save = "echo half >$QRM_CHECKPOINT_DIR/done; exit 7";
     let id = world.submit("--preemptible", save);
-    let empty = world.submit("--preemptible", "exit 7");
     let job = world.ended(&id);
     assert_eq!(job["state"], "failed");
-    world.ended(&empty);
+    // Where nothing was saved, nothing is kept.
+    let gate = Gate::new(&world, "gate");
+    let empty = world.submit("--preemptible", &format!("{}; exit 7", gate.wait()));
+    world.executing(&empty);
+    let nothing = dir(&world.show(&empty));
+    let goings = Goings::of(nothing.parent().unwrap());
+    assert!(nothing.exists());
+    gate.open(1);
+    assert_eq!(world.ended(&empty)["state"], "failed");
+    goings.gone(&nothing);
     assert_eq!(std::fs::read_to_string(dir(&job).join("done")).unwrap(), "half\n");
     world.run("cleanup --older-than 0s").ok();
     assert!(!dir(&job).exists());

@@ -61,7 +61,9 @@ fn preemptible_jobs_make_room_for_a_higher_class_and_wait_for_their_next_attempt
     world.executing(&victim);
     // Of the same class nobody makes room.
     let equal = world.submit("--on-conflict preemption", "true");
-    assert_eq!(world.show(&victim)["state"], "executing");
+    assert_eq!(codes(&world, &equal), ["cpus"]);
+    let job = world.show(&victim);
+    assert_eq!((&job["state"], &job["waiting_reason"]), (&json!("executing"), &json!(null)));
     let urgent = world.submit("--on-conflict preemption --priority high", "echo urgent >>order");
     assert_eq!(world.ended(&urgent)["state"], "completed");
     gate.open(1);
@@ -89,7 +91,7 @@ fn an_offer_is_accepted_once() {
     let gate = Gate::new(&world, "gate");
     let first = world.submit("--cpus 2 --time 1h", &gate.wait());
     world.executing(&first);
-    let second = world.submit("--cpus 4 --on-conflict negotiation", "true");
+    let second = world.submit("--cpus 4 --on-conflict negotiation", &gate.wait());
     let offers = world.show(&second)["offers"].clone();
     let less = offers.as_array().unwrap().iter().find(|offer| offer["kind"] == "less");
     let less = less.unwrap_or_else(|| panic!("{offers}"));
@@ -98,12 +100,18 @@ fn an_offer_is_accepted_once() {
     let id = less["id"].as_str().unwrap();
     assert!(text.contains(&format!("qrm offer accept {id}  start now with 2 cpus\n")), "{text}");
     assert_eq!(world.run(&format!("offer accept {id}")).ok(), format!("job {second} is to start now with 2 cpus\n"));
+    world.executing(&second);
+    for (offer, says) in [
+        (id, format!("offer {id} was accepted before")),
+        (&format!("{second}-9"), format!("there is no offer {second}-9")),
+        ("99-1", "there is no job 99".to_owned()),
+    ] {
+        let said = world.run(&format!("offer accept {offer}"));
+        assert!(said.code == 2 && said.err.contains(&says), "{offer}: {said:?}");
+    }
+    gate.open(2);
     let job = world.ended(&second);
     assert_eq!((&job["state"], &job["cpus"]), (&json!("completed"), &json!(2)));
-    for line in [format!("offer accept {id}"), format!("offer accept {second}-9"), "offer accept 99-1".to_owned()] {
-        assert_eq!(world.run(&line).code, 2, "{line}");
-    }
-    gate.open(1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Queues: what they bound, what their jobs have that do not say, and who waits where.
+//! Queues: what they bound, their defaults for jobs that do not set them, and who waits where.
 //! A gate holds a place while others wait for it.
 
 use crate::hands::{Gate, words};
@@ -121,7 +121,7 @@ fn what_can_not_be_done_with_a_queue_is_refused_with_what_would_work() {
         ("queue pause nigth", "night"),
         ("queue resume day", "day"),
         ("queue remove day", "day"),
-        ("queue remove night", "night"),
+        ("queue remove night", "1 job is in queue night"),
         ("queue remove default", "default"),
         ("queue set night --weight 0", "a weight of 0"),
         ("queue set night --max-time 1h --time 2h", "max_time"),

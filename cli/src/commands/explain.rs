@@ -12,9 +12,9 @@ use qrm_protocol::method::{JobExplain, JobParams};
 
 /// Why a job does not run, and when it will.
 ///
-/// Every cause, since when it is so, and who holds what it waits for; when it is planned to start, which nothing of lower rank
-/// delays, or, if it is not among the jobs that are planned, when it could start as things are; how long it is expected to
-/// run, and where that is from; what makes its rank; and what it can have instead of waiting.
+/// Every cause, since when, where that is known, and who holds what it waits for; when it is planned to start, which nothing of
+/// lower rank delays, or, if it is not among the jobs that are planned, when it could start as things are; how long it is
+/// expected to run, and where that is from; what makes its rank; and what it can have instead of waiting.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  qrm explain 12\n  qrm explain 12.3 --json    # reasons have a code that stays what it is"

@@ -14,10 +14,11 @@ use qrm_protocol::method::{JobParams, JobShow, OfferAccept, OfferParams};
 
 /// Take something that a job was offered instead of waiting.
 ///
-/// A job that was submitted with --on-conflict negotiation, or in a queue whose way that is, and that can not start at once,
-/// gets offers when it is submitted: to start now with fewer cpus, at its planned start for certain, beside others, or as soon
-/// as named jobs have made room. An array gets none, nor does a job that is held or waits for others then. `qrm explain` and `qrm show` list them with their ids. They lapse after a minute, or what
-/// scheduler.offer_time says; the job waits on.
+/// A job that was submitted with --on-conflict negotiation, or in a queue with that setting, and that can not start at once,
+/// gets offers: to start now with fewer cpus, at its planned start for certain, beside others, or as soon as named jobs have
+/// made room. They are made once, when it is submitted alone and only room is wanting: not to arrays, bulks and job files, nor
+/// to a job that waits for others, for its begin or for its release. `qrm explain` and `qrm show` list them with their ids.
+/// They lapse after a minute, or what scheduler.offer_time says; the job waits on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

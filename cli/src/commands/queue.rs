@@ -17,7 +17,7 @@ use qrm_protocol::method::{
 use qrm_protocol::queue::{OnPreempt, QueueChange, QueueName, QueueView};
 use qrm_protocol::time::Millis;
 
-/// The queues: named lines of jobs with a weight, a bound, and what their jobs have that do not say.
+/// The queues: named lines of jobs with a weight, a bound, and defaults for jobs that do not set them.
 ///
 /// The queue default is always there, and has the jobs that name none. Others are in the configuration file (see
 /// qrm-config(5)), which alone can change those, or made by `qrm queue set`. All but list is for those who control the daemon.
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List them: how many of their jobs run and wait, and what holds for them.
+    /// List queues: how many of their jobs run and wait, and their settings.
     List,
     Set(Box<Set>),
     /// Let nothing of a queue start any more. What runs goes on, and what waits keeps its place.
@@ -52,30 +52,30 @@ struct Set {
     /// Which; at most 32 of a-z, 0-9, - and _.
     #[arg(value_name = "QUEUE", add = queues())]
     name: QueueName,
-    /// Its share beside other queues, 1 to 1000; at first 1.
+    /// Its share beside other queues, 1 to 1000; by default 1.
     #[arg(long, value_name = "N", value_parser = count)]
     weight: Option<u32>,
-    /// How many of its jobs and tasks may run at once; 0, as at first, is as many as fit.
+    /// How many of its jobs and tasks may run at once; 0, the default, is as many as fit.
     #[arg(long, value_name = "N", value_parser = count)]
     max_running: Option<u32>,
-    /// The longest time limit of a job in it, which those have that ask for none; 0, as at first, is none.
+    /// The longest time limit of a job in it, which those have that ask for none; 0, the default, is none.
     #[arg(long, value_name = "DURATION")]
     max_time: Option<Millis>,
     /// Its jobs may have to make room for jobs of a higher class.
     #[arg(long, overrides_with = "no_preemptible")]
     preemptible: bool,
-    /// Only those may that say so themselves; as at first.
+    /// Only those may that say so themselves; this is the default.
     #[arg(long, overrides_with = "preemptible")]
     no_preemptible: bool,
-    /// What becomes of a job that had to make room. requeue, as at first: it waits for its next attempt. cancel: it is
-    /// cancelled. suspend: it stands still, and keeps its memory, until there is room again.
+    /// What becomes of a job that had to make room. requeue, the default: it waits for its next attempt. cancel: it
+    /// is cancelled. suspend: it stands still, and keeps its memory, until there is room again.
     #[arg(long, value_name = "WHAT", add = words(OnPreempt::ALL.map(OnPreempt::word)))]
     on_preempt: Option<OnPreempt>,
-    /// What is done if a job of it can not start at once: priority, as at first, preemption, sharing, queuing or negotiation,
-    /// as in `qrm submit --help`.
+    /// What is done if a job of it can not start at once: priority, the default, preemption, sharing, queuing or
+    /// negotiation, as in `qrm submit --help`.
     #[arg(long, value_name = "WAY", add = words(OnConflict::ALL.map(OnConflict::word)))]
     on_conflict: Option<OnConflict>,
-    /// The priority of its jobs that do not say: 0 to 100, or low, normal, high, critical.
+    /// The priority of its jobs that do not set it: 0 to 100, or low, normal, high, critical.
     #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical"]))]
     priority: Option<Priority>,
     /// Their cpus.

@@ -10,7 +10,7 @@ use qrm_protocol::time::{Millis, Timestamp};
 /// What is not given is as it was, or as it is by default.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Wants {
-    /// A name for people; at first it is the program's.
+    /// A name for people; by default it is the program's.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// A remark for people; empty is none.
@@ -19,11 +19,11 @@ pub(crate) struct Wants {
     /// A label for people and filters (`qrm jobs label.NAME=VALUE`); an empty value is none. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     pub label: Vec<(String, String)>,
-    /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100); at first what its queue says, else 50.
+    /// How urgent: 0 to 100, or low (25), normal (50), high (75), critical (100); by default what its queue says, else 50.
     #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical"]))]
     pub priority: Option<Priority>,
-    /// Cpus for it: counted, and its weight where there are too few; at first what its queue says, else 1; 0 is
-    /// legal.
+    /// Cpus for it: counted, and its weight where there are too few; by default what its queue says, else 1; 0
+    /// is legal.
     #[arg(long, value_name = "N", value_parser = count)]
     pub cpus: Option<u32>,
     /// Memory for it, as 512M or 10G: counted, and its limit, beyond which it is ended; 0 is neither.
@@ -33,22 +33,23 @@ pub(crate) struct Wants {
     /// removed when it is over; 0 is none.
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<Bytes>,
-    /// The most processes and threads at once; 0, as at first, is what limits.pids says.
+    /// The most processes and threads at once; 0, the default, is what limits.pids says.
     #[arg(long, value_name = "N", value_parser = count)]
     pub pids: Option<u32>,
-    /// The most files that each of its processes may have open; 0, as at first, is what you have.
+    /// The most files that each of its processes may have open; 0, the default, is what you have.
     #[arg(long, value_name = "N", value_parser = count)]
     pub open_files: Option<u32>,
-    /// Its share of the disks where several jobs want them, 1 to 10000; 0, as at first, is 100.
+    /// Its share of the disks where several jobs want them, 1 to 10000; 0, the default, is 100.
     #[arg(long, value_name = "N", value_parser = count)]
     pub io_weight: Option<u32>,
     /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<Millis>,
-    /// What asks it to end, at its time limit and when it is cancelled: a name as USR1, or a number; at first TERM.
+    /// What asks it to end, at its time limit and when it is cancelled: a name as USR1, or a number; by default
+    /// TERM.
     #[arg(long, value_name = "SIGNAL", add = signals())]
     pub signal: Option<Signal>,
-    /// How long it has after that before it is killed; at first 10s.
+    /// How long it has after that before it is killed; by default 10s.
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<Millis>,
     /// It times out if it has not started so long after it was submitted; of an array, those of its tasks that have not; 0

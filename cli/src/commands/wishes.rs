@@ -14,64 +14,66 @@ use std::str::FromStr;
 /// What is not given is as it was, or as it is by default.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Wishes {
-    /// The queue that it waits in; at first default. `qrm queue list` shows them, with what their jobs have that do not say.
+    /// The queue that it waits in; by default that is `default`. `qrm queue list` shows them, with their defaults for jobs that
+    /// do not set them.
     #[arg(long, value_name = "NAME", add = queues())]
     queue: Option<QueueName>,
     /// What it would take instead, as '--cpus 2 --mem 8G': --cpus, --mem, --disk, --time, --exclusive and --shared; what is
-    /// not said is as it is asked for. May be repeated, in order of preference; none is none.
+    /// not said is as it is asked for. May be repeated, in order of preference; the word none empties the list.
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true, value_parser = or)]
     or: Vec<OrNone<Variant>>,
     /// It wants the machine for itself: nothing else runs while it does.
     #[arg(long, overrides_with = "no_exclusive")]
     exclusive: bool,
-    /// It runs beside others, as at first.
+    /// It runs beside others, which is the default.
     #[arg(long, overrides_with = "exclusive")]
     no_exclusive: bool,
     /// It only fills gaps: it comes after all others, and makes room for each of them.
     #[arg(long, overrides_with = "no_idle")]
     idle: bool,
-    /// It takes its turn, as at first.
+    /// It takes its turn, which is the default.
     #[arg(long, overrides_with = "idle")]
     no_idle: bool,
     /// It may have to make room for jobs of a higher class, and then waits for its next attempt. The classes: idle, priority
     /// below 50, 50 to 74, 75 to 99, 100.
     #[arg(long, overrides_with = "no_preemptible")]
     preemptible: bool,
-    /// It has to make room for nobody, unless its queue says so; as at first.
+    /// It has to make room for nobody, unless its queue says so; this is the default.
     #[arg(long, overrides_with = "preemptible")]
     no_preemptible: bool,
-    /// What tells it to save its work when it has to make room: a name as USR1, or a number; it has --grace to do so. At
-    /// first it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and preemptible
-    /// and idle ones, have a directory for that: QRM_CHECKPOINT_DIR is the same for each attempt, and goes when the job has
-    /// completed.
+    /// What tells it to save its work when it has to make room: a name as USR1, or a number; it has --grace to do so. By
+    /// default it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and
+    /// preemptible and idle ones, have a directory for that: QRM_CHECKPOINT_DIR is the same for each attempt, and goes when the
+    /// job has completed.
     #[arg(long, value_name = "SIGNAL", add = signals())]
     checkpoint_signal: Option<Signal>,
-    /// It has not to make room before it has run for so long, as 30m; 0 is at once, as at first.
+    /// It has not to make room before it has run for so long, as 30m; 0 is at once, which is the default.
     #[arg(long, value_name = "DURATION")]
     min_run: Option<Millis>,
     /// What is done if it can not start at once. priority: it waits, and who ranks higher goes first. preemption: and
     /// preemptible jobs of a lower class make room. sharing: with --exclusive, it runs beside others if that is possible.
-    /// queuing: it waits its turn by age alone. negotiation: it waits, and is offered what it could have instead, which
-    /// `qrm offer accept` takes. At first it is what its queue says, and priority if that says nothing.
+    /// queuing: its priority counts as 50 and its fair shares as a half, so that among such jobs age alone decides.
+    /// negotiation: it waits, and is offered what it could have instead, once, when it is submitted alone and only room is
+    /// wanting; see `qrm offer --help`. By default it is what its queue says, and priority if that says nothing.
     #[arg(long, value_name = "WAY", add = words(OnConflict::ALL.map(OnConflict::word)))]
     on_conflict: Option<OnConflict>,
     /// After these have ended, however: ids as 12, 12.3, or for an array 12.*, the task with the same index; separated by
-    /// commas; none is none.
+    /// commas; the word none empties the list.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after: Vec<OrNone<DependsOn>>,
-    /// After these have completed; cancelled if one does not.
+    /// After these have completed; cancelled if one does not; the word none empties the list.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after_ok: Vec<OrNone<DependsOn>>,
-    /// After these have failed; cancelled if one does not.
+    /// After these have failed; cancelled if one does not; the word none empties the list.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after_fail: Vec<OrNone<DependsOn>>,
-    /// After these have started.
+    /// After these have started; the word none empties the list.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
     after_start: Vec<OrNone<DependsOn>>,
     /// One of the dependencies is enough.
     #[arg(long, overrides_with = "all")]
     any: bool,
-    /// All of the dependencies count, as at first.
+    /// All of the dependencies count, which is the default.
     #[arg(long, overrides_with = "any")]
     all: bool,
 }

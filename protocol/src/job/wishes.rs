@@ -84,9 +84,9 @@ pub enum OnConflict {
     Preemption,
     /// What it wants for itself alone it takes shared, if it can have that.
     Sharing,
-    /// It waits for its turn by age alone.
+    /// It waits; its priority counts as 50 and its fair shares as a half, so that among such jobs age alone decides.
     Queuing,
-    /// It waits, and is offered what it could have instead.
+    /// It waits, and is offered what it could have instead, once, when it is submitted alone and only room is wanting.
     Negotiation,
 }
 

@@ -59,7 +59,8 @@ cpus = 14
 memory = "56G"
 
 [scheduler]
-weights = { priority = 10, age_per_hour = 10, fair_share = 500 }
+# What was used lately does not count; priority and age do.
+weights = { fair_share = 0 }
 
 [[queue]]
 name = "night"
@@ -76,4 +77,7 @@ fn the_example_of_the_page_is_a_configuration() {
     let machine = world.run("--json status").json()["machine"].clone();
     assert_eq!((machine["cpus"].as_u64(), machine["mem_bytes"].as_u64()), (Some(14), Some(56 << 30)));
     assert_eq!(world.run("--json queue list").json()[1]["name"], "night");
+    let shown = world.run("--json config show").json();
+    let weights = shown["settings"].as_array().unwrap().iter().find(|one| one["key"] == "scheduler.weights");
+    assert_eq!(weights.unwrap()["value"], "priority=10,age_per_hour=10,fair_share=0");
 }

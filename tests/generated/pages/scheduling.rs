@@ -44,18 +44,18 @@ fn order(page: &mut Page) {
         "age",
         "",
         "the hours since nothing but room was wanting, times `scheduler.weights.age_per_hour`. It has no end, so nobody waits for \
-         ever. Beside jobs of others, that of an array counts from when its last task started;",
+         ever. Where fair shares count, that of an array, beside jobs of others, counts from when its last task started;",
     );
     page.item(
         "fair share",
         "",
         "the share that its user has left, and that its queue has left, each from 0 to 1, times `scheduler.weights.fair_share`. \
          Who used nothing lately has all of it; what was used counts half after seven days. Users weigh what \
-         `users.shares` says.",
+         `users.shares` says, queues what their `weight` says.",
     );
     page.text(
-        "Equal ranks go by the smaller id. Jobs with `--idle` come after all others. In a queue whose way is `queuing`, or with \
-         `--on-conflict queuing`, age alone decides.",
+        "Equal ranks go by the smaller id. Jobs with `--idle` come after all others. With `--on-conflict queuing`, or in a queue \
+         with that setting, priority counts as 50 and each fair share as a half, so that among such jobs age alone decides.",
     );
 }
 
@@ -71,18 +71,14 @@ fn planning(page: &mut Page) {
          runs take no longer than expected. All others start as soon as they fit beside these plans. A plan that is a minute away \
          or more is announced by an event, and so is every change of it by more than a minute and a tenth of what is left.",
     );
-    page.text(
-        "While processes wait for memory or cpus for more of the time than `scheduler.pressure_memory` and \
-         `scheduler.pressure_cpu` say, nothing more starts, unless no job runs.",
-    );
 }
 
 fn queues(page: &mut Page) {
     page.section("QUEUES");
     page.text(
         "A queue is a named line of jobs. It has a weight beside other queues, may bound how many of its jobs run at once and for how \
-         long, and says what its jobs have that do not say: priority, cpus, memory, time, whether they make room for others, and \
-         what is done if they can not start at once. `qrm queue set` makes and changes them, and so does the configuration file. \
+         long, and has defaults for jobs that do not set them: priority, cpus, memory, time, whether they make room for others, \
+         and what is done if they can not start at once. `qrm queue set` makes and changes them, and so does the configuration file. \
          Jobs that name none are in `default`, which is always there.",
     );
 }
@@ -111,15 +107,20 @@ fn conflicts(page: &mut Page) {
             "And jobs of a lower class that may have to (`--preemptible`, or a queue that says so) make room for it, as soon as \
              they have run for their `--min-run`. The classes are idle, priority below 50, 50 to 74, 75 to 99, and 100. Those \
              go that lose the least work, and no more of them than it takes. Each gets its `--checkpoint-signal`, or what asks it to \
-             end, and has its `--grace`; then it waits for its next attempt, which finds what was saved in `QRM_CHECKPOINT_DIR`, or is cancelled or suspended \
-             if its queue says so.",
+             end, and has its `--grace`; then it waits for its next attempt, which finds what was saved in \
+             `QRM_CHECKPOINT_DIR`, or is cancelled or suspended if its queue says so.",
         ),
         ("sharing", "A job that wants the machine for itself runs beside others, if it fits there."),
-        ("queuing", "It waits for its turn by age alone."),
+        (
+            "queuing",
+            "It waits; its priority counts as 50 and its fair shares as a half, so that among such jobs age alone decides.",
+        ),
         (
             "negotiation",
-            "It waits, and is offered when it is submitted what it could have instead: to start now with fewer cpus, at its planned start for certain, \
-             beside others, or when named jobs have made room. `qrm offer accept` takes an offer; after `scheduler.offer_time` it lapses.",
+            "It waits, and is offered what it could have instead: to start now with fewer cpus, at its planned start for certain, \
+             beside others, or when named jobs have made room. Offers are made once, when a job is submitted alone and only room \
+             is wanting: not to arrays, bulks and job files, nor to a job that waits for others, for its begin or for its \
+             release. `qrm offer accept` takes an offer; after `scheduler.offer_time` it lapses.",
         ),
     ] {
         page.item(way, "", what);

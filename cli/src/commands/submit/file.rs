@@ -334,7 +334,7 @@ mod tests {
                 "f:2:21: 'or' is a list of tables, each with what the job would take instead",
             ),
             ("[{ mem = '1G', mem_bytes = 1 }]", "f:2:7: 'mem' and 'mem_bytes' say the same thing; give one of them"),
-            ("[{}]", "f:2:6: an alternative that is no other"),
+            ("[{}]", "f:2:6: an alternative that names nothing"),
         ] {
             assert_eq!(file(or).unwrap_err(), says);
         }

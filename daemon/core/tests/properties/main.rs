@@ -1,5 +1,5 @@
 //! The core under random commands, observations and clocks: what must hold after every step, and that replaying the
-//! events gives the same state. It refuses to know processes; single decisions are in `decisions.rs`.
+//! events gives the same state. It refuses to know processes; single decisions are in `decisions`.
 #![allow(clippy::unwrap_used, clippy::large_enum_variant)]
 
 mod wishes;

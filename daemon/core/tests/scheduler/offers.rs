@@ -51,15 +51,14 @@ fn negotiates(queues: &mut BTreeMap<qrm_protocol::queue::QueueName, qrm_protocol
     queues.values_mut().for_each(|spec| spec.on_conflict = qrm_protocol::job::OnConflict::Negotiation);
 }
 
-const ALL: Wild = Wild { queues: true, room: true, changes: true };
-const CALM: Wild = Wild { queues: true, room: false, changes: false };
+const CALM: Wild = Wild { queues: true, ..Wild::NONE };
 
 #[test]
 fn what_is_offered_can_be_had_at_once() {
     let seen = std::cell::RefCell::new(BTreeMap::new());
     let mut runner = proptest::test_runner::TestRunner::new(crate::cases(300));
-    let last = prop::collection::vec(wish(ALL), 1..6);
-    let worlds = (policy(), queues(ALL), prop::collection::vec(op(ALL), 1..25), last);
+    let last = prop::collection::vec(wish(Wild::ALL), 1..6);
+    let worlds = (policy(), queues(Wild::ALL), prop::collection::vec(op(Wild::ALL), 1..25), last);
     let done = runner.run(&worlds, |(policy, mut queues, ops, wishes)| {
         negotiates(&mut queues);
         let mut lab = Lab::new(MACHINE, policy, &queues);

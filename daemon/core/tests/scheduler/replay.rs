@@ -10,9 +10,6 @@ use qrm_protocol::ids::JobRef;
 use qrm_protocol::time::Timestamp;
 use std::collections::BTreeMap;
 
-const ALL: Wild = Wild { queues: true, room: true, changes: true };
-const CALM: Wild = Wild { queues: false, room: false, changes: false };
-
 fn planned(core: &Core, now: Now, jobs: &[JobRef]) -> BTreeMap<JobRef, Timestamp> {
     let of = |job: &JobRef| Some((*job, core.look(now, *job)?.planned?));
     jobs.iter().filter_map(of).collect()
@@ -39,8 +36,8 @@ proptest! {
 
     #[test]
     fn facts_that_are_read_again_give_the_same_plan_and_the_same_next_starts(
-        policy in policy(), queues in queues(ALL), ops in prop::collection::vec(op(ALL), 1..30),
-        next in prop::collection::vec(op(ALL), 1..5)
+        policy in policy(), queues in queues(Wild::ALL), ops in prop::collection::vec(op(Wild::ALL), 1..30),
+        next in prop::collection::vec(op(Wild::ALL), 1..5)
     ) {
         let mut lab = Lab::new(MACHINE, policy, &queues);
         lab.compares = false;
@@ -67,7 +64,7 @@ proptest! {
     /// is left then may be another job, but never in the way of the first in line.
     #[test]
     fn the_order_of_ends_in_one_instant_is_nothing_to_the_first_in_line(
-        policy in policy(), ops in prop::collection::vec(op(CALM), 1..40)
+        policy in policy(), ops in prop::collection::vec(op(Wild::NONE), 1..40)
     ) {
         let mut lab = Lab::new(MACHINE, by_age(policy), &BTreeMap::new());
         (lab.compares, lab.length) = (false, Length::AsExpected);
@@ -93,7 +90,7 @@ proptest! {
 
     #[test]
     fn the_order_in_which_commands_are_released_in_one_instant_decides_nothing(
-        policy in policy(), queues in queues(ALL), ops in prop::collection::vec(op(ALL), 1..30)
+        policy in policy(), queues in queues(Wild::ALL), ops in prop::collection::vec(op(Wild::ALL), 1..30)
     ) {
         let mut lab = Lab::new(MACHINE, policy, &queues);
         lab.compares = false;

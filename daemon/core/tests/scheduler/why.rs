@@ -16,8 +16,6 @@ use qrm_protocol::time::Timestamp;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ALL: Wild = Wild { queues: true, room: true, changes: true };
-
 const ADMIN: Caller = Caller { uid: 1_000, role: Role::Admin, most_jobs: u64::MAX };
 
 /// A copy of the world in which causes are taken away.
@@ -251,7 +249,7 @@ fn waiting(lab: &Lab) -> Vec<JobRef> {
 fn every_cause_is_one_and_there_is_no_other() {
     let mut seen = BTreeSet::new();
     let mut runner = proptest::test_runner::TestRunner::new(crate::cases(200));
-    let worlds = (policy(), queues(ALL), prop::collection::vec(op(ALL), 1..40));
+    let worlds = (policy(), queues(Wild::ALL), prop::collection::vec(op(Wild::ALL), 1..40));
     let seen_in = std::cell::RefCell::new(&mut seen);
     let done = runner.run(&worlds, |(policy, queues, ops)| {
         let mut lab = Lab::new(MACHINE, policy, &queues);
@@ -325,7 +323,8 @@ proptest! {
     }
 }
 
-const CALM: Wild = Wild { queues: true, room: false, changes: true };
+/// Nobody makes room.
+const CALM: Wild = Wild { room: false, ..Wild::ALL };
 
 #[test]
 fn who_comes_first_and_who_makes_room_is_named() {

@@ -59,6 +59,11 @@ pub struct Wild {
     pub changes: bool,
 }
 
+impl Wild {
+    pub const ALL: Self = Self { queues: true, room: true, changes: true };
+    pub const NONE: Self = Self { queues: false, room: false, changes: false };
+}
+
 fn length() -> impl Strategy<Value = u64> {
     prop_oneof![4 => (1u64..40).prop_map(|n| n * MINUTE), 1 => 0u64..10_000, 1 => 1u64..4_000_000]
 }
@@ -204,13 +209,15 @@ pub fn op(wild: Wild) -> impl Strategy<Value = Op> {
 }
 
 pub fn policy() -> impl Strategy<Value = Policy> {
-    let weights = prop::sample::select(vec![(10, 10, 500), (10, 10, 0), (1, 60, 20), (0, 1, 0), (100, 1, 100)]);
+    let own = [(10, 10, 500), (10, 10, 0), (1, 60, 20), (0, 1, 0), (100, 1, 100)];
+    let own = own.map(|(priority, age_per_hour, fair_share)| Weights { priority, age_per_hour, fair_share });
+    let weights = prop::sample::select([vec![Weights::default()], own.to_vec()].concat());
     let shares = prop::collection::btree_map(1u32..4, 1u32..6, 0..3);
     (weights, 1u32..5, any::<bool>(), shares, prop_oneof![Just(30 * MINUTE), Just(24 * HOUR)]).prop_map(
-        |((priority, age_per_hour, fair_share), planned, all, shares, assumed_ms)| Policy {
+        |(weights, planned, all, shares, assumed_ms)| Policy {
             assumed_ms,
             planned_starts: if all { 16 } else { planned },
-            weights: Weights { priority, age_per_hour, fair_share },
+            weights,
             shares,
             ..Policy::default()
         },

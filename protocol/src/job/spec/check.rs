@@ -152,7 +152,8 @@ impl JobSpec {
     fn check_wishes(&self) -> Result<(), Error> {
         bound("the list of alternatives", self.variants.len(), MAX_VARIANTS)?;
         if self.variants.contains(&Variant::default()) {
-            return Err(Error::invalid("an alternative that is no other").hint("write --or '--cpus 1', for example"));
+            return Err(Error::invalid("an alternative that names nothing")
+                .hint("it says what differs, as --or '--cpus 1' does, or {\"cpus\": 1} in JSON"));
         }
         for variant in &self.variants {
             let like = Self {
@@ -210,9 +211,25 @@ mod tests {
             (r#"{"command":["true"],"cpus":-1}"#, "expected u32"),
             (r#"{"command":["true"],"checkpoint_signal":"KILL"}"#, "KILL can not be heard"),
             (r#"{"command":["true"],"checkpoint_signal":19}"#, "STOP can not be heard"),
+            (r#"{"command":["true"],"min_run":"1m"}"#, "--min-run without --preemptible"),
+            (r#"{"command":["true"],"after_ok":["12.*"]}"#, "this job is no array"),
+            (r#"{"command":["true"],"or":[{}]}"#, "an alternative that names nothing"),
+            (r#"{"command":["true"],"or":[{"time_limit_ms":9223372036854775807}]}"#, "an alternative: a time limit is"),
+            (
+                r#"{"command":["true"],"or":[{"cpus":1},{"cpus":2},{"cpus":3},{"cpus":4},{"cpus":5},{"cpus":6},{"cpus":7},{"cpus":8},{"cpus":9}]}"#,
+                "the list of alternatives is 9 long; the bound is 8",
+            ),
         ] {
             let error = serde_json::from_str::<JobSpec>(json).unwrap_err().to_string();
             assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_run_before_making_room_is_for_who_makes_room() {
+        for makes_room in [r#""preemptible":true"#, r#""idle":true"#, r#""queue":"night""#] {
+            let json = format!(r#"{{"command":["true"],"min_run":"1m",{makes_room}}}"#);
+            assert!(serde_json::from_str::<JobSpec>(&json).is_ok(), "{json}");
         }
     }
 }

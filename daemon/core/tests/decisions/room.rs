@@ -1,88 +1,33 @@
 //! How jobs make room for others, and what a job is offered that can not start: single decisions. The world here is told what
 //! to observe; it refuses to have processes.
-#![allow(clippy::unwrap_used)]
 
-use qrm_core::{
-    Action, Answer, Caller, Core, Demand, Effect, Event, Host, Input, Machine, Now, Observed, Refusal, Role, Run,
-    RunOutcome, RunSignal, Short, Stage, Step,
-};
+use crate::world::{ME, World, demand, run};
+use qrm_core::{Action, Effect, Event, Host, Input, Observed, Refusal, RunSignal, Short, Step};
 use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::JobRef;
-use qrm_protocol::job::{JobChange, JobSpec, JobState, Offer, OfferId};
+use qrm_protocol::job::{JobChange, JobState, Offer, OfferId};
 use qrm_protocol::queue::QueueChange;
 use qrm_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const ME: Caller = Caller { uid: 1000, role: Role::Admin, most_jobs: u64::MAX };
-
-struct World {
-    core: Core,
-    now: Now,
-}
-
 impl World {
-    /// Four cpus.
-    fn new() -> Self {
-        let mut world = Self { core: Core::default(), now: Now { wall: Timestamp(0), boot_ms: 1_000_000 } };
-        let machine = Machine { boot_id: "1".into(), cpus: 4, mem_bytes: 100, disk_bytes: 0 };
-        world.step(Input::Observed(Observed::Machine(machine)));
-        world
-    }
-
-    fn step(&mut self, input: Input) -> Step {
-        let step = self.core.step(self.now, input).unwrap();
-        self.core.check(self.now).unwrap();
-        let mut saved = Vec::new();
-        self.core.save(&mut saved).unwrap();
-        assert_eq!(Core::load(saved.as_slice()).unwrap(), self.core, "a snapshot is not the state");
-        step
-    }
-
-    fn tries(&mut self, action: Action) -> Result<Step, Refusal> {
-        self.core.step(self.now, Input::Command(ME, action))
-    }
-
-    fn submits(&mut self, spec: Value) -> JobRef {
-        self.submit(spec).0
-    }
-
-    fn submit(&mut self, mut spec: Value) -> (JobRef, Step) {
-        spec["command"] = json!(["true"]);
-        let demand = Demand::from(&serde_json::from_value::<JobSpec>(spec).unwrap());
-        let step = self.step(Input::Command(ME, Action::Submit { name: "x".into(), demand, ended: BTreeMap::new() }));
-        let Answer::Submitted(id, _) = step.answer else { panic!("{:?}", step.answer) };
-        (id.into(), step)
-    }
-
     /// One that runs, for so long already.
     fn runs(&mut self, spec: Value, ms: u64) -> JobRef {
         let job = self.submits(spec);
-        let (at, boot_ms) = (self.now.wall, self.now.boot_ms);
-        assert_eq!(self.core.state(job), Some(JobState::Allocating), "{job} does not run");
-        self.step(Input::Observed(Observed::Executing { run: run(job, 1), pid: 1, at, boot_ms }));
+        assert_eq!(self.state(job), Some(JobState::Allocating), "{job} does not run");
+        self.executes(job);
         self.passes(ms);
         job
     }
 
-    fn passes(&mut self, ms: u64) {
-        self.now.boot_ms += ms;
-        self.now.wall.0 += i64::try_from(ms).unwrap();
-        self.step(Input::Tick);
-    }
-
     fn ends(&mut self, job: JobRef, attempt: u32) -> Step {
-        let outcome = RunOutcome { exit_code: Some(0), ended_at: self.now.wall, ..RunOutcome::default() };
-        self.step(Input::Observed(Observed::Ended(run(job, attempt), outcome)))
-    }
-
-    fn state(&self, job: JobRef) -> Option<JobState> {
-        self.core.state(job)
+        self.exits(job, attempt, 0)
     }
 
     fn queue(&mut self, name: &str, change: Value) {
         let change: QueueChange = serde_json::from_value(change).unwrap();
-        self.step(Input::Command(ME, Action::QueueSet { name: name.parse().unwrap(), change }));
+        self.does(Action::QueueSet { name: name.parse().unwrap(), change });
     }
 
     fn offers(&self, job: JobRef) -> Vec<Offer> {
@@ -92,10 +37,6 @@ impl World {
     fn accepts(&mut self, job: JobRef, place: u32) -> Result<Step, Refusal> {
         self.tries(Action::OfferAccept { offer: OfferId { job: job.job, place } })
     }
-}
-
-fn run(job: JobRef, attempt: u32) -> Run {
-    Run { job, stage: Stage::Execute, attempt }
 }
 
 /// Who is asked to end or to stand still, and how.
@@ -109,7 +50,7 @@ fn signals(step: &Step) -> Vec<(JobRef, RunSignal)> {
 
 #[test]
 fn room_is_made_by_as_few_and_as_young_as_can_be_and_only_below() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let old = world.runs(json!({"preemptible": true, "priority": "low"}), 60_000);
     let young = world.runs(json!({"preemptible": true, "priority": "low"}), 1_000);
     let stays = world.runs(json!({"priority": "low"}), 1_000);
@@ -130,7 +71,7 @@ fn room_is_made_by_as_few_and_as_young_as_can_be_and_only_below() {
 
 #[test]
 fn a_job_is_not_disturbed_before_its_least_run_and_saves_its_work_when_it_is() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let spec =
         json!({"cpus": 4, "preemptible": true, "priority": "low", "min_run": "10s", "checkpoint_signal": "USR1"});
     let job = world.runs(spec, 9_000);
@@ -146,7 +87,7 @@ fn a_job_is_not_disturbed_before_its_least_run_and_saves_its_work_when_it_is() {
 
 #[test]
 fn idle_jobs_make_room_for_every_other_and_never_hold_one_back() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let idle = world.runs(json!({"cpus": 3, "idle": true}), 1_000);
     let (_, step) = world.submit(json!({"cpus": 2, "priority": "low"}));
     assert_eq!(signals(&step), [(idle, RunSignal::Number(15))]);
@@ -158,7 +99,7 @@ fn idle_jobs_make_room_for_every_other_and_never_hold_one_back() {
 #[test]
 fn a_queue_says_what_becomes_of_those_that_make_room() {
     for (what, state) in [("cancel", None), ("requeue", Some(JobState::Queued))] {
-        let mut world = World::new();
+        let mut world = World::new(4);
         world.queue("short", json!({"preemptible": true, "on_preempt": what}));
         let job = world.runs(json!({"cpus": 4, "queue": "short", "priority": "low"}), 1_000);
         world.submits(json!({"on_conflict": "preemption"}));
@@ -169,7 +110,7 @@ fn a_queue_says_what_becomes_of_those_that_make_room() {
 
 #[test]
 fn one_that_stands_still_keeps_its_memory_and_goes_on_when_there_is_room() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     world.queue("short", json!({"preemptible": true, "on_preempt": "suspend"}));
     let still = world.runs(json!({"cpus": 3, "mem_bytes": 60, "queue": "short", "priority": "low"}), 1_000);
     let (job, step) = world.submit(json!({"cpus": 4, "on_conflict": "preemption"}));
@@ -186,7 +127,7 @@ fn one_that_stands_still_keeps_its_memory_and_goes_on_when_there_is_room() {
 
 #[test]
 fn a_job_that_negotiates_is_offered_less_a_time_and_room() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let low = world.runs(json!({"cpus": 2, "preemptible": true, "priority": "low", "time": "1h"}), 1_000);
     let (job, step) = world.submit(json!({"cpus": 3, "on_conflict": "negotiation", "time": "10m"}));
     let start = Timestamp(3_600_000);
@@ -202,7 +143,7 @@ fn a_job_that_negotiates_is_offered_less_a_time_and_room() {
 
 #[test]
 fn an_offer_lapses_and_one_that_is_not_free_any_more_is_not_given() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     world.runs(json!({"cpus": 2, "time": "1h"}), 0);
     let job = world.submits(json!({"cpus": 3, "on_conflict": "negotiation"}));
     world.submits(json!({"cpus": 2, "time": "10m"}));
@@ -216,7 +157,7 @@ fn an_offer_lapses_and_one_that_is_not_free_any_more_is_not_given() {
 
 #[test]
 fn a_start_that_was_promised_is_kept_whoever_comes() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let first = world.runs(json!({"cpus": 2, "time": "1h"}), 0);
     let job = world.submits(json!({"cpus": 4, "on_conflict": "negotiation", "time": "10m"}));
     let place = world.offers(job).iter().position(|offer| matches!(offer, Offer::At { .. })).unwrap();
@@ -233,7 +174,7 @@ fn a_start_that_was_promised_is_kept_whoever_comes() {
 
 #[test]
 fn who_would_share_gets_a_share_at_once_and_who_did_not_say_so_is_asked() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     world.runs(json!({}), 1_000);
     let shares = world.submits(json!({"exclusive": true, "on_conflict": "sharing"}));
     assert_eq!(world.state(shares), Some(JobState::Allocating));
@@ -246,7 +187,7 @@ fn who_would_share_gets_a_share_at_once_and_who_did_not_say_so_is_asked() {
 
 #[test]
 fn an_exclusive_job_is_alone() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let alone = world.runs(json!({"exclusive": true, "time": "1h"}), 0);
     let other = world.submits(json!({}));
     let none = world.submits(json!({"cpus": 0}));
@@ -258,7 +199,7 @@ fn an_exclusive_job_is_alone() {
 
 #[test]
 fn a_plan_that_changes_says_so_and_why() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let first = world.runs(json!({"cpus": 4, "time": "1h"}), 0);
     let (job, step) = world.submit(json!({"cpus": 4, "time": "1h"}));
     let planned = |step: &Step| {
@@ -279,7 +220,7 @@ fn a_plan_that_changes_says_so_and_why() {
 
 #[test]
 fn memory_that_others_use_is_not_given_and_is_in_the_way_of_nobody_who_asks_for_none() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let sees = |world: &mut World, mem_bytes: u64| {
         world.step(Input::Observed(Observed::Host(Host { mem_bytes: Some(mem_bytes), short: None })))
     };
@@ -303,7 +244,7 @@ fn memory_that_others_use_is_not_given_and_is_in_the_way_of_nobody_who_asks_for_
 
 #[test]
 fn under_pressure_nothing_more_starts_but_the_first() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     let short = Some(Short::Memory { permille: 312, most: 200 });
     world.step(Input::Observed(Observed::Host(Host { mem_bytes: None, short })));
     let first = world.submits(json!({"cpus": 1}));
@@ -322,7 +263,7 @@ fn under_pressure_nothing_more_starts_but_the_first() {
 #[test]
 fn a_promise_is_not_kept_in_a_paused_queue_and_holds_nobody_back() {
     for on_preempt in ["requeue", "suspend"] {
-        let mut world = World::new();
+        let mut world = World::new(4);
         world.queue("other", json!({"on_preempt": on_preempt}));
         let first = world.runs(json!({"cpus": 4, "time": "10m", "queue": "other"}), 1_000);
         let job = world.submits(json!({"cpus": 4, "time": "10m", "on_conflict": "negotiation"}));
@@ -333,9 +274,7 @@ fn a_promise_is_not_kept_in_a_paused_queue_and_holds_nobody_back() {
         let idle = world.submits(json!({"cpus": 2, "idle": true, "time": "5m", "queue": "other"}));
         world.ends(first, 1);
         assert_eq!(world.state(idle), Some(JobState::Allocating), "{on_preempt}");
-        let (at, boot_ms) = (world.now.wall, world.now.boot_ms);
-        let step = world.step(Input::Observed(Observed::Executing { run: run(idle, 1), pid: 1, at, boot_ms }));
-        assert_eq!(signals(&step), [], "{on_preempt}");
+        assert_eq!(signals(&world.executes(idle)), [], "{on_preempt}");
         world.passes(700_000);
         assert_eq!(world.core.look(world.now, job).unwrap().planned, None, "{on_preempt}");
         world.ends(idle, 1);
@@ -346,11 +285,7 @@ fn a_promise_is_not_kept_in_a_paused_queue_and_holds_nobody_back() {
 
 #[test]
 fn an_attempt_that_made_room_is_no_retry() {
-    let mut world = World::new();
-    let fails = |world: &mut World, job, attempt| {
-        let outcome = RunOutcome { exit_code: Some(1), ended_at: world.now.wall, ..RunOutcome::default() };
-        world.step(Input::Observed(Observed::Ended(run(job, attempt), outcome)))
-    };
+    let mut world = World::new(4);
     let spec = json!({"cpus": 4, "preemptible": true, "priority": "low", "retries": 1, "backoff": "1s..1s"});
     let mut array = spec.clone();
     array["array"] = "0".into();
@@ -361,10 +296,10 @@ fn an_attempt_that_made_room_is_no_retry() {
         world.ends(job, 1);
         world.ends(urgent, 1);
         assert_eq!(world.state(job), Some(JobState::Allocating));
-        fails(&mut world, job, 2);
+        world.exits(job, 2, 1);
         assert_eq!(world.state(job), Some(JobState::Queued), "it failed for the first time");
         world.passes(1_000);
-        let step = fails(&mut world, job, 3);
+        let step = world.exits(job, 3, 1);
         let is_over = |event: &Event| matches!(event, Event::Ended { job: of, .. } if *of == job);
         assert!(step.events.iter().any(is_over), "{:?}", step.events);
     }
@@ -372,7 +307,7 @@ fn an_attempt_that_made_room_is_no_retry() {
 
 #[test]
 fn tasks_that_run_when_their_array_goes_to_another_queue_count_there() {
-    let mut world = World::new();
+    let mut world = World::new(4);
     world.queue("other", json!({}));
     let other = world.runs(json!({"cpus": 1, "time": "1h", "queue": "other"}), 3_600_000);
     world.ends(other, 1);
@@ -383,13 +318,11 @@ fn tasks_that_run_when_their_array_goes_to_another_queue_count_there() {
     // Four of them run already.
     for task in 0..6 {
         let job = JobRef::task(array.job, task);
-        let (at, boot_ms) = (world.now.wall, world.now.boot_ms);
-        world.step(Input::Observed(Observed::Executing { run: run(job, 1), pid: 1, at, boot_ms }));
+        world.executes(job);
         world.ends(job, 1);
     }
     let share = |world: &mut World, queue: &str| {
-        let spec = json!({"command": ["true"], "queue": queue, "cpus": 4, "hold": false});
-        let demand = Demand::from(&serde_json::from_value::<JobSpec>(spec).unwrap());
+        let demand = demand(json!({"queue": queue, "cpus": 4}));
         world.core.when(world.now, ME, demand, &BTreeMap::new()).unwrap().rank.unwrap().queue
     };
     assert_eq!((share(&mut world, "default"), share(&mut world, "other")), (1_000_000, 500_000));

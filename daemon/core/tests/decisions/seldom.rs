@@ -1,88 +1,24 @@
 //! Single decisions of the core that random commands seldom come to. The world here is told what to observe; it refuses
 //! to have processes.
-#![allow(clippy::unwrap_used)]
 
-use qrm_core::{
-    Action, Answer, Caller, Control, Core, Demand, Effect, Input, Machine, Now, Observed, Refusal, Role, Run,
-    RunOutcome, RunSignal, Stage, Step,
-};
+use crate::world::{ME, World, demand, run};
+use qrm_core::{Action, Answer, Control, Effect, Input, Observed, Refusal, Run, RunOutcome, RunSignal, Stage};
 use qrm_protocol::explain::ReasonCode;
 use qrm_protocol::ids::{JobId, JobRef};
-use qrm_protocol::job::{JobChange, JobSpec, JobState};
+use qrm_protocol::job::{JobChange, JobState};
 use qrm_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const ME: Caller = Caller { uid: 1000, role: Role::User, most_jobs: u64::MAX };
-
-struct World {
-    core: Core,
-    now: Now,
-}
-
 impl World {
-    fn new() -> Self {
-        let mut world = Self { core: Core::default(), now: Now { wall: Timestamp(0), boot_ms: 0 } };
-        world.boots("first");
-        world
-    }
-
-    fn boots(&mut self, boot_id: &str) {
-        let boot_id = boot_id.to_owned();
-        self.step(Input::Observed(Observed::Machine(Machine { boot_id, cpus: 2, mem_bytes: 2, disk_bytes: 2 })));
-    }
-
-    fn step(&mut self, input: Input) -> Step {
-        let step = self.core.step(self.now, input).unwrap();
-        self.core.check(self.now).unwrap();
-        step
-    }
-
-    fn does(&mut self, action: Action) -> Step {
-        self.step(Input::Command(ME, action))
-    }
-
-    fn submits(&mut self, spec: Value) -> JobRef {
-        let action = Action::Submit { name: "x".into(), demand: demand(spec), ended: BTreeMap::new() };
-        match self.does(action).answer {
-            Answer::Submitted(id, _) => id.into(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn passes(&mut self, ms: u64) {
-        self.now.boot_ms += ms;
-        self.now.wall.0 += i64::try_from(ms).unwrap();
-        self.step(Input::Tick);
-    }
-
-    fn executes(&mut self, job: JobRef) {
-        let (at, boot_ms) = (self.now.wall, self.now.boot_ms);
-        self.step(Input::Observed(Observed::Executing { run: run(job), pid: 1, at, boot_ms }));
-    }
-
     fn fails(&mut self, job: JobRef) {
-        let outcome = RunOutcome { exit_code: Some(1), ..RunOutcome::default() };
-        self.step(Input::Observed(Observed::Ended(run(job), outcome)));
+        self.exits(job, 1, 1);
     }
-
-    fn state(&self, job: JobRef) -> Option<JobState> {
-        self.core.state(job)
-    }
-}
-
-fn demand(mut spec: Value) -> Demand {
-    spec["command"] = json!(["true"]);
-    Demand::from(&serde_json::from_value::<JobSpec>(spec).unwrap())
-}
-
-fn run(job: JobRef) -> Run {
-    Run { job, stage: Stage::Execute, attempt: 1 }
 }
 
 #[test]
 fn what_ran_when_the_machine_went_down_is_lost_and_not_over_its_limit() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let again = world.submits(json!({"time": "1h", "retries": 1, "retry_on": ["lost"], "backoff": "1s..1s"}));
     let once = world.submits(json!({"time": "1h"}));
     for job in [again, once] {
@@ -95,7 +31,7 @@ fn what_ran_when_the_machine_went_down_is_lost_and_not_over_its_limit() {
     world.passes(0);
     for job in [again, once] {
         assert_eq!(world.core.look(world.now, job).unwrap().stopping, None);
-        world.step(Input::Observed(Observed::Lost(run(job))));
+        world.step(Input::Observed(Observed::Lost(run(job, 1))));
     }
     assert_eq!(world.state(again), Some(JobState::Queued), "it asked for another attempt");
     assert_eq!(world.core.counts()[&JobState::Failed], 1);
@@ -104,25 +40,25 @@ fn what_ran_when_the_machine_went_down_is_lost_and_not_over_its_limit() {
 
 #[test]
 fn the_patience_with_a_job_that_is_being_ended_is_over_with_the_boot() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     world.now.boot_ms = 3_600_000;
     let job = world.submits(json!({"grace": "1h"}));
     world.does(Action::Cancel { targets: vec![job] });
     world.now.boot_ms = 0;
     world.boots("second");
     let owed = world.core.owed();
-    assert!(owed.contains(&Effect::Signal(run(job), RunSignal::Kill)), "{owed:?}");
+    assert!(owed.contains(&Effect::Signal(run(job, 1), RunSignal::Kill)), "{owed:?}");
 }
 
 #[test]
 fn that_a_job_goes_on_is_owed_to_it_as_that_it_stands_still() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let job = world.submits(json!({}));
     world.executes(job);
     let control = |what| Action::Control { targets: vec![job], what };
-    let thaw = Effect::Signal(run(job), RunSignal::Thaw);
+    let thaw = Effect::Signal(run(job, 1), RunSignal::Thaw);
     world.does(control(Control::Suspend));
-    assert!(world.core.owed().contains(&Effect::Signal(run(job), RunSignal::Freeze)));
+    assert!(world.core.owed().contains(&Effect::Signal(run(job, 1), RunSignal::Freeze)));
     world.passes(5);
     world.does(control(Control::Resume));
     assert!(world.core.owed().contains(&thaw));
@@ -133,7 +69,7 @@ fn that_a_job_goes_on_is_owed_to_it_as_that_it_stands_still() {
 
 #[test]
 fn an_array_that_is_cancelled_between_attempts_leaves_nothing_behind() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let array = world.submits(json!({"array": "0-1", "retries": 1, "backoff": "1m..1m"}));
     for task in 0..2 {
         world.fails(JobRef::task(array.job, task));
@@ -145,7 +81,7 @@ fn an_array_that_is_cancelled_between_attempts_leaves_nothing_behind() {
 
 #[test]
 fn a_task_that_was_cancelled_before_it_started_has_not_started() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let array = world.submits(json!({"array": "0-9%1"}));
     let task = JobRef::task(array.job, 9);
     world.does(Action::Cancel { targets: vec![task] });
@@ -156,30 +92,27 @@ fn a_task_that_was_cancelled_before_it_started_has_not_started() {
 
 #[test]
 fn a_job_of_a_bulk_that_can_never_run_is_cancelled_when_the_bulk_is_there() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let first = world.submits(json!({}));
     let Answer::BulkBegun(bulk) = world.does(Action::BulkBegin { count: 1 }).answer else { panic!("no bulk") };
     let jobs = vec![Some(demand(json!({"after_ok": [first.to_string()]})))];
     world.does(Action::BulkAdd { bulk, jobs, ended: BTreeMap::new() });
     world.fails(first);
     assert_eq!(world.core.counts().get(&JobState::Cancelled), None, "nobody sees it yet");
-    let mut saved = Vec::new();
-    world.core.save(&mut saved).unwrap();
-    assert_eq!(Core::load(saved.as_slice()).unwrap(), world.core);
     world.does(Action::BulkCommit { bulk });
     assert_eq!(world.core.counts()[&JobState::Cancelled], 1);
 }
 
 #[test]
 fn a_bulk_of_nothing_is_refused() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let refused = world.core.step(world.now, Input::Command(ME, Action::BulkBegin { count: 0 }));
     assert_eq!(refused, Err(Refusal::EmptyBulk));
 }
 
 #[test]
 fn a_job_that_would_begin_at_once_is_said_to() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     world.passes(5_000);
     let would = |world: &World, spec| {
         let explained = world.core.when(world.now, ME, demand(spec), &BTreeMap::new()).unwrap();
@@ -195,7 +128,7 @@ fn a_job_that_would_begin_at_once_is_said_to() {
 
 #[test]
 fn what_waits_for_another_attempt_can_be_made_more_urgent() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let plain = world.submits(json!({"retries": 1, "backoff": "1h..1h"}));
     world.fails(plain);
     let array = world.submits(json!({"array": "0-0", "retries": 1, "backoff": "1h..1h"}));
@@ -214,7 +147,7 @@ fn what_waits_for_another_attempt_can_be_made_more_urgent() {
 
 #[test]
 fn what_ends_before_its_command_ran_has_no_start() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let job = world.submits(json!({"validate": "false"}));
     let stage = Run { job, stage: Stage::Validate, attempt: 1 };
     let outcome = RunOutcome { exit_code: Some(1), started_at: Some(Timestamp(1)), ..RunOutcome::default() };
@@ -225,7 +158,7 @@ fn what_ends_before_its_command_ran_has_no_start() {
 
 #[test]
 fn a_validate_command_ends_with_its_array() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let array = world.submits(json!({"array": "0-0", "validate": "sleep 600"}));
     let step = world.does(Action::Cancel { targets: vec![JobRef::task(array.job, 0)] });
     let stage = Run { job: array, stage: Stage::Validate, attempt: 1 };
@@ -239,32 +172,25 @@ fn running(world: &World) -> Vec<String> {
 
 #[test]
 fn a_task_waits_for_the_task_with_its_index() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let first = world.submits(json!({"array": "0-6:2"}));
     let second = world.submits(json!({"array": "2-6:2", "after_ok": [format!("{first}.*")], "cpus": 0}));
     assert_eq!(running(&world), [format!("{first}.0"), format!("{first}.2")]);
     let waits = world.core.look(world.now, JobRef::task(second.job, 4)).unwrap().waiting.unwrap();
     assert_eq!(waits.to_string(), format!("after completion of {first}.4"));
-    let ends = |world: &mut World, task: u32, code: i32| {
-        let outcome = RunOutcome { exit_code: Some(code), ..RunOutcome::default() };
-        world.step(Input::Observed(Observed::Ended(run(JobRef::task(first.job, task)), outcome)));
-    };
-    ends(&mut world, 2, 0);
+    world.exits(JobRef::task(first.job, 2), 1, 0);
     assert!(running(&world).contains(&format!("{second}.2")), "{:?}", running(&world));
     // The one whose task failed never runs, and the others do not wait for that.
-    ends(&mut world, 4, 1);
+    world.fails(JobRef::task(first.job, 4));
     assert_eq!(world.core.look(world.now, second).unwrap().tasks.unwrap().cancelled, 1);
-    ends(&mut world, 6, 0);
+    world.exits(JobRef::task(first.job, 6), 1, 0);
     let live = world.core.look(world.now, second).unwrap();
     assert_eq!((live.tasks.unwrap().waiting, live.tasks.unwrap().running), (0, 2));
-    let mut saved = Vec::new();
-    world.core.save(&mut saved).unwrap();
-    assert_eq!(Core::load(saved.as_slice()).unwrap(), world.core);
 }
 
 #[test]
 fn tasks_that_wait_for_an_array_that_is_over_know_how_each_of_its_tasks_ended() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let past = |task: Option<u32>, state: JobState| (JobRef { job: JobId(7), task }, (state, true));
     let ended = BTreeMap::from([
         past(None, JobState::Failed),
@@ -280,27 +206,26 @@ fn tasks_that_wait_for_an_array_that_is_over_know_how_each_of_its_tasks_ended() 
 
 #[test]
 fn one_of_several_dependencies_is_enough_for_each_task_by_itself() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let whole = world.submits(json!({}));
     let array = world.submits(json!({"array": "0-1", "cpus": 0}));
     let spec = json!({"array": "0-1", "cpus": 0, "any": true, "after_ok": [format!("{array}.*"), whole.to_string()]});
     let either = world.submits(spec);
-    let outcome = |code| RunOutcome { exit_code: Some(code), ..RunOutcome::default() };
-    world.step(Input::Observed(Observed::Ended(run(JobRef::task(array.job, 1)), outcome(0))));
+    world.exits(JobRef::task(array.job, 1), 1, 0);
     assert_eq!(world.core.look(world.now, either).unwrap().tasks.unwrap().running, 1);
-    world.step(Input::Observed(Observed::Ended(run(JobRef::task(array.job, 0)), outcome(1))));
+    world.fails(JobRef::task(array.job, 0));
     assert_eq!(
         world.core.look(world.now, either).unwrap().tasks.unwrap().waiting,
         1,
         "the other job may still complete"
     );
-    world.step(Input::Observed(Observed::Ended(run(whole), outcome(0))));
+    world.exits(whole, 1, 0);
     assert_eq!(world.core.look(world.now, either).unwrap().tasks.unwrap().running, 2);
 }
 
 #[test]
 fn what_can_not_be_matched_by_index_is_refused() {
-    let mut world = World::new();
+    let mut world = World::new(2);
     let plain = world.submits(json!({}));
     let array = world.submits(json!({"array": "0-1"}));
     let refused = |world: &mut World, spec| {
