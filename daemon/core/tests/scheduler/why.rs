@@ -50,6 +50,12 @@ impl<'a> Copy<'a> {
         running.any(|run| self.core.look(self.now, run).is_some_and(|live| live.yields))
     }
 
+    /// Another task of its array took the place of those that are held.
+    fn somebody_starts(&self) -> bool {
+        let others = |core: &Core| core.running(usize::MAX).into_iter().filter(|run| *run != self.job).count();
+        others(&self.core) > others(&self.lab.core)
+    }
+
     /// The other jobs do not start meanwhile.
     fn hold_others(&mut self) {
         let others = self.lab.naive.jobs.keys().filter(|id| **id != self.job.job).map(|id| JobRef::whole(*id));
@@ -187,6 +193,9 @@ fn is_explained(lab: &Lab, job: JobRef, seen: &mut BTreeSet<ReasonCode>) {
     seen.extend(causes.iter().map(|cause| cause.code));
     let mut copy = Copy::new(lab, job);
     copy.hold_others();
+    if copy.somebody_starts() {
+        return;
+    }
     let (mut left, mut named) = (causes.clone(), BTreeSet::new());
     // What keeps a job from its line is named first; once it is in line, it may be the room that is wanting.
     while !copy.runs() && !left.is_empty() {
@@ -214,7 +223,11 @@ fn is_explained(lab: &Lab, job: JobRef, seen: &mut BTreeSet<ReasonCode>) {
         let mut alone = Copy::new(lab, job);
         alone.hold_others();
         alone.take_away(cause);
-        if !alone.runs() && alone.causes().iter().any(|left| left.code == cause.code) {
+        // In place of those that made room others may be asked to.
+        let is_it = |left: &Cause| {
+            left.code == cause.code && (cause.code != ReasonCode::Preempting || left.holders == cause.holders)
+        };
+        if !alone.runs() && alone.causes().iter().any(is_it) {
             fails(format!("{:?} was taken away, and is still named", cause.code));
         }
         // What ends runs gives back all that they hold, and what makes room is on its way whether or not that is needed. Where

@@ -211,7 +211,6 @@ mod tests {
             (r#"{"command":["true"],"cpus":-1}"#, "expected u32"),
             (r#"{"command":["true"],"checkpoint_signal":"KILL"}"#, "KILL can not be heard"),
             (r#"{"command":["true"],"checkpoint_signal":19}"#, "STOP can not be heard"),
-            (r#"{"command":["true"],"min_run":"1m"}"#, "--min-run without --preemptible"),
             (r#"{"command":["true"],"after_ok":["12.*"]}"#, "this job is no array"),
             (r#"{"command":["true"],"or":[{}]}"#, "an alternative that names nothing"),
             (r#"{"command":["true"],"or":[{"time_limit_ms":9223372036854775807}]}"#, "an alternative: a time limit is"),
@@ -222,14 +221,6 @@ mod tests {
         ] {
             let error = serde_json::from_str::<JobSpec>(json).unwrap_err().to_string();
             assert!(error.contains(says), "{json}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_time_to_run_before_making_room_is_for_who_makes_room() {
-        for makes_room in [r#""preemptible":true"#, r#""idle":true"#, r#""queue":"night""#] {
-            let json = format!(r#"{{"command":["true"],"min_run":"1m",{makes_room}}}"#);
-            assert!(serde_json::from_str::<JobSpec>(&json).is_ok(), "{json}");
         }
     }
 }
