@@ -5,7 +5,7 @@ use crate::amount::{Bytes, Priority};
 use crate::error::Error;
 use crate::job::{MAX_PIDS, OnConflict, is_default};
 use crate::time::{MAX_DURATION, Millis};
-use crate::wire::{one_of_words, text_on_the_wire};
+use crate::wire::{given, one_of_words, text_on_the_wire};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -211,12 +211,12 @@ pub struct QueueChange {
     /// How its jobs resolve conflicts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_conflict: Option<OnConflict>,
-    /// The priority of jobs that do not say.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub priority: Option<Priority>,
-    /// Their cpus.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub cpus: Option<u32>,
+    /// The priority of jobs that do not say; null is 50.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    pub priority: Option<Option<Priority>>,
+    /// Their cpus; null is 1.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    pub cpus: Option<Option<u32>>,
     /// Their memory; 0 is none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
@@ -238,8 +238,8 @@ impl QueueChange {
             preemptible: self.preemptible.unwrap_or(queue.preemptible),
             on_preempt: self.on_preempt.unwrap_or(queue.on_preempt),
             on_conflict: self.on_conflict.unwrap_or(queue.on_conflict),
-            priority: self.priority.or(queue.priority),
-            cpus: self.cpus.or(queue.cpus),
+            priority: self.priority.unwrap_or(queue.priority),
+            cpus: self.cpus.unwrap_or(queue.cpus),
             mem_bytes: self.mem_bytes.or(queue.mem_bytes),
             time_limit_ms: self.time_limit_ms.or(queue.time_limit_ms),
         }
@@ -289,5 +289,19 @@ mod tests {
         let bounded = QueueSpec { max_running: Some(3), ..QueueSpec::default() };
         let none = QueueChange { max_running: Some(0), ..QueueChange::default() };
         assert_eq!(none.on(&bounded).unwrap(), QueueSpec::default());
+    }
+
+    #[test]
+    fn what_jobs_have_that_do_not_say_can_be_taken_back() {
+        let queue: QueueSpec = serde_json::from_str(r#"{"priority":75,"cpus":2}"#).unwrap();
+        for (json, left) in [
+            ("{}", r#"{"weight":1,"priority":75,"cpus":2}"#),
+            (r#"{"priority":null}"#, r#"{"weight":1,"cpus":2}"#),
+            (r#"{"priority":25,"cpus":null}"#, r#"{"weight":1,"priority":25}"#),
+        ] {
+            let change: QueueChange = serde_json::from_str(json).unwrap();
+            assert_eq!(serde_json::to_string(&change).unwrap(), json);
+            assert_eq!(serde_json::to_string(&change.on(&queue).unwrap()).unwrap(), left, "{json}");
+        }
     }
 }

@@ -94,6 +94,28 @@ fn jobs_have_what_their_queue_says_unless_they_say_it_themselves() {
 }
 
 #[test]
+fn what_was_said_of_a_queue_or_a_job_can_be_taken_back() {
+    let world = World::new();
+    world.run("queue set night --priority high --cpus 2").ok();
+    world.run("queue set night --priority none --cpus none").ok();
+    let night = queue(&world, "night");
+    assert_eq!((&night["priority"], &night["cpus"]), (&json!(null), &json!(null)));
+    let id = world.submit("--hold --queue night --checkpoint-signal USR1 --on-conflict queuing", "true");
+    let shown = |id: &str| {
+        let job = world.show(id);
+        ["priority", "cpus", "checkpoint_signal", "on_conflict"].map(|key| job[key].clone())
+    };
+    assert_eq!(shown(&id), [json!(50), json!(1), json!(10), json!("queuing")]);
+    world.run(&format!("update {id} --checkpoint-signal none --on-conflict none")).ok();
+    assert_eq!(shown(&id), [json!(50), json!(1), json!(null), json!(null)]);
+    // Also to who reads the events anew.
+    world.kill_daemon();
+    assert_eq!(shown(&id), [json!(50), json!(1), json!(null), json!(null)]);
+    let last = world.run("--json events --after 0").out;
+    assert!(last.contains(r#""checkpoint_signal":null,"on_conflict":null"#), "{last}");
+}
+
+#[test]
 fn a_waiting_job_is_moved_to_another_queue() {
     let world = World::new();
     world.run("queue set night").ok();

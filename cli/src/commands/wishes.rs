@@ -41,20 +41,20 @@ pub(crate) struct Wishes {
     #[arg(long, overrides_with = "preemptible")]
     no_preemptible: bool,
     /// What tells it to save its work when it has to make room: a name as USR1, or a number; it has --grace to do so. At
-    /// first it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and preemptible
+    /// first, and with none, it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and preemptible
     /// and idle ones, have a directory for that: QRM_CHECKPOINT_DIR is the same for each attempt, and goes when the job has
     /// completed.
     #[arg(long, value_name = "SIGNAL", add = signals())]
-    checkpoint_signal: Option<Signal>,
+    checkpoint_signal: Option<OrNone<Signal>>,
     /// It has not to make room before it has run for so long, as 30m; 0 is at once, as at first.
     #[arg(long, value_name = "DURATION")]
     min_run: Option<Millis>,
     /// What is done if it can not start at once. priority: it waits, and who ranks higher goes first. preemption: and
     /// preemptible jobs of a lower class make room. sharing: with --exclusive, it runs beside others if that is possible.
     /// queuing: it waits its turn by age alone. negotiation: it waits, and is offered what it could have instead, which
-    /// `qrm offer accept` takes. At first it is what its queue says, and priority if that says nothing.
+    /// `qrm offer accept` takes. At first, and with none, it is what its queue says, and priority if that says nothing.
     #[arg(long, value_name = "WAY", add = words(OnConflict::ALL.map(OnConflict::word)))]
-    on_conflict: Option<OnConflict>,
+    on_conflict: Option<OrNone<OnConflict>>,
     /// After these have ended, however: ids as 12, 12.3, or for an array 12.*, the task with the same index; separated by
     /// commas; none is none.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
@@ -76,11 +76,18 @@ pub(crate) struct Wishes {
     all: bool,
 }
 
-/// One of a list, or the word that the list is to be empty.
+/// A value, or one of a list, or the word that there is to be none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum OrNone<T> {
+pub(super) enum OrNone<T> {
     None,
     One(T),
+}
+
+impl<T> OrNone<T> {
+    /// The value.
+    pub(super) fn one(self) -> Option<T> {
+        if let Self::One(one) = self { Some(one) } else { None }
+    }
 }
 
 impl<T: FromStr> FromStr for OrNone<T> {
@@ -106,8 +113,7 @@ fn list<T>(given: Vec<OrNone<T>>, option: &str) -> Result<Option<Vec<T>>, Error>
         return Ok(None);
     }
     let count = given.len();
-    let is_one = |one| if let OrNone::One(one) = one { Some(one) } else { None };
-    let list: Vec<T> = given.into_iter().filter_map(is_one).collect();
+    let list: Vec<T> = given.into_iter().filter_map(OrNone::one).collect();
     // `none` once, or not at all.
     if list.len() == count || list.is_empty() && count == 1 {
         return Ok(Some(list));
@@ -160,9 +166,9 @@ impl Wishes {
             exclusive: either(self.exclusive, self.no_exclusive),
             idle: either(self.idle, self.no_idle),
             preemptible: either(self.preemptible, self.no_preemptible),
-            checkpoint_signal: self.checkpoint_signal,
+            checkpoint_signal: self.checkpoint_signal.map(OrNone::one),
             min_run_ms: self.min_run,
-            on_conflict: self.on_conflict,
+            on_conflict: self.on_conflict.map(OrNone::one),
             after: list(self.after, "--after")?,
             after_ok: list(self.after_ok, "--after-ok")?,
             after_fail: list(self.after_fail, "--after-fail")?,
@@ -184,9 +190,9 @@ impl Wishes {
             exclusive: change.exclusive.unwrap_or_default(),
             idle: change.idle.unwrap_or_default(),
             preemptible: change.preemptible.unwrap_or_default(),
-            checkpoint_signal: change.checkpoint_signal,
+            checkpoint_signal: change.checkpoint_signal.flatten(),
             min_run_ms: change.min_run_ms,
-            on_conflict: change.on_conflict,
+            on_conflict: change.on_conflict.flatten(),
             after: change.after.unwrap_or_default(),
             after_ok: change.after_ok.unwrap_or_default(),
             after_fail: change.after_fail.unwrap_or_default(),
@@ -234,6 +240,10 @@ mod tests {
             (&["--exclusive", "--no-exclusive", "--any", "--all"], r#"{"exclusive":false,"any":false}"#),
             (&["--after", "12,13.4,14.*", "--after-ok", "none"], r#"{"after":["12","13.4","14.*"],"after_ok":[]}"#),
             (&["--min-run", "0", "--on-conflict", "queuing"], r#"{"min_run_ms":0,"on_conflict":"queuing"}"#),
+            (
+                &["--checkpoint-signal", "none", "--on-conflict", "none"],
+                r#"{"checkpoint_signal":null,"on_conflict":null}"#,
+            ),
             (&["--after", "none,12"], "--after: none stands alone"),
             (&["--or", "none", "--or", "none"], "--or: none stands alone"),
         ] {

@@ -268,9 +268,11 @@ impl Demand {
         rare.exclusive = change.exclusive.unwrap_or(rare.exclusive);
         rare.idle = change.idle.unwrap_or(rare.idle);
         rare.preemptible = change.preemptible.unwrap_or(rare.preemptible);
-        rare.checkpoint_signal = change.checkpoint_signal.map(Signal::number).or(rare.checkpoint_signal);
+        if let Some(signal) = change.checkpoint_signal {
+            rare.checkpoint_signal = signal.map(Signal::number);
+        }
         rare.min_run_ms = change.min_run_ms.map_or(rare.min_run_ms, |time| time.0);
-        rare.on_conflict = change.on_conflict.or(rare.on_conflict);
+        rare.on_conflict = change.on_conflict.unwrap_or(rare.on_conflict);
         rare.any = change.any.unwrap_or(rare.any);
         if !change.promises_hold() {
             (rare.promised, rare.room) = (None, false);
