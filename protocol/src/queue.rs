@@ -47,7 +47,9 @@ impl Default for QueueName {
 
 /// The text is not the name of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' can not be the name of a queue; write at most {MAX_QUEUE_NAME} of a-z, 0-9, - and _")]
+#[error(
+    "'{0}' can not be the name of a queue; write at most {MAX_QUEUE_NAME} of a-z, 0-9, - and _, beginning with a letter or digit"
+)]
 pub struct BadQueueName(String);
 
 impl FromStr for QueueName {
@@ -275,8 +277,9 @@ mod tests {
         for text in ["default", "night", "gpu-2", "a_b", "0"] {
             assert_eq!(text.parse::<QueueName>().unwrap().to_string(), text);
         }
-        for text in ["", "-a", "Night", "a b", "a.b", "ä", &"a".repeat(33)] {
-            assert!(text.parse::<QueueName>().is_err(), "{text}");
+        for text in ["", "-a", "_night", "Night", "a b", "a.b", "ä", &"a".repeat(33)] {
+            let error = text.parse::<QueueName>().unwrap_err().to_string();
+            assert!(error.ends_with("- and _, beginning with a letter or digit"), "{error}");
         }
     }
 

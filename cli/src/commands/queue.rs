@@ -49,7 +49,7 @@ enum Verb {
     after_help = "Examples:\n  qrm queue set night --max-running 4 --max-time 12h --preemptible\n  qrm queue set urgent --weight 5 --priority high --on-conflict preemption\n  qrm queue set night --max-running 0"
 )]
 struct Set {
-    /// Which; at most 32 of a-z, 0-9, - and _.
+    /// Which; at most 32 of a-z, 0-9, - and _, beginning with a letter or digit.
     #[arg(value_name = "QUEUE", add = queues())]
     name: QueueName,
     /// Its share beside other queues, 1 to 1000; at first 1.
