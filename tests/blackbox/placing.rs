@@ -118,6 +118,13 @@ fn tasks_wait_for_those_with_their_index() {
     assert_eq!(world.ended(&second)["state"], "completed");
     let said = world.run(&format!("submit --after {first}.* -- true"));
     assert!(said.code == 2 && said.err.contains("this job is no array"), "{said:?}");
+    let plain = world.submit("--hold", "true");
+    let said = world.run(&format!("update {plain} --after {first}.*"));
+    let why = format!("{first}.* means the task with the same index, and job {plain} is no array");
+    assert!(said.code == 2 && said.err.contains(&why), "{said:?}");
+    assert!(said.err.contains(&format!("hint: write {first} to wait for the whole job")), "{said:?}");
+    let said = world.run(&format!("update {plain} --width 2"));
+    assert!(said.code == 2 && said.err.contains("has no width"), "{said:?}");
 }
 
 #[test]
