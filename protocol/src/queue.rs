@@ -249,15 +249,41 @@ impl QueueChange {
     }
 }
 
-/// A queue as it is shown.
+/// A queue as it is shown: what is not said of it is null, and never left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QueueView {
     /// Its name.
     pub name: QueueName,
-    /// What it is.
-    #[serde(flatten)]
-    pub spec: QueueSpec,
+    /// Its share beside other queues.
+    pub weight: u32,
+    /// How many of its jobs and tasks may run at once; null is as many as fit.
+    #[serde(default)]
+    pub max_running: Option<u32>,
+    /// The longest time limit of a job in it.
+    #[serde(default)]
+    pub max_time_ms: Option<Millis>,
+    /// Its jobs may have to make room for others.
+    #[serde(default)]
+    pub preemptible: bool,
+    /// What becomes of those then.
+    #[serde(default)]
+    pub on_preempt: OnPreempt,
+    /// How its jobs that do not say resolve conflicts.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+    /// The priority of its jobs that do not say; null is 50.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    /// Their cpus; null is 1.
+    #[serde(default)]
+    pub cpus: Option<u32>,
+    /// Their memory; null is none.
+    #[serde(default)]
+    pub mem_bytes: Option<Bytes>,
+    /// Their time limit, if that is not `max_time_ms`.
+    #[serde(default)]
+    pub time_limit_ms: Option<Millis>,
     /// Nothing of it starts.
     pub paused: bool,
     /// It is set by the configuration.
