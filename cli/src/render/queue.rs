@@ -2,7 +2,7 @@
 //! It refuses to fetch anything.
 
 use super::table::{Column, table};
-use super::{Out, Tone};
+use super::{Out, Tone, entry};
 use qrm_protocol::queue::{OnPreempt, QueueView};
 
 const COLUMNS: &[Column] = &[
@@ -90,12 +90,13 @@ pub(crate) fn full(out: &Out, queue: &QueueView) -> String {
         ("set by", queue.configured.then(|| "the configuration file".to_owned())),
     ];
     let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    lines.map(|(key, value)| format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")))).collect()
+    lines.map(|(key, value)| entry(out, key, &value)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unicode_width::UnicodeWidthStr;
 
     fn queues() -> Vec<QueueView> {
         let json = r#"[
@@ -133,5 +134,9 @@ night    paused       2        0    4        0  12h00m  queuing   preemptible, p
         let shown = full(&Out::plain(Some(80)), &all[1]);
         assert!(shown.contains("running      0, at most 4 at once\n"), "{shown}");
         assert!(shown.contains("jobs have    priority 25, 1 cpu, 1G, unless they say otherwise\n"), "{shown}");
+        for on_preempt in OnPreempt::ALL {
+            let shown = full(&Out::plain(Some(80)), &QueueView { on_preempt, ..all[1].clone() });
+            assert!(shown.lines().all(|line| line.width() <= 80), "{shown}");
+        }
     }
 }
