@@ -107,6 +107,11 @@ pub(super) fn either(yes: bool, no: bool) -> Option<bool> {
     (yes || no).then_some(yes)
 }
 
+/// A list, or another where it says nothing.
+pub(super) fn either_list<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
+    if these.is_empty() { others } else { these }
+}
+
 /// The list that was given; nothing if none was.
 fn list<T>(given: Vec<OrNone<T>>, option: &str) -> Result<Option<Vec<T>>, Error> {
     if given.is_empty() {
@@ -124,9 +129,6 @@ fn list<T>(given: Vec<OrNone<T>>, option: &str) -> Result<Option<Vec<T>>, Error>
 impl Wishes {
     /// These, and of the others what these do not say.
     pub(super) fn over(self, others: Self) -> Self {
-        fn longer<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
-            if these.is_empty() { others } else { these }
-        }
         let pair = |these: (bool, bool), others: (bool, bool)| if these.0 || these.1 { these } else { others };
         let (exclusive, no_exclusive) =
             pair((self.exclusive, self.no_exclusive), (others.exclusive, others.no_exclusive));
@@ -136,7 +138,7 @@ impl Wishes {
         let (any, all) = pair((self.any, self.all), (others.any, others.all));
         Self {
             queue: self.queue.or(others.queue),
-            or: longer(self.or, others.or),
+            or: either_list(self.or, others.or),
             exclusive,
             no_exclusive,
             idle,
@@ -146,10 +148,10 @@ impl Wishes {
             checkpoint_signal: self.checkpoint_signal.or(others.checkpoint_signal),
             min_run: self.min_run.or(others.min_run),
             on_conflict: self.on_conflict.or(others.on_conflict),
-            after: longer(self.after, others.after),
-            after_ok: longer(self.after_ok, others.after_ok),
-            after_fail: longer(self.after_fail, others.after_fail),
-            after_start: longer(self.after_start, others.after_start),
+            after: either_list(self.after, others.after),
+            after_ok: either_list(self.after_ok, others.after_ok),
+            after_fail: either_list(self.after_fail, others.after_fail),
+            after_start: either_list(self.after_start, others.after_start),
             any,
             all,
         }
