@@ -188,8 +188,14 @@ fn who_makes_room_stands_still_or_is_cancelled_where_its_queue_says_so() {
     );
     assert_eq!(codes(&world, &victim), ["preempting"]);
     assert_eq!(world.run("--json status").json()["machine"]["cpus_used"], 1);
-    let said = world.run(&format!("resume {victim}"));
-    assert!(said.code == 2 && said.err.contains("goes on by itself"), "{said:?}");
+    for verb in ["resume", "suspend"] {
+        let said = world.run(&format!("{verb} {victim}"));
+        let why = format!("job {victim} stands still to make room for another job\n");
+        assert!(
+            said.code == 2 && said.err.contains(&why) && said.err.contains("goes on by itself"),
+            "{verb}: {said:?}"
+        );
+    }
     // It could end now, and does not before it goes on.
     gate.open(1);
     urgent_gate.open(1);
