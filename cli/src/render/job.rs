@@ -310,9 +310,15 @@ mod tests {
         }
         assert!(shown.contains("offer        12-1, until ") && shown.contains(": start now with 2 cpus\n"), "{shown}");
         let usual = full(&Out::plain(None), &job(""));
-        let offers = r#","preemptible":true,"min_run_ms":600000,"comment":"a  b","waiting_reason":"needs 4 cpus, 1 free, and more memory than there is beside others",
+        assert!(!usual.contains("\nor ") && !usual.contains("preemptible") && !usual.contains("offer"), "{usual}");
+    }
+
+    #[test]
+    fn a_job_in_full_fits_the_terminal() {
+        let offers = r#","preemptible":true,"min_run_ms":600000,"waiting_reason":"needs 4 cpus, 1 free, and more memory than there is beside others",
             "offers":[{"id":"12-1","kind":"preempt","jobs":["10","11.3"],"lost_cpu_ms":90000,"lapses_at":"2026-03-01T12:01:00Z"}]"#;
-        let narrow = full(&Out::plain(Some(80)), &job(offers));
+        let narrow = JobView { comment: Some("a  b".to_owned()), ..job(offers) };
+        let narrow = full(&Out::plain(Some(80)), &narrow);
         assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
         assert!(
             narrow.contains(
@@ -321,6 +327,5 @@ mod tests {
             "{narrow}"
         );
         assert!(narrow.contains("\ncomment      a  b\n"), "{narrow}");
-        assert!(!usual.contains("\nor ") && !usual.contains("preemptible") && !usual.contains("offer"), "{usual}");
     }
 }
