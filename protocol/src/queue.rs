@@ -255,12 +255,12 @@ impl QueueChange {
 pub struct QueueView {
     /// Its name.
     pub name: QueueName,
-    /// Its share beside other queues.
+    /// Its share beside other queues, 1 to 1,000.
     pub weight: u32,
     /// How many of its jobs and tasks may run at once; null is as many as fit.
     #[serde(default)]
     pub max_running: Option<u32>,
-    /// The longest time limit of a job in it.
+    /// The longest time limit of a job in it, which those have that ask for none; it ends them. Null is none.
     #[serde(default)]
     pub max_time_ms: Option<Millis>,
     /// Its jobs may have to make room for others.
@@ -275,13 +275,13 @@ pub struct QueueView {
     /// The priority of its jobs that do not say; null is 50.
     #[serde(default)]
     pub priority: Option<Priority>,
-    /// Their cpus; null is 1.
+    /// Cpus of its jobs that do not say; null is 1.
     #[serde(default)]
     pub cpus: Option<u32>,
-    /// Their memory; null is none.
+    /// Memory of its jobs that do not say; null is none.
     #[serde(default)]
     pub mem_bytes: Option<Bytes>,
-    /// Their time limit, if that is not `max_time_ms`.
+    /// The time limit of its jobs that do not say, if that is not `max_time_ms`.
     #[serde(default)]
     pub time_limit_ms: Option<Millis>,
     /// Nothing of it starts.

@@ -255,12 +255,27 @@ mod tests {
 
     #[test]
     fn what_is_typed_wins_over_what_a_script_says() {
-        let script = || wishes(&["--queue", "night", "--exclusive", "--after", "12", "--or", "--cpus 1", "--any"]);
+        let line = "--queue night --exclusive --after 12 --or=--cpus=1 --any --on-conflict sharing";
+        let script = || wishes(&line.split(' ').collect::<Vec<_>>());
         for (typed, json) in [
-            (&[][..], r#"{"queue":"night","or":[{"cpus":1}],"exclusive":true,"after":["12"],"any":true}"#),
             (
-                &["--no-exclusive", "--after", "none", "--or", "none", "--all", "--queue", "day"],
-                r#"{"queue":"day","or":[],"exclusive":false,"after":[],"any":false}"#,
+                &[][..],
+                r#"{"queue":"night","or":[{"cpus":1}],"exclusive":true,"on_conflict":"sharing","after":["12"],"any":true}"#,
+            ),
+            (
+                &[
+                    "--no-exclusive",
+                    "--after",
+                    "none",
+                    "--or",
+                    "none",
+                    "--all",
+                    "--queue",
+                    "day",
+                    "--on-conflict",
+                    "none",
+                ],
+                r#"{"queue":"day","or":[],"exclusive":false,"on_conflict":null,"after":[],"any":false}"#,
             ),
         ] {
             let both = wishes(typed).over(script()).change().unwrap();

@@ -373,3 +373,22 @@ impl Demand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_is_as_if_it_had_never_been_said() {
+        let said = JobSpec {
+            checkpoint_signal: Signal::new(10),
+            on_conflict: Some(OnConflict::Queuing),
+            ..JobSpec::default()
+        };
+        let mut demand = Demand::from(&said);
+        demand.change(&JobChange { cpus: Some(2), ..JobChange::default() });
+        assert_eq!(demand, Demand::from(&JobSpec { cpus: Some(2), ..said }));
+        demand.change(&JobChange { checkpoint_signal: Some(None), on_conflict: Some(None), ..JobChange::default() });
+        assert_eq!(demand, Demand::from(&JobSpec { cpus: Some(2), ..JobSpec::default() }));
+    }
+}
