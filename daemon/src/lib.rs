@@ -113,11 +113,15 @@ pub fn main() -> ExitCode {
         return collected(&words[2..]);
     }
     let args = Args::parse();
-    let spawned = args.spawned;
+    let to = match &args.verb {
+        _ if args.spawned => To::Starter,
+        Some(Verb::Simulate(args)) if args.is_json() => To::Program,
+        _ => To::People,
+    };
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(spawned, &error);
+            tell(to, &error);
             ExitCode::from(error.code.exit_code())
         }
     }
@@ -134,18 +138,26 @@ fn collected(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// To the one who waits for a first line if there is one, else to the terminal.
-fn tell(spawned: bool, error: &Error) {
+/// Who is told why it ends.
+#[derive(Clone, Copy)]
+enum To {
+    /// The one who waits for a first line.
+    Starter,
+    /// Who asked for JSON, as qrm tells it.
+    Program,
+    People,
+}
+
+fn tell(to: To, error: &Error) {
     tracing::error!(error = error.message, "qrmd ends");
     let mut text = format!("qrmd: {}\n", error.message);
     if let Some(hint) = &error.hint {
         text += &format!("  hint: {hint}\n");
     }
-    let said = if spawned {
-        let json = serde_json::to_string(error).unwrap_or_default();
-        std::io::stdout().write_all(format!("{json}\n").as_bytes())
-    } else {
-        std::io::stderr().write_all(text.as_bytes())
+    let said = match to {
+        To::Starter => std::io::stdout().write_all(format!("{}\n", serde_json::json!(error)).as_bytes()),
+        To::Program => std::io::stdout().write_all(format!("{}\n", serde_json::json!({ "error": error })).as_bytes()),
+        To::People => std::io::stderr().write_all(text.as_bytes()),
     };
     if let Err(error) = said {
         tracing::debug!(%error, "nobody listens");

@@ -82,16 +82,16 @@ pub struct Reason {
     /// When it is over, if that is known.
     pub until: Option<Timestamp>,
     /// How much is asked for, of a resource.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub asked: Option<u64>,
     /// How much of it is free.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub free: Option<u64>,
     /// Who holds it, or comes first; those that give it back first, at most sixteen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub holders: Vec<Holder>,
     /// What it waits for, of jobs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub jobs: Vec<String>,
 }
 
@@ -147,6 +147,6 @@ pub struct Explanation {
     /// What makes its rank, if it waits for resources.
     pub rank: Option<RankView>,
     /// What it can have instead.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub offers: Vec<OfferView>,
 }

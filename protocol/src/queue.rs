@@ -5,7 +5,7 @@ use crate::amount::{Bytes, Priority};
 use crate::error::Error;
 use crate::job::{MAX_PIDS, OnConflict, is_default};
 use crate::time::{MAX_DURATION, Millis};
-use crate::wire::{one_of_words, text_on_the_wire};
+use crate::wire::{given, one_of_words, text_on_the_wire};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -47,7 +47,9 @@ impl Default for QueueName {
 
 /// The text is not the name of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' can not be the name of a queue; write at most {MAX_QUEUE_NAME} of a-z, 0-9, - and _")]
+#[error(
+    "'{0}' can not be the name of a queue; write at most {MAX_QUEUE_NAME} of a-z, 0-9, - and _, beginning with a letter or digit"
+)]
 pub struct BadQueueName(String);
 
 impl FromStr for QueueName {
@@ -211,12 +213,12 @@ pub struct QueueChange {
     /// How its jobs resolve conflicts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_conflict: Option<OnConflict>,
-    /// The priority of jobs that do not say.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub priority: Option<Priority>,
-    /// Their cpus.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub cpus: Option<u32>,
+    /// The priority of jobs that do not say; null is 50.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    pub priority: Option<Option<Priority>>,
+    /// Their cpus; null is 1.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    pub cpus: Option<Option<u32>>,
     /// Their memory; 0 is none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mem_bytes: Option<Bytes>,
@@ -238,8 +240,8 @@ impl QueueChange {
             preemptible: self.preemptible.unwrap_or(queue.preemptible),
             on_preempt: self.on_preempt.unwrap_or(queue.on_preempt),
             on_conflict: self.on_conflict.unwrap_or(queue.on_conflict),
-            priority: self.priority.or(queue.priority),
-            cpus: self.cpus.or(queue.cpus),
+            priority: self.priority.unwrap_or(queue.priority),
+            cpus: self.cpus.unwrap_or(queue.cpus),
             mem_bytes: self.mem_bytes.or(queue.mem_bytes),
             time_limit_ms: self.time_limit_ms.or(queue.time_limit_ms),
         }
@@ -247,15 +249,41 @@ impl QueueChange {
     }
 }
 
-/// A queue as it is shown.
+/// A queue as it is shown: what is not said of it is null, and never left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QueueView {
     /// Its name.
     pub name: QueueName,
-    /// What it is.
-    #[serde(flatten)]
-    pub spec: QueueSpec,
+    /// Its share beside other queues, 1 to 1,000.
+    pub weight: u32,
+    /// How many of its jobs and tasks may run at once; null is as many as fit.
+    #[serde(default)]
+    pub max_running: Option<u32>,
+    /// The longest time limit of a job in it, which those have that ask for none; it ends them. Null is none.
+    #[serde(default)]
+    pub max_time_ms: Option<Millis>,
+    /// Its jobs may have to make room for others.
+    #[serde(default)]
+    pub preemptible: bool,
+    /// What becomes of those then.
+    #[serde(default)]
+    pub on_preempt: OnPreempt,
+    /// How its jobs that do not say resolve conflicts.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
+    /// The priority of its jobs that do not say; null is 50.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    /// Cpus of its jobs that do not say; null is 1.
+    #[serde(default)]
+    pub cpus: Option<u32>,
+    /// Memory of its jobs that do not say; null is none.
+    #[serde(default)]
+    pub mem_bytes: Option<Bytes>,
+    /// The time limit of its jobs that do not say, if that is not `max_time_ms`.
+    #[serde(default)]
+    pub time_limit_ms: Option<Millis>,
     /// Nothing of it starts.
     pub paused: bool,
     /// It is set by the configuration.
@@ -275,8 +303,9 @@ mod tests {
         for text in ["default", "night", "gpu-2", "a_b", "0"] {
             assert_eq!(text.parse::<QueueName>().unwrap().to_string(), text);
         }
-        for text in ["", "-a", "Night", "a b", "a.b", "ä", &"a".repeat(33)] {
-            assert!(text.parse::<QueueName>().is_err(), "{text}");
+        for text in ["", "-a", "_night", "Night", "a b", "a.b", "ä", &"a".repeat(33)] {
+            let error = text.parse::<QueueName>().unwrap_err().to_string();
+            assert!(error.ends_with("- and _, beginning with a letter or digit"), "{error}");
         }
     }
 
@@ -289,5 +318,19 @@ mod tests {
         let bounded = QueueSpec { max_running: Some(3), ..QueueSpec::default() };
         let none = QueueChange { max_running: Some(0), ..QueueChange::default() };
         assert_eq!(none.on(&bounded).unwrap(), QueueSpec::default());
+    }
+
+    #[test]
+    fn what_jobs_have_that_do_not_say_can_be_taken_back() {
+        let queue: QueueSpec = serde_json::from_str(r#"{"priority":75,"cpus":2}"#).unwrap();
+        for (json, left) in [
+            ("{}", r#"{"weight":1,"priority":75,"cpus":2}"#),
+            (r#"{"priority":null}"#, r#"{"weight":1,"cpus":2}"#),
+            (r#"{"priority":25,"cpus":null}"#, r#"{"weight":1,"priority":25}"#),
+        ] {
+            let change: QueueChange = serde_json::from_str(json).unwrap();
+            assert_eq!(serde_json::to_string(&change).unwrap(), json);
+            assert_eq!(serde_json::to_string(&change.on(&queue).unwrap()).unwrap(), left, "{json}");
+        }
     }
 }

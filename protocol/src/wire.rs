@@ -39,6 +39,15 @@ macro_rules! one_of_words {
 }
 pub(crate) use one_of_words;
 
+/// A part of a change: what is absent stays as it is, and null takes it back.
+pub(crate) fn given<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(from).map(Some)
+}
+
 /// What is said of a text that is none of the words, of which there are several.
 pub(crate) fn is_no_word(text: &str, words: &[&str]) -> String {
     let (last, others) = words.split_last().unwrap_or((&"", &[]));

@@ -59,6 +59,7 @@ fn each_verb_offers_the_jobs_that_it_could_be_about() {
         ("qrm submit --after-ok 1,", &["1,5", "1,4", "1,3", "1,2"]),
         ("qrm submit --after=", &["5", "4", "3", "2"]),
         ("qrm hold ", &["4"]),
+        ("qrm explain ", &["5", "4", "3", "2"]),
         ("qrm update ", &["5", "4", "3", "2"]),
         ("qrm retry ", &["1"]),
         ("qrm release ", &["5"]),

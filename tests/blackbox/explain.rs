@@ -58,6 +58,20 @@ fn who_waits_for_cpus_is_told_who_has_them_and_when_it_starts() {
 }
 
 #[test]
+fn an_array_that_runs_says_when_its_next_task_starts() {
+    let world = World::with(&[("QRM_HOST_CPUS", "1")]);
+    let gate = Gate::new(&world, "gate");
+    let id = world.submit("--array 0-2 --time 1h", &gate.wait());
+    world.executing(&format!("{id}.0"));
+    let why = explained(&world, &id);
+    assert_eq!(why["state"], "executing");
+    same(at(&why["planned_start"]), at(&world.show(&format!("{id}.0"))["started_at"]) + 3_600_000);
+    let text = world.run(&format!("explain {id}")).ok();
+    assert!(text.starts_with(&format!("job {id} is executing: its next task is planned to start at ")), "{text}");
+    gate.open(3);
+}
+
+#[test]
 fn every_cause_has_its_code() {
     let world = World::with(&[("QRM_HOST_CPUS", "2"), ("QRM_HOST_MEMORY", "1G")]);
     let gate = Gate::new(&world, "gate");

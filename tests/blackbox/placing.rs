@@ -126,6 +126,13 @@ fn tasks_wait_for_those_with_their_index() {
     assert_eq!(world.ended(&second)["state"], "completed");
     let said = world.run(&format!("submit --after {first}.* -- true"));
     assert!(said.code == 2 && said.err.contains("this job is no array"), "{said:?}");
+    let plain = world.submit("--hold", "true");
+    let said = world.run(&format!("update {plain} --after {first}.*"));
+    let why = format!("{first}.* means the task with the same index, and job {plain} is no array");
+    assert!(said.code == 2 && said.err.contains(&why), "{said:?}");
+    assert!(said.err.contains(&format!("hint: write {first} to wait for the whole job")), "{said:?}");
+    let said = world.run(&format!("update {plain} --width 2"));
+    assert!(said.code == 2 && said.err.contains("has no width"), "{said:?}");
 }
 
 #[test]
@@ -189,8 +196,14 @@ fn who_makes_room_stands_still_or_is_cancelled_where_its_queue_says_so() {
     );
     assert_eq!(codes(&world, &victim), ["preempting"]);
     assert_eq!(world.run("--json status").json()["machine"]["cpus_used"], 1);
-    let said = world.run(&format!("resume {victim}"));
-    assert!(said.code == 2 && said.err.contains("goes on by itself"), "{said:?}");
+    for verb in ["resume", "suspend"] {
+        let said = world.run(&format!("{verb} {victim}"));
+        let why = format!("job {victim} stands still to make room for another job\n");
+        assert!(
+            said.code == 2 && said.err.contains(&why) && said.err.contains("goes on by itself"),
+            "{verb}: {said:?}"
+        );
+    }
     // It could end now, and does not before it goes on.
     gate.open(1);
     urgent_gate.open(1);

@@ -21,6 +21,58 @@ pub fn codes(world: &World, id: &str) -> Vec<String> {
     reasons.map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The keys of an object.
+#[track_caller]
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap_or_else(|| panic!("{value}")).keys().map(String::as_str).collect()
+}
+
+#[test]
+fn what_is_answered_has_its_keys_also_where_they_say_nothing() {
+    let world = World::new();
+    world
+        .run("queue set night --max-running 4 --max-time 2h --time 1h --mem 1G --cpus 1 --priority 9 --preemptible")
+        .ok();
+    let known = [
+        "configured",
+        "cpus",
+        "max_running",
+        "max_time_ms",
+        "mem_bytes",
+        "name",
+        "on_conflict",
+        "on_preempt",
+        "paused",
+        "preemptible",
+        "priority",
+        "running",
+        "time_limit_ms",
+        "waiting",
+        "weight",
+    ];
+    for name in ["default", "night"] {
+        assert_eq!(keys(&queue(&world, name)), known, "{name}");
+    }
+    assert_eq!(keys(&world.run("--json queue pause default").json()), known);
+    let id = world.submit("--hold", "true");
+    let why = world.run(&format!("--json explain {id}")).json();
+    let explained = [
+        "estimated_start",
+        "expected_from",
+        "expected_run_ms",
+        "id",
+        "offers",
+        "planned_start",
+        "rank",
+        "reasons",
+        "state",
+    ];
+    assert_eq!(keys(&why), explained);
+    let reason = ["asked", "code", "free", "holders", "jobs", "message", "since", "until"];
+    assert_eq!(keys(&why["reasons"][0]), reason);
+    assert_eq!(keys(&world.run("--json when -- true").json()), explained);
+}
+
 #[test]
 fn a_queue_runs_no_more_of_its_jobs_at_once_than_it_may() {
     let world = World::with(&[("QRM_HOST_CPUS", "4")]);
@@ -91,6 +143,29 @@ fn jobs_have_what_their_queue_says_unless_they_say_it_themselves() {
     }
     let said = world.run("submit --queue night --time 3h -- true");
     assert!(said.code == 2 && said.err.contains("2h"), "{said:?}");
+}
+
+#[test]
+fn what_was_said_of_a_queue_or_a_job_can_be_taken_back() {
+    let world = World::new();
+    world.run("queue set night --priority high --cpus 2").ok();
+    world.run("queue set night --priority none --cpus none").ok();
+    let night = queue(&world, "night");
+    assert_eq!((&night["priority"], &night["cpus"]), (&json!(null), &json!(null)));
+    let id = world.submit("--hold --queue night --checkpoint-signal USR1 --on-conflict queuing", "true");
+    let shown = |id: &str| {
+        let job = world.show(id);
+        ["priority", "cpus", "checkpoint_signal", "on_conflict"].map(|key| job[key].clone())
+    };
+    assert_eq!(shown(&id), [json!(50), json!(1), json!(10), json!("queuing")]);
+    world.run(&format!("update {id} --checkpoint-signal none --on-conflict none")).ok();
+    assert_eq!(shown(&id), [json!(50), json!(1), json!(null), json!(null)]);
+    // Also to who reads the events anew.
+    world.kill_daemon();
+    assert_eq!(shown(&id), [json!(50), json!(1), json!(null), json!(null)]);
+    let events = world.run("--json events --after 0").out;
+    let updated = events.lines().find(|line| line.contains("job.updated")).unwrap_or_else(|| panic!("{events}"));
+    assert!(updated.contains(r#""checkpoint_signal":null"#) && updated.contains(r#""on_conflict":null"#), "{updated}");
 }
 
 #[test]

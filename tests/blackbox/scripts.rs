@@ -114,6 +114,30 @@ fn a_dry_run_of_a_script_says_what_would_become_of_it() {
 }
 
 #[test]
+fn when_of_a_script_is_that_of_the_job_that_it_is() {
+    let world = World::with(&[("QRM_HOST_CPUS", "2")]);
+    write(&world, "#QRM --begin +1h --cpus 2\n");
+    let would = world.run("--json when job.sh").json();
+    assert_eq!(would["reasons"][0]["code"], "begin", "{would}");
+    // The command line wins, and what is behind -- is a command.
+    assert!(world.run("when --cpus 3 job.sh").err.starts_with("qrm: 3 cpus are asked for"));
+    assert_eq!(world.run("when -- job.sh").ok().lines().next(), Some("it would start at once"));
+    write(&world, "#QRM --cpus 3\n");
+    let said = world.run("when job.sh");
+    assert!(said.code == 2 && said.err.starts_with("qrm: job.sh:1:6: 3 cpus are asked for"), "{said:?}");
+    let said = world.run("when pipeline.toml");
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (
+            2,
+            "qrm: pipeline.toml is a job file, and when answers for one job\n  \
+             hint: qrm submit --dry-run pipeline.toml says it of all\n"
+        )
+    );
+    assert_eq!(world.run("--json jobs --all").json(), json!([]));
+}
+
+#[test]
 fn what_is_wrong_in_a_line_is_shown_where_it_stands() {
     let world = World::with(&[("QRM_HOST_CPUS", "2")]);
     for (text, place, says, hint) in [

@@ -123,6 +123,15 @@ fn what_can_not_be_replayed_is_refused_by_name() {
         let said = simulate(&world, args);
         assert!(said.code == code && said.err.contains(says), "{args}: {says}: {said:?}");
     }
+    let said = simulate(&world, "--trace log.swf --cpus 4 --policy easy --svg -");
+    assert!(
+        said.code == 2 && said.err.contains("--svg writes to a file") && !world.dir().join("-").exists(),
+        "{said:?}"
+    );
+    let said = simulate(&world, "--trace nowhere.swf --cpus 4 --policy easy --json");
+    let error = &said.json()["error"];
+    assert_eq!((said.code, &error["code"], said.err.as_str()), (2, &json!("NOT_FOUND"), ""), "{said:?}");
+    assert!(error["message"].as_str().unwrap().starts_with("nowhere.swf: No such file"), "{error}");
     let both = world.program("qrmd").args(["--system", "simulate", "--cpus", "4"]).output().unwrap();
     assert_eq!(Said::of(both).code, 2);
 }

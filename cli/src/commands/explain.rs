@@ -21,7 +21,7 @@ use qrm_protocol::method::{JobExplain, JobParams};
 )]
 pub(crate) struct Args {
     /// A job as 12, a task of an array as 12.3.
-    #[arg(value_name = "ID", add = just_ids(Which::Waiting))]
+    #[arg(value_name = "ID", add = just_ids(Which::Live))]
     id: JobRef,
 }
 

@@ -2,7 +2,7 @@
 //! It refuses to know the jobs in them.
 
 use super::wants::count;
-use super::wishes::either;
+use super::wishes::{OrNone, either};
 use crate::Context;
 use crate::complete::{queues, words};
 use crate::render::Tone;
@@ -49,7 +49,7 @@ enum Verb {
     after_help = "Examples:\n  qrm queue set night --max-running 4 --max-time 12h --preemptible\n  qrm queue set urgent --weight 5 --priority high --on-conflict preemption\n  qrm queue set night --max-running 0"
 )]
 struct Set {
-    /// Which; at most 32 of a-z, 0-9, - and _.
+    /// Which; at most 32 of a-z, 0-9, - and _, beginning with a letter or digit.
     #[arg(value_name = "QUEUE", add = queues())]
     name: QueueName,
     /// Its share beside other queues, 1 to 1000; by default 1.
@@ -75,12 +75,12 @@ struct Set {
     /// negotiation, as in `qrm submit --help`.
     #[arg(long, value_name = "WAY", add = words(OnConflict::ALL.map(OnConflict::word)))]
     on_conflict: Option<OnConflict>,
-    /// The priority of its jobs that do not set it: 0 to 100, or low, normal, high, critical.
-    #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical"]))]
-    priority: Option<Priority>,
-    /// Their cpus.
-    #[arg(long, value_name = "N", value_parser = count)]
-    cpus: Option<u32>,
+    /// The priority of its jobs that do not set it: 0 to 100, or low, normal, high, critical; none: they have 50.
+    #[arg(long, value_name = "N", add = words(["low", "normal", "high", "critical", "none"]))]
+    priority: Option<OrNone<Priority>>,
+    /// Their cpus; none: they have 1.
+    #[arg(long, value_name = "N", value_parser = count_or_none)]
+    cpus: Option<OrNone<u32>>,
     /// Their memory; 0 is none.
     #[arg(long, value_name = "SIZE")]
     mem: Option<Bytes>,
@@ -150,6 +150,10 @@ fn said(context: &Context, name: &QueueName, is: &str) {
     }
 }
 
+fn count_or_none(text: &str) -> Result<OrNone<u32>, String> {
+    if text == "none" { Ok(OrNone::None) } else { count(text).map(OrNone::One) }
+}
+
 impl Set {
     fn change(self) -> QueueChange {
         QueueChange {
@@ -159,8 +163,8 @@ impl Set {
             preemptible: either(self.preemptible, self.no_preemptible),
             on_preempt: self.on_preempt,
             on_conflict: self.on_conflict,
-            priority: self.priority,
-            cpus: self.cpus,
+            priority: self.priority.map(OrNone::one),
+            cpus: self.cpus.map(OrNone::one),
             mem_bytes: self.mem,
             time_limit_ms: self.time,
         }
@@ -191,6 +195,8 @@ mod tests {
                 &["night", "--on-preempt", "suspend", "--on-conflict", "queuing", "--priority", "high", "--mem", "1K"],
                 r#"{"on_preempt":"suspend","on_conflict":"queuing","priority":75,"mem_bytes":1024}"#,
             ),
+            (&["night", "--priority", "none", "--cpus", "none"], r#"{"priority":null,"cpus":null}"#),
+            (&["night", "--cpus", "2"], r#"{"cpus":2}"#),
         ] {
             let change = Line::try_parse_from(words).unwrap().set.change();
             assert_eq!(serde_json::to_string(&change).unwrap(), json, "{words:?}");

@@ -2,7 +2,7 @@
 //! It refuses to talk to the daemon.
 
 use super::wants::Wants;
-use super::wishes::Wishes;
+use super::wishes::{Wishes, either_list};
 use crate::Context;
 use crate::complete::words;
 use crate::render::clean;
@@ -78,13 +78,10 @@ impl Options {
 
     /// These, and of the others what these do not say; variables are those of both.
     pub(crate) fn over(self, others: Self) -> Self {
-        fn list<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
-            if these.is_empty() { others } else { these }
-        }
         Self {
             wants: self.wants.over(others.wants),
             wishes: self.wishes.over(others.wishes),
-            retry_on: list(self.retry_on, others.retry_on),
+            retry_on: either_list(self.retry_on, others.retry_on),
             backoff: self.backoff.or(others.backoff),
             key: self.key.or(others.key),
             validate: self.validate.or(others.validate),
@@ -96,7 +93,7 @@ impl Options {
             stderr: self.stderr.or(others.stderr),
             stdin: self.stdin.or(others.stdin),
             pty: self.pty || others.pty,
-            output: list(self.output, others.output),
+            output: either_list(self.output, others.output),
         }
     }
 

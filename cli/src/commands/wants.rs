@@ -42,7 +42,8 @@ pub(crate) struct Wants {
     /// Its share of the disks where several jobs want them, 1 to 10000; 0, the default, is 100.
     #[arg(long, value_name = "N", value_parser = count)]
     pub io_weight: Option<u32>,
-    /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL; 0 is never.
+    /// End it after this long, as 90s, 15m or 2h: --signal, --grace, KILL. Who submits none, or 0, has that of the queue,
+    /// else none.
     #[arg(long, value_name = "DURATION")]
     pub time: Option<Millis>,
     /// What asks it to end, at its time limit and when it is cancelled: a name as USR1, or a number; by default

@@ -42,11 +42,11 @@ pub(crate) struct Wishes {
     #[arg(long, overrides_with = "preemptible")]
     no_preemptible: bool,
     /// What tells it to save its work when it has to make room: a name as USR1, or a number; it has --grace to do so. By
-    /// default it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and
+    /// default, and with none, it is what asks it to end. Jobs that may go on later, which are those with this, with --retries, and
     /// preemptible and idle ones, have a directory for that: QRM_CHECKPOINT_DIR is the same for each attempt, and goes when the
     /// job has completed.
     #[arg(long, value_name = "SIGNAL", add = signals())]
-    checkpoint_signal: Option<Signal>,
+    checkpoint_signal: Option<OrNone<Signal>>,
     /// It has not to make room before it has run for so long, as 30m; 0 is at once, which is the default.
     #[arg(long, value_name = "DURATION")]
     min_run: Option<Millis>,
@@ -54,9 +54,10 @@ pub(crate) struct Wishes {
     /// preemptible jobs of a lower class make room. sharing: with --exclusive, it runs beside others if that is possible.
     /// queuing: its priority counts as 50 and its fair shares as a half, so that among such jobs age alone decides.
     /// negotiation: it waits, and is offered what it could have instead, once, when it is submitted alone and only room is
-    /// wanting; see `qrm offer --help`. By default it is what its queue says, and priority if that says nothing.
+    /// wanting; see `qrm offer --help`. By default, and with none, it is what its queue says, and priority if
+    /// that says nothing.
     #[arg(long, value_name = "WAY", add = words(OnConflict::ALL.map(OnConflict::word)))]
-    on_conflict: Option<OnConflict>,
+    on_conflict: Option<OrNone<OnConflict>>,
     /// After these have ended, however: ids as 12, 12.3, or for an array 12.*, the task with the same index; separated by
     /// commas; the word none empties the list.
     #[arg(long, value_name = "ID", value_delimiter = ',', add = just_ids(Which::Live))]
@@ -78,11 +79,18 @@ pub(crate) struct Wishes {
     all: bool,
 }
 
-/// One of a list, or the word that the list is to be empty.
+/// A value, or one of a list, or the word that there is to be none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum OrNone<T> {
+pub(super) enum OrNone<T> {
     None,
     One(T),
+}
+
+impl<T> OrNone<T> {
+    /// The value.
+    pub(super) fn one(self) -> Option<T> {
+        if let Self::One(one) = self { Some(one) } else { None }
+    }
 }
 
 impl<T: FromStr> FromStr for OrNone<T> {
@@ -102,14 +110,18 @@ pub(super) fn either(yes: bool, no: bool) -> Option<bool> {
     (yes || no).then_some(yes)
 }
 
+/// A list, or another where it says nothing.
+pub(super) fn either_list<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
+    if these.is_empty() { others } else { these }
+}
+
 /// The list that was given; nothing if none was.
 fn list<T>(given: Vec<OrNone<T>>, option: &str) -> Result<Option<Vec<T>>, Error> {
     if given.is_empty() {
         return Ok(None);
     }
     let count = given.len();
-    let is_one = |one| if let OrNone::One(one) = one { Some(one) } else { None };
-    let list: Vec<T> = given.into_iter().filter_map(is_one).collect();
+    let list: Vec<T> = given.into_iter().filter_map(OrNone::one).collect();
     // `none` once, or not at all.
     if list.len() == count || list.is_empty() && count == 1 {
         return Ok(Some(list));
@@ -120,9 +132,6 @@ fn list<T>(given: Vec<OrNone<T>>, option: &str) -> Result<Option<Vec<T>>, Error>
 impl Wishes {
     /// These, and of the others what these do not say.
     pub(super) fn over(self, others: Self) -> Self {
-        fn longer<T>(these: Vec<T>, others: Vec<T>) -> Vec<T> {
-            if these.is_empty() { others } else { these }
-        }
         let pair = |these: (bool, bool), others: (bool, bool)| if these.0 || these.1 { these } else { others };
         let (exclusive, no_exclusive) =
             pair((self.exclusive, self.no_exclusive), (others.exclusive, others.no_exclusive));
@@ -132,7 +141,7 @@ impl Wishes {
         let (any, all) = pair((self.any, self.all), (others.any, others.all));
         Self {
             queue: self.queue.or(others.queue),
-            or: longer(self.or, others.or),
+            or: either_list(self.or, others.or),
             exclusive,
             no_exclusive,
             idle,
@@ -142,10 +151,10 @@ impl Wishes {
             checkpoint_signal: self.checkpoint_signal.or(others.checkpoint_signal),
             min_run: self.min_run.or(others.min_run),
             on_conflict: self.on_conflict.or(others.on_conflict),
-            after: longer(self.after, others.after),
-            after_ok: longer(self.after_ok, others.after_ok),
-            after_fail: longer(self.after_fail, others.after_fail),
-            after_start: longer(self.after_start, others.after_start),
+            after: either_list(self.after, others.after),
+            after_ok: either_list(self.after_ok, others.after_ok),
+            after_fail: either_list(self.after_fail, others.after_fail),
+            after_start: either_list(self.after_start, others.after_start),
             any,
             all,
         }
@@ -162,9 +171,9 @@ impl Wishes {
             exclusive: either(self.exclusive, self.no_exclusive),
             idle: either(self.idle, self.no_idle),
             preemptible: either(self.preemptible, self.no_preemptible),
-            checkpoint_signal: self.checkpoint_signal,
+            checkpoint_signal: self.checkpoint_signal.map(OrNone::one),
             min_run_ms: self.min_run,
-            on_conflict: self.on_conflict,
+            on_conflict: self.on_conflict.map(OrNone::one),
             after: list(self.after, "--after")?,
             after_ok: list(self.after_ok, "--after-ok")?,
             after_fail: list(self.after_fail, "--after-fail")?,
@@ -186,9 +195,9 @@ impl Wishes {
             exclusive: change.exclusive.unwrap_or_default(),
             idle: change.idle.unwrap_or_default(),
             preemptible: change.preemptible.unwrap_or_default(),
-            checkpoint_signal: change.checkpoint_signal,
+            checkpoint_signal: change.checkpoint_signal.flatten(),
             min_run_ms: change.min_run_ms,
-            on_conflict: change.on_conflict,
+            on_conflict: change.on_conflict.flatten(),
             after: change.after.unwrap_or_default(),
             after_ok: change.after_ok.unwrap_or_default(),
             after_fail: change.after_fail.unwrap_or_default(),
@@ -236,6 +245,10 @@ mod tests {
             (&["--exclusive", "--no-exclusive", "--any", "--all"], r#"{"exclusive":false,"any":false}"#),
             (&["--after", "12,13.4,14.*", "--after-ok", "none"], r#"{"after":["12","13.4","14.*"],"after_ok":[]}"#),
             (&["--min-run", "0", "--on-conflict", "queuing"], r#"{"min_run_ms":0,"on_conflict":"queuing"}"#),
+            (
+                &["--checkpoint-signal", "none", "--on-conflict", "none"],
+                r#"{"checkpoint_signal":null,"on_conflict":null}"#,
+            ),
             (&["--after", "none,12"], "--after: none stands alone"),
             (&["--or", "none", "--or", "none"], "--or: none stands alone"),
         ] {
@@ -245,12 +258,27 @@ mod tests {
 
     #[test]
     fn what_is_typed_wins_over_what_a_script_says() {
-        let script = || wishes(&["--queue", "night", "--exclusive", "--after", "12", "--or", "--cpus 1", "--any"]);
+        let line = "--queue night --exclusive --after 12 --or=--cpus=1 --any --on-conflict sharing";
+        let script = || wishes(&line.split(' ').collect::<Vec<_>>());
         for (typed, json) in [
-            (&[][..], r#"{"queue":"night","or":[{"cpus":1}],"exclusive":true,"after":["12"],"any":true}"#),
             (
-                &["--no-exclusive", "--after", "none", "--or", "none", "--all", "--queue", "day"],
-                r#"{"queue":"day","or":[],"exclusive":false,"after":[],"any":false}"#,
+                &[][..],
+                r#"{"queue":"night","or":[{"cpus":1}],"exclusive":true,"on_conflict":"sharing","after":["12"],"any":true}"#,
+            ),
+            (
+                &[
+                    "--no-exclusive",
+                    "--after",
+                    "none",
+                    "--or",
+                    "none",
+                    "--all",
+                    "--queue",
+                    "day",
+                    "--on-conflict",
+                    "none",
+                ],
+                r#"{"queue":"day","or":[],"exclusive":false,"on_conflict":null,"after":[],"any":false}"#,
             ),
         ] {
             let both = wishes(typed).over(script()).change().unwrap();

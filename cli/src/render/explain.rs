@@ -228,8 +228,8 @@ rank 1512.3: priority 500, age 12.3, fair share 900, queue share 100
 
 instead of waiting it can, until 12:00:48:
   qrm offer accept 12-1  start now with 1 cpu
-  qrm offer accept 12-2  start when 10, 11.3 made room, at the cost of 1m30s of
-                         cpu time
+  qrm offer accept 12-2  start when jobs 10, 11.3 have made room, at the cost of
+                         1m30s of cpu time
 ";
         assert_eq!(shown(Some(80), BLOCKED), expected);
         assert!(shown(None, BLOCKED).contains("as many do; it is one of those that wait for that (since"));

@@ -4,7 +4,7 @@
 use super::clock::Clock;
 use super::gauge::hundredths;
 use super::table::{Column, table};
-use super::{Out, Tone, clean};
+use super::{Out, Tone, clean, entry};
 use qrm_protocol::explain::OfferView;
 use qrm_protocol::filter::command_text;
 use qrm_protocol::job::{DEFAULT_GRACE, Enforcement, How, JobState, JobView, Progress};
@@ -137,6 +137,9 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
+/// What stands on one line however long it is: it may be copied from there.
+const WHOLE: [&str; 6] = ["job", "command", "directory", "output", "stdout", "stderr"];
+
 /// Everything of one job.
 pub(crate) fn full(out: &Out, job: &JobView) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
@@ -235,11 +238,12 @@ pub(crate) fn full(out: &Out, job: &JobView) -> String {
     put("stdout", job.stdout.as_ref().map(|path| clean(&path.lossy())));
     put("stderr", job.stderr.as_ref().map(|path| clean(&path.lossy())));
     put("leaves", (!job.output.is_empty()).then(|| clean(&job.output.join(", "))));
-    let mut text = String::new();
-    for (key, value) in lines {
-        text += &format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")));
-    }
-    text
+    let whole = |key, value: &str| format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")));
+    let shown = lines.iter().map(|(key, value)| match WHOLE.contains(key) {
+        true => whole(key, value),
+        false => entry(out, key, value),
+    });
+    shown.collect()
 }
 
 #[cfg(test)]
@@ -307,5 +311,21 @@ mod tests {
         assert!(shown.contains("offer        12-1, until ") && shown.contains(": start now with 2 cpus\n"), "{shown}");
         let usual = full(&Out::plain(None), &job(""));
         assert!(!usual.contains("\nor ") && !usual.contains("preemptible") && !usual.contains("offer"), "{usual}");
+    }
+
+    #[test]
+    fn a_job_in_full_fits_the_terminal() {
+        let offers = r#","preemptible":true,"min_run_ms":600000,"waiting_reason":"needs 4 cpus, 1 free, and more memory than there is beside others",
+            "offers":[{"id":"12-1","kind":"preempt","jobs":["10","11.3"],"lost_cpu_ms":90000,"lapses_at":"2026-03-01T12:01:00Z"}]"#;
+        let narrow = JobView { comment: Some("a  b".to_owned()), ..job(offers) };
+        let narrow = full(&Out::plain(Some(80)), &narrow);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(
+            narrow.contains(
+                "\npreemptible  it makes room for jobs of a higher class, once it has run for\n             10m00s\n"
+            ),
+            "{narrow}"
+        );
+        assert!(narrow.contains("\ncomment      a  b\n"), "{narrow}");
     }
 }

@@ -237,6 +237,16 @@ pub(crate) fn wrapped(out: &Out, parts: &[(&str, Tone)]) -> String {
     text
 }
 
+/// A line of what is said in full of something: what it is about, and that, on further lines below where a terminal has too
+/// little room for it. Spaces in it stay as they are where it fits.
+pub(crate) fn entry(out: &Out, key: &str, value: &str) -> String {
+    let key = format!("{key:<12} ");
+    if out.width.is_some_and(|width| key.width() + value.width() > usize::from(width)) {
+        return wrapped(out, &[(&key, Tone::Quiet), (value, Tone::Plain)]);
+    }
+    format!("{}{value}\n", out.tone(Tone::Quiet, &key))
+}
+
 /// Text from someone else, safe for a terminal, on one line.
 pub(crate) fn clean(text: &str) -> String {
     qrm_protocol::text::printable(text)

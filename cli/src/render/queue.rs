@@ -2,8 +2,8 @@
 //! It refuses to fetch anything.
 
 use super::table::{Column, table};
-use super::{Out, Tone};
-use qrm_protocol::queue::{OnPreempt, QueueSpec, QueueView};
+use super::{Out, Tone, entry};
+use qrm_protocol::queue::{OnPreempt, QueueView};
 
 const COLUMNS: &[Column] = &[
     ("QUEUE", false),
@@ -27,13 +27,13 @@ fn state(queue: &QueueView) -> (String, Tone) {
 }
 
 /// What its jobs have that do not say.
-fn defaults(spec: &QueueSpec) -> Vec<String> {
+fn defaults(queue: &QueueView) -> Vec<String> {
     let cpus = |cpus: u32| format!("{cpus} cpu{}", if cpus == 1 { "" } else { "s" });
     let all = [
-        spec.priority.map(|priority| format!("priority {priority}")),
-        spec.cpus.map(cpus),
-        spec.mem_bytes.map(|mem| mem.to_string()),
-        spec.time_limit_ms.map(|time| time.to_string()),
+        queue.priority.map(|priority| format!("priority {priority}")),
+        queue.cpus.map(cpus),
+        queue.mem_bytes.map(|mem| mem.to_string()),
+        queue.time_limit_ms.map(|time| time.to_string()),
     ];
     all.into_iter().flatten().collect()
 }
@@ -41,17 +41,16 @@ fn defaults(spec: &QueueSpec) -> Vec<String> {
 /// Queues as a table.
 pub(crate) fn list(out: &Out, queues: &[QueueView]) -> String {
     let rows = queues.iter().map(|queue| {
-        let spec = &queue.spec;
-        let jobs = spec.preemptible.then(|| "preemptible".to_owned()).into_iter().chain(defaults(spec));
+        let jobs = queue.preemptible.then(|| "preemptible".to_owned()).into_iter().chain(defaults(queue));
         vec![
             (queue.name.to_string(), Tone::Plain),
             state(queue),
-            (spec.weight.to_string(), Tone::Plain),
+            (queue.weight.to_string(), Tone::Plain),
             (queue.running.to_string(), Tone::Plain),
-            (or_dash(spec.max_running), Tone::Plain),
+            (or_dash(queue.max_running), Tone::Plain),
             (queue.waiting.to_string(), Tone::Plain),
-            (or_dash(spec.max_time_ms), Tone::Plain),
-            (spec.on_conflict.to_string(), Tone::Plain),
+            (or_dash(queue.max_time_ms), Tone::Plain),
+            (queue.on_conflict.to_string(), Tone::Plain),
             (jobs.collect::<Vec<_>>().join(", "), Tone::Quiet),
         ]
     });
@@ -60,21 +59,20 @@ pub(crate) fn list(out: &Out, queues: &[QueueView]) -> String {
 
 /// Everything of one queue.
 pub(crate) fn full(out: &Out, queue: &QueueView) -> String {
-    let spec = &queue.spec;
     let (word, tone) = state(queue);
-    let most = spec.max_running.map(|most| format!(", at most {most} at once")).unwrap_or_default();
-    let defaults = defaults(spec);
+    let most = queue.max_running.map(|most| format!(", at most {most} at once")).unwrap_or_default();
+    let defaults = defaults(queue);
     let lines = [
         ("queue", Some(queue.name.to_string())),
         ("state", Some(out.tone(tone, &word))),
-        ("weight", Some(spec.weight.to_string())),
+        ("weight", Some(queue.weight.to_string())),
         ("running", Some(format!("{}{most}", queue.running))),
         ("waiting", Some(queue.waiting.to_string())),
-        ("longest", spec.max_time_ms.map(|time| time.to_string())),
+        ("longest", queue.max_time_ms.map(|time| time.to_string())),
         (
             "preemptible",
-            spec.preemptible.then(|| {
-                let then = match spec.on_preempt {
+            queue.preemptible.then(|| {
+                let then = match queue.on_preempt {
                     OnPreempt::Requeue => "wait for their next attempt",
                     OnPreempt::Cancel => "are cancelled",
                     OnPreempt::Suspend => "are suspended",
@@ -85,19 +83,20 @@ pub(crate) fn full(out: &Out, queue: &QueueView) -> String {
         // Where only jobs that say so make room, that is not told with the line before.
         (
             "on preempt",
-            (!spec.preemptible && spec.on_preempt != OnPreempt::Requeue).then(|| spec.on_preempt.to_string()),
+            (!queue.preemptible && queue.on_preempt != OnPreempt::Requeue).then(|| queue.on_preempt.to_string()),
         ),
-        ("on conflict", Some(spec.on_conflict.to_string())),
+        ("on conflict", Some(queue.on_conflict.to_string())),
         ("jobs have", (!defaults.is_empty()).then(|| format!("{}, unless they say otherwise", defaults.join(", ")))),
         ("set by", queue.configured.then(|| "the configuration file".to_owned())),
     ];
     let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    lines.map(|(key, value)| format!("{} {value}\n", out.tone(Tone::Quiet, &format!("{key:<12}")))).collect()
+    lines.map(|(key, value)| entry(out, key, &value)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unicode_width::UnicodeWidthStr;
 
     fn queues() -> Vec<QueueView> {
         let json = r#"[
@@ -135,5 +134,9 @@ night    paused       2        0    4        0  12h00m  queuing   preemptible, p
         let shown = full(&Out::plain(Some(80)), &all[1]);
         assert!(shown.contains("running      0, at most 4 at once\n"), "{shown}");
         assert!(shown.contains("jobs have    priority 25, 1 cpu, 1G, unless they say otherwise\n"), "{shown}");
+        for on_preempt in OnPreempt::ALL {
+            let shown = full(&Out::plain(Some(80)), &QueueView { on_preempt, ..all[1].clone() });
+            assert!(shown.lines().all(|line| line.width() <= 80), "{shown}");
+        }
     }
 }

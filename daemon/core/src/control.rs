@@ -47,7 +47,8 @@ impl Core {
                 if suspends && runs.iter().all(|(_, run)| run.stop.is_some()) {
                     return Err(Refusal::IsEnding(target));
                 }
-                if !suspends && runs.iter().all(|(_, run)| run.yields) {
+                // What stands still to make room goes on by itself, whatever is said of it meanwhile.
+                if runs.iter().all(|(_, run)| run.yields || suspends && run.stop.is_some()) {
                     return Err(Refusal::MakesRoom(target));
                 }
                 let is_other =

@@ -63,9 +63,19 @@ impl Core {
     pub fn view_queue(&self, name: &QueueName) -> Option<QueueView> {
         let queue = self.queues.get(name)?;
         let within = self.in_queue.get(name).copied().unwrap_or_default();
+        let spec = &queue.spec;
         Some(QueueView {
             name: name.clone(),
-            spec: queue.spec.clone(),
+            weight: spec.weight,
+            max_running: spec.max_running,
+            max_time_ms: spec.max_time_ms,
+            preemptible: spec.preemptible,
+            on_preempt: spec.on_preempt,
+            on_conflict: spec.on_conflict,
+            priority: spec.priority,
+            cpus: spec.cpus,
+            mem_bytes: spec.mem_bytes,
+            time_limit_ms: spec.time_limit_ms,
             paused: queue.paused,
             configured: queue.configured,
             waiting: within.jobs.saturating_sub(within.running_jobs),

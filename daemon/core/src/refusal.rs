@@ -47,6 +47,14 @@ pub enum Refusal {
     /// It says how long it runs before it makes room, and never has to.
     #[error("--min-run is for jobs that may have to make room, and this one never has to")]
     NeverMakesRoom,
+    /// It has no tasks that each could wait for another.
+    #[error("{on}.* means the task with the same index, and job {job} is no array")]
+    NoEach {
+        /// Which.
+        job: JobRef,
+        /// For what it is to wait.
+        on: JobId,
+    },
     /// That time is over.
     #[error("that deadline has passed")]
     Past,
@@ -211,9 +219,12 @@ impl Refusal {
             Self::NotYours(_) | Self::NotInside(_) | Self::NotToRepeat(_) | Self::NotThatRole(_) => {
                 Code::PermissionDenied
             }
-            Self::NotExecuting(_) | Self::HasStarted(_) | Self::IsEnding(_) | Self::OnlyWhole(_) | Self::NoArray(_) => {
-                Code::FailedPrecondition
-            }
+            Self::NotExecuting(_)
+            | Self::HasStarted(_)
+            | Self::IsEnding(_)
+            | Self::OnlyWhole(_)
+            | Self::NoArray(_)
+            | Self::NoEach { .. } => Code::FailedPrecondition,
             Self::TooManyCpus { .. }
             | Self::TooMuchMemory { .. }
             | Self::TooMuchDisk { .. }
@@ -242,8 +253,8 @@ impl Refusal {
             Self::OnlyWhole(task) => {
                 Some(format!("name {}, which means all its tasks that have not started", task.job))
             }
-            Self::NoArray(_) => Some("--width and dependencies like 12.* are for arrays".into()),
-            Self::NoTasks(job) => Some(format!("write {job} to wait for the whole job")),
+            Self::NoArray(_) => Some("--width is for arrays".into()),
+            Self::NoEach { on: job, .. } | Self::NoTasks(job) => Some(format!("write {job} to wait for the whole job")),
             Self::NoSuchQueue { near: Some(near), .. } => Some(format!("did you mean {near}?")),
             Self::NoSuchQueue { names, .. } => Some(format!("queues are {}", names.join(", "))),
             Self::QueueConfigured(name) => Some(format!("change [[queue]] {name} there, then qrm daemon reload")),

@@ -69,8 +69,8 @@ impl Core {
         }
         let lists = [&change.after, &change.after_ok, &change.after_fail, &change.after_start];
         for on in lists.into_iter().flatten().flatten() {
-            if matches!(on, DependsOn::Each(_)) && job.tasks.is_none() {
-                return Err(Refusal::NoArray(target));
+            if let (DependsOn::Each(on), None) = (on, &job.tasks) {
+                return Err(Refusal::NoEach { job: target, on: *on });
             }
             self.no_cycle(target.job, on.job())?;
         }

@@ -104,6 +104,11 @@ struct Said<'a> {
 }
 
 impl Args {
+    /// Whether what is said is read by a program.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// How the core decides: as it does without a configuration, but for what is said here. Nothing for other policies.
     ///
     /// # Errors
@@ -135,6 +140,10 @@ impl Args {
 /// The log can not be read or is none, the machine can run nothing of it, or the picture can not be written.
 pub fn simulate(args: &Args) -> Result<(), Error> {
     let core = args.core()?;
+    if args.svg.as_ref().is_some_and(|file| file == Path::new("-")) {
+        return Err(Error::invalid("--svg writes to a file, for the report is on standard output")
+            .hint("name one, as in --svg schedule.svg; ./- is the file of that name"));
+    }
     let machine = Amount { cpus: args.cpus, memory: args.memory.map_or(0, |memory| memory.0) };
     let workload = Workload::of(&read(&args.trace)?, machine, args.load)?;
     let jobs = &workload.jobs;

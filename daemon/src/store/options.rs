@@ -182,8 +182,8 @@ impl Options {
         self.exclusive = change.exclusive.unwrap_or(self.exclusive);
         self.idle = change.idle.unwrap_or(self.idle);
         self.preemptible = change.preemptible.unwrap_or(self.preemptible);
-        self.checkpoint_signal = change.checkpoint_signal.or(self.checkpoint_signal);
-        self.on_conflict = change.on_conflict.or(self.on_conflict);
+        self.checkpoint_signal = change.checkpoint_signal.unwrap_or(self.checkpoint_signal);
+        self.on_conflict = change.on_conflict.unwrap_or(self.on_conflict);
         if let Some(time) = change.min_run_ms {
             self.min_run_ms = Some(time).filter(|time| time.0 > 0);
         }

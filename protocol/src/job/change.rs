@@ -7,6 +7,7 @@ use crate::queue::QueueName;
 use crate::signal::Signal;
 use crate::text::OsText;
 use crate::time::{Millis, Timestamp};
+use crate::wire::given;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -46,15 +47,15 @@ pub struct JobChange {
     /// Whether it may have to make room.
     #[serde(default, skip_serializing_if = "is_default")]
     pub preemptible: Option<bool>,
-    /// What tells it to save its work.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub checkpoint_signal: Option<Signal>,
+    /// What tells it to save its work; null is what asks it to end.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    pub checkpoint_signal: Option<Option<Signal>>,
     /// It has not to make room before it has run for so long; 0 is at once.
     #[serde(default, skip_serializing_if = "is_default")]
     pub min_run_ms: Option<Millis>,
-    /// What is done when it can not have at once what it asks for.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub on_conflict: Option<OnConflict>,
+    /// What is done when it can not have at once what it asks for; null is what its queue says.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "is_default")]
+    pub on_conflict: Option<Option<OnConflict>>,
     /// After these have ended, instead of those of before; none takes them away.
     #[serde(default, skip_serializing_if = "is_default")]
     pub after: Option<Vec<DependsOn>>,
@@ -128,7 +129,7 @@ impl JobChange {
             labels: self.labels.clone(),
             mem_bytes: self.mem_bytes,
             variants: self.variants.clone().unwrap_or_default(),
-            checkpoint_signal: self.checkpoint_signal,
+            checkpoint_signal: self.checkpoint_signal.flatten(),
             preemptible: true,
             min_run_ms: self.min_run_ms,
             after: [&self.after, &self.after_ok, &self.after_fail, &self.after_start]

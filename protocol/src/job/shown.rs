@@ -104,7 +104,7 @@ pub struct JobView {
     /// It only fills gaps.
     #[serde(default)]
     pub idle: bool,
-    /// It may have to make room, by its own word or its queue's.
+    /// It may have to make room: by its own word and, while it lives, also by its queue's.
     #[serde(default)]
     pub preemptible: bool,
     /// What tells it to save its work, the kernel's number.

@@ -99,7 +99,7 @@ pub struct JobSpec {
     /// Room for files in a directory of its own that goes when it is over; `None`, as 0, is no such directory.
     #[serde(skip_serializing_if = "is_default")]
     pub disk_bytes: Option<Bytes>,
-    /// How long the command may run; `None`, as 0, is for ever.
+    /// How long the command may run; `None`, as 0, is what its queue says, else for ever.
     #[serde(skip_serializing_if = "is_default")]
     pub time_limit_ms: Option<Millis>,
     /// Not before this.

@@ -214,8 +214,9 @@ impl fmt::Display for Offer {
             Self::Share => f.write_str("start now, beside others"),
             Self::Preempt { jobs, lost_cpu_ms } => {
                 let names: Vec<String> = jobs.iter().map(ToString::to_string).collect();
-                let lost = Millis(*lost_cpu_ms);
-                write!(f, "start when {} made room, at the cost of {lost} of cpu time", names.join(", "))
+                let who = if jobs.len() == 1 { ("job", "has") } else { ("jobs", "have") };
+                let (names, lost) = (names.join(", "), Millis(*lost_cpu_ms));
+                write!(f, "start when {} {names} {} made room, at the cost of {lost} of cpu time", who.0, who.1)
             }
         }
     }
@@ -285,6 +286,17 @@ mod tests {
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(says), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_offer_of_room_says_who_makes_it() {
+        for (jobs, text) in [
+            (&["10"][..], "start when job 10 has made room, at the cost of 1m30s of cpu time"),
+            (&["10", "11.3"], "start when jobs 10, 11.3 have made room, at the cost of 1m30s of cpu time"),
+        ] {
+            let jobs = jobs.iter().map(|job| job.parse().unwrap()).collect();
+            assert_eq!(Offer::Preempt { jobs, lost_cpu_ms: 90_000 }.to_string(), text);
         }
     }
 

@@ -120,11 +120,7 @@ fn submit(context: &Context, args: Args) -> Result<u8, Fault> {
         }
         return Ok(bulk::submit(context, &file, args.dry_run)?);
     }
-    let queues = || {
-        let reply = context.connect()?.call::<QueueList>(&Empty {})?;
-        Ok(reply.queues.into_iter().map(|queue| queue.name).collect())
-    };
-    match operand(&args.command, &queues)? {
+    match operand(context, &args.command)? {
         Operand::JobFile(path) if args.asked.is_any() => {
             let shown = path.display();
             Err(Error::invalid(format!("{shown} is a job file, and takes its options from its [defaults]"))
@@ -140,6 +136,28 @@ fn submit(context: &Context, args: Args) -> Result<u8, Fault> {
     }
 }
 
+/// Asks something of the one job that operands describe as those of submit do. What is wrong is shown where a script says it.
+pub(super) fn of_one<T>(
+    context: &Context,
+    asked: Asked,
+    command: Vec<OsString>,
+    ask: impl FnOnce(JobSpec) -> Result<T, Error>,
+) -> Result<T, Fault> {
+    match operand(context, &command)? {
+        Operand::JobFile(path) => {
+            let shown = path.display();
+            Err(Error::invalid(format!("{shown} is a job file, and when answers for one job"))
+                .hint(format!("qrm submit --dry-run {shown} says it of all"))
+                .into())
+        }
+        Operand::Script(script) => {
+            let job = script.job(asked)?;
+            ask(job.spec).map_err(|error| job.source.locate(error))
+        }
+        Operand::Command => Ok(ask(asked.spec(command)?)?),
+    }
+}
+
 /// What the operands of submit are.
 enum Operand {
     JobFile(PathBuf),
@@ -147,7 +165,11 @@ enum Operand {
     Command,
 }
 
-fn operand(words: &[OsString], queues: script::Queues<'_>) -> Result<Operand, Fault> {
+fn operand(context: &Context, words: &[OsString]) -> Result<Operand, Fault> {
+    let queues = || {
+        let reply = context.connect()?.call::<QueueList>(&Empty {})?;
+        Ok(reply.queues.into_iter().map(|queue| queue.name).collect())
+    };
     let Some(first) = words.first().filter(|_| !behind_dashes(words.len())) else { return Ok(Operand::Command) };
     let path = Path::new(first);
     if first.as_bytes().ends_with(b".toml") {
@@ -161,7 +183,7 @@ fn operand(words: &[OsString], queues: script::Queues<'_>) -> Result<Operand, Fa
         }
     }
     if words.len() == 1
-        && let Some(script) = script::Script::read(path, queues)?
+        && let Some(script) = script::Script::read(path, &queues)?
     {
         return Ok(Operand::Script(Box::new(script)));
     }

@@ -272,9 +272,11 @@ impl Demand {
         rare.exclusive = change.exclusive.unwrap_or(rare.exclusive);
         rare.idle = change.idle.unwrap_or(rare.idle);
         rare.preemptible = change.preemptible.unwrap_or(rare.preemptible);
-        rare.checkpoint_signal = change.checkpoint_signal.map(Signal::number).or(rare.checkpoint_signal);
+        if let Some(signal) = change.checkpoint_signal {
+            rare.checkpoint_signal = signal.map(Signal::number);
+        }
         rare.min_run_ms = change.min_run_ms.map_or(rare.min_run_ms, |time| time.0);
-        rare.on_conflict = change.on_conflict.or(rare.on_conflict);
+        rare.on_conflict = change.on_conflict.unwrap_or(rare.on_conflict);
         rare.any = change.any.unwrap_or(rare.any);
         if !change.promises_hold() {
             (rare.promised, rare.room) = (None, false);
@@ -373,5 +375,24 @@ impl Demand {
         } else {
             Stage::Execute
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_is_as_if_it_had_never_been_said() {
+        let said = JobSpec {
+            checkpoint_signal: Signal::new(10),
+            on_conflict: Some(OnConflict::Queuing),
+            ..JobSpec::default()
+        };
+        let mut demand = Demand::from(&said);
+        demand.change(&JobChange { cpus: Some(2), ..JobChange::default() });
+        assert_eq!(demand, Demand::from(&JobSpec { cpus: Some(2), ..said }));
+        demand.change(&JobChange { checkpoint_signal: Some(None), on_conflict: Some(None), ..JobChange::default() });
+        assert_eq!(demand, Demand::from(&JobSpec { cpus: Some(2), ..JobSpec::default() }));
     }
 }

@@ -154,8 +154,8 @@ fn change() -> impl Strategy<Value = JobChange> {
         let one = |(job, task)| DependsOn::One(JobRef { job: JobId(job), task });
         on.into_iter().map(one).collect::<Vec<_>>()
     });
-    let place =
-        (prop::option::weighted(0.2, 0usize..2), prop::option::weighted(0.2, conflict()), maybe(), maybe(), maybe());
+    let way = prop::option::weighted(0.2, prop::option::weighted(0.8, conflict()));
+    let place = (prop::option::weighted(0.2, 0usize..2), way, maybe(), maybe(), maybe());
     let waits = (prop::option::weighted(0.2, after), maybe(), prop::option::weighted(0.1, variants()));
     (plain_change(), place, waits).prop_map(|(change, (queue, on_conflict, exclusive, idle, preemptible), waits)| {
         let queue = queue.map(|line| QUEUES[line].parse().unwrap());

@@ -162,15 +162,14 @@ pub fn wish(wild: Wild) -> impl Strategy<Value = Wish> {
 
 fn change() -> impl Strategy<Value = JobChange> {
     let maybe = prop::option::of::<std::ops::Range<u32>>;
-    (priority(), maybe(0..5), maybe(0..4), prop::option::weighted(0.3, conflict())).prop_map(
-        |(priority, cpus, width, on_conflict)| JobChange {
-            priority: priority.map(|n| Priority::try_from(n).unwrap()),
-            cpus,
-            width,
-            on_conflict,
-            ..JobChange::default()
-        },
-    )
+    let way = prop::option::weighted(0.3, prop::option::weighted(0.8, conflict()));
+    (priority(), maybe(0..5), maybe(0..4), way).prop_map(|(priority, cpus, width, on_conflict)| JobChange {
+        priority: priority.map(|n| Priority::try_from(n).unwrap()),
+        cpus,
+        width,
+        on_conflict,
+        ..JobChange::default()
+    })
 }
 
 fn queue_change() -> impl Strategy<Value = QueueChange> {

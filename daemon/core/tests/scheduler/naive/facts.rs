@@ -177,7 +177,7 @@ impl Job {
         demand.time_ms = change.time_limit_ms.map_or(demand.time_ms, |limit| limit.0);
         let rare = demand.rare.get_or_insert_default();
         rare.idle = change.idle.unwrap_or(rare.idle);
-        rare.on_conflict = change.on_conflict.or(rare.on_conflict);
+        rare.on_conflict = change.on_conflict.unwrap_or(rare.on_conflict);
         if let (Some(array), Some(width)) = (&mut rare.array, change.width) {
             array.width = Some(width).filter(|width| *width > 0);
         }
