@@ -1,6 +1,7 @@
 //! One look at all that wait, in the order of rank: what starts, what is planned, and for what room is to be made.
 //! It refuses to look at jobs behind one of their shape that is blocked, but to plan the first.
 
+use super::preempt::Class;
 use super::profile::Profile;
 use super::rank::{Merged, Ranks, Turn};
 use super::{Plan, Planned, Start};
@@ -100,6 +101,8 @@ pub(crate) struct Pass<'a> {
     pub(super) plan: Plan,
     /// Whether anything that is idle runs, and anything that may have to make room.
     pub(super) yielders: Option<(bool, bool)>,
+    /// The highest class for which others are making room.
+    pub(super) making_room: Option<Class>,
     /// What it was for is known.
     over: bool,
 }
@@ -121,6 +124,7 @@ impl<'a> Pass<'a> {
             placed_in: BTreeMap::new(),
             plan,
             yielders: None,
+            making_room: core.makes_room_for(),
             over: false,
         }
     }
@@ -297,7 +301,7 @@ impl<'a> Pass<'a> {
 
     /// Starts it, or plans it if it is among the first that are blocked.
     fn consider(&mut self, candidate: Candidate<'a>, blocked: bool) -> Verdict {
-        if !self.queue_lets(&candidate.shape.queue) {
+        if !self.queue_lets(&candidate.shape.queue) || self.would_take_room(candidate.shape) {
             self.plan.first = self.plan.first.or(Some(candidate.job.job));
             return Verdict::Passed;
         }
@@ -432,7 +436,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let Some(one) = self.first_of(*id, job) else { continue };
-            let lets = self.queue_lets(&job.shape.queue);
+            let lets = self.queue_lets(&job.shape.queue) && !self.would_take_room(&job.shape);
             if lets && let Some((variant, expected)) = self.fitting(one) {
                 self.start(one, variant, expected);
                 continue;
@@ -488,7 +492,8 @@ impl<'a> Pass<'a> {
         let (rest, left) = self.rest_of(job, run);
         let wants = [Want { amounts: rest, ..core.granted(job, run) }];
         let candidate = Candidate { job, shape: &record.shape, wants: &wants, attempt: None, left: Some(left) };
-        let fits = self.plan.all.leaves(self.plan.taken, rest)
+        let fits = !self.would_take_room(&record.shape)
+            && self.plan.all.leaves(self.plan.taken, rest)
             && self.profile.as_ref().is_none_or(|profile| profile.fits_now(rest, left));
         if fits {
             self.plan.taken = self.plan.taken.plus(rest);
@@ -505,7 +510,7 @@ impl<'a> Pass<'a> {
         let Some(new) = self.newcomer else { return };
         let wants = new.shape.wants();
         let candidate = Candidate { job: new.id.into(), shape: &new.shape, wants, attempt: Some(1), left: None };
-        let lets = self.queue_lets(&new.shape.queue);
+        let lets = self.queue_lets(&new.shape.queue) && !self.would_take_room(&new.shape);
         if lets && let Some((variant, expected_ms)) = self.fitting(candidate) {
             self.plan.starts.push(Start { job: new.id.into(), attempt: Some(1), variant, expected_ms });
         } else {

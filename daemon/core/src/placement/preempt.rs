@@ -50,6 +50,13 @@ struct Victim {
 }
 
 impl Core {
+    /// The highest class of those that wait for the room that others are making for them.
+    pub(super) fn makes_room_for(&self) -> Option<Class> {
+        let whom = self.runs.values().filter_map(|run| run.stop?.room_for);
+        let waits = |job: JobRef| self.jobs.get(&job.job).filter(|job| job.eligible() && self.fits_machine(job));
+        whom.filter_map(waits).map(|job| Class::of(&job.shape)).max()
+    }
+
     /// What becomes of a job that makes room.
     pub(crate) fn on_preempt(&self, job: &Job) -> OnPreempt {
         self.queues.get(&job.shape.queue).map(|queue| queue.spec.on_preempt).unwrap_or_default()
@@ -117,6 +124,11 @@ impl Pass<'_> {
         if self.plan.room.is_none() && self.has_victims(any) && !self.core.runs.values().any(leaves) {
             self.plan.room = self.room_for(candidate, any);
         }
+    }
+
+    /// Whether a job would have to make room for one for which others are doing so: it would only be in its way once more.
+    pub(super) fn would_take_room(&self, shape: &Shape) -> bool {
+        self.making_room.is_some_and(|class| Class::of(shape) < class && self.core.may_be_preempted(shape))
     }
 
     /// Whether anything runs that could make room, or that is idle: looked for once, and not for each that is blocked.

@@ -284,3 +284,19 @@ fn what_is_ended_while_it_makes_room_does_not_go_on_later() {
         assert_eq!(lab.naive.over.get(&idle), Some(&end));
     }
 }
+
+#[test]
+fn who_made_room_does_not_take_it_again_before_it_is_used() {
+    for least in [0, 2] {
+        let mut lab = lab([2, 0, 0]);
+        let idle = || json!({"idle": true, "min_run_ms": least});
+        job(&mut lab, idle(), 1_000);
+        lab.passes(1_000);
+        // They are expected to run for a second, too, and do not.
+        let _ = [(); 2].map(|()| job(&mut lab, idle(), HOUR));
+        lab.passes(1);
+        let wide = job(&mut lab, json!({"cpus": 2}), MINUTE);
+        lab.passes(HOUR / 2);
+        assert!(lab.naive.started.contains(&wide), "{}", lab.said.join("\n"));
+    }
+}

@@ -99,7 +99,7 @@ impl Naive {
 
     /// A job that could start now and would delay none of those that are planned, which are these in the order of their rank.
     pub fn is_kept_waiting(&self, now: Clock, planned: &[JobRef]) -> Option<(JobRef, Future)> {
-        if self.host.short.is_some() && !self.runs.is_empty() {
+        if self.host.short.is_some() && self.runs.values().any(|run| run.stands.is_none()) {
             return None;
         }
         let would_delay = |id: JobRef, job: &Job| {
@@ -116,7 +116,8 @@ impl Naive {
             let id = JobRef { job: id, task: *task };
             let places: Vec<JobRef> =
                 planned.iter().copied().filter(|other| *other != id && !self.runs.contains_key(other)).collect();
-            let is_passed_over = self.queue_of(job).paused || self.is_at_bound(id, &places);
+            let is_passed_over =
+                self.queue_of(job).paused || self.is_at_bound(id, &places) || self.would_take_room(job);
             (!is_passed_over && !would_delay(id, job)).then(|| (id, self.future(now)))
         })
     }

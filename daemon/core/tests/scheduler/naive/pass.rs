@@ -133,13 +133,16 @@ impl Naive {
                 if pressed {
                     continue;
                 }
-                if future.fits(now.boot, takes, ms) {
+                if future.fits(now.boot, takes, ms) && !self.would_take_room(job) {
                     future.take(takes, now.boot, ms);
                     found.goes_on.push((found.starts.len(), id));
                 } else if let Some(start) = future.earliest(takes, ms).filter(|_| !job.is_idle() && planned < most) {
                     future.take(takes, start, ms);
                     planned += 1;
                 }
+                continue;
+            }
+            if self.would_take_room(job) {
                 continue;
             }
             if pressed || self.queue_of(job).paused || self.is_at_bound(id, &placed) || self.ways(job).is_empty() {

@@ -22,6 +22,14 @@ impl Job {
 }
 
 impl Naive {
+    /// Whether this one would have to make room for one for which others are doing so.
+    pub fn would_take_room(&self, job: &Job) -> bool {
+        let may_have_to = self.is_preemptible(job) || job.is_idle();
+        let waits: Vec<_> = self.waiting().map(|(id, _)| id).collect();
+        let whom = self.runs.values().filter_map(|run| run.leaves_for).filter(|id| waits.contains(id));
+        may_have_to && whom.into_iter().any(|id| job.class() < self.jobs[&id].class())
+    }
+
     /// Whether a job may end this run.
     pub fn may_end(&self, now: Clock, id: JobRef, victim: JobRef) -> bool {
         let (job, other, run) = (&self.jobs[&id.job], &self.jobs[&victim.job], &self.runs[&victim]);
