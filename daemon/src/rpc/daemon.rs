@@ -4,9 +4,10 @@
 use super::jobs::{PAGE_BYTES, read};
 use super::{Client, Shared, view};
 use crate::config::Durability;
+use crate::store::Row;
 use crate::store::fold;
 use crate::{clock, monitor, reload, replace, shares};
-use qrm_core::Core;
+use qrm_core::{Core, Live};
 use qrm_protocol::amount::Bytes;
 use qrm_protocol::error::{Code, Error};
 use qrm_protocol::ids::JobRef;
@@ -27,21 +28,32 @@ const ENDED: u32 = 4;
 
 pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<StatusReply, Error> {
     let eyes = view::Eyes::of(client, shared);
-    let glance =
-        |core: &Core, _| (core.machine(), core.disk(), core.counts(), core.running(RUNNING), core.line(WAITING));
+    // One look for all: each is a turn of the engine.
+    let glance = |core: &Core, now| {
+        let look = |jobs: Vec<JobRef>| -> Vec<(JobRef, Option<Live>)> {
+            jobs.into_iter().map(|job| (job, core.look(now, job))).collect()
+        };
+        (core.machine(), core.disk(), core.counts(), look(core.running(RUNNING)), look(core.line(WAITING)))
+    };
     let ((cpus, cpus_used, mem_bytes, mem_used_bytes), (disk_bytes, disk_used_bytes), jobs, running, waiting) =
         shared.engine.look(glance).await?;
-    let (running_rows, waiting_rows, ended) = read(shared, move |reader| {
-        let rows = |ids: Vec<JobRef>| {
-            ids.into_iter().filter_map(|id| reader.row(id).transpose()).collect::<Result<Vec<_>, _>>()
+    let (running, waiting, ended) = read(shared, move |reader| {
+        let rows = |jobs: Vec<(JobRef, Option<Live>)>| {
+            let row = |(id, live)| Some(reader.row(id).transpose()?.map(|row| (row, live)));
+            jobs.into_iter().filter_map(row).collect::<Result<Vec<(Row, Option<Live>)>, _>>()
         };
         Ok((rows(running)?, rows(waiting)?, reader.last_ended(ENDED)?))
     })
     .await?;
     let cpus_used = u32::try_from(cpus_used).unwrap_or(u32::MAX);
-    let still = |jobs: Vec<JobView>| jobs.into_iter().filter(|job| !job.state.is_terminal()).collect();
-    let mut running: Vec<JobView> = still(view::jobs(running_rows, shared, eyes).await?);
-    let mut waiting: Vec<JobView> = still(view::jobs(waiting_rows, shared, eyes).await?);
+    // What ended since the look is among the others.
+    let still = |jobs: Vec<(Row, Option<Live>)>| {
+        let jobs = jobs.into_iter().filter(|(row, _)| !row.state.is_terminal());
+        jobs.map(|(row, live)| view::job(row, live, shared, eyes)).collect::<Vec<JobView>>()
+    };
+    let (mut running, mut waiting) = (still(running), still(waiting));
+    // Of an array that waits in line tasks may run.
+    super::stats::measured(&mut running, shared).await?;
     let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, shared, eyes)).collect();
     let mut room = PAGE_BYTES;
     for jobs in [&mut running, &mut waiting, &mut ended] {
