@@ -4,8 +4,8 @@
 use super::jobs::{PAGE_BYTES, read};
 use super::{Client, Shared, view};
 use crate::config::Durability;
-use crate::store::Row;
 use crate::store::fold;
+use crate::store::{Reader, Row};
 use crate::{clock, monitor, reload, replace, shares};
 use qrm_core::{Core, Live};
 use qrm_protocol::amount::Bytes;
@@ -37,14 +37,14 @@ pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<Stat
     };
     let ((cpus, cpus_used, mem_bytes, mem_used_bytes), (disk_bytes, disk_used_bytes), jobs, running, waiting) =
         shared.engine.look(glance).await?;
-    let (running, waiting, ended) = read(shared, move |reader| {
+    let all = move |reader: &Reader| {
         let rows = |jobs: Vec<(JobRef, Option<Live>)>| {
             let row = |(id, live)| Some(reader.row(id).transpose()?.map(|row| (row, live)));
             jobs.into_iter().filter_map(row).collect::<Result<Vec<(Row, Option<Live>)>, _>>()
         };
         Ok((rows(running)?, rows(waiting)?, reader.last_ended(ENDED)?))
-    })
-    .await?;
+    };
+    let (running, waiting, ended) = read(shared, move |reader| reader.at_once(all)).await?;
     let cpus_used = u32::try_from(cpus_used).unwrap_or(u32::MAX);
     // What ended since the look is among the others.
     let still = |jobs: Vec<(Row, Option<Live>)>| {
@@ -52,7 +52,7 @@ pub(super) async fn status(client: &Client, shared: &Arc<Shared>) -> Result<Stat
         jobs.map(|(row, live)| view::job(row, live, shared, eyes)).collect::<Vec<JobView>>()
     };
     let (mut running, mut waiting) = (still(running), still(waiting));
-    // Of an array that waits in line tasks may run.
+    // What waits uses nothing.
     super::stats::measured(&mut running, shared).await?;
     let mut ended: Vec<JobView> = ended.into_iter().map(|row| view::job(row, None, shared, eyes)).collect();
     let mut room = PAGE_BYTES;

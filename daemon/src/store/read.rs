@@ -105,6 +105,17 @@ impl Reader {
         &self.db
     }
 
+    /// Reads several things at one instant: the store is locked and looked at once for all of them.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub fn at_once<T>(&self, call: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.db.prepare_cached("BEGIN")?.execute([])?;
+        let result = call(self);
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        result
+    }
+
     /// One job or task.
     ///
     /// # Errors
