@@ -110,10 +110,9 @@ impl Reader {
     /// # Errors
     /// The store can not be read.
     pub fn at_once<T>(&self, call: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.db.prepare_cached("BEGIN")?.execute([])?;
-        let result = call(self);
-        self.db.prepare_cached("COMMIT")?.execute([])?;
-        result
+        // It ends with this, however that goes.
+        let _instant = self.db.unchecked_transaction()?;
+        call(self)
     }
 
     /// One job or task.
